@@ -1,0 +1,50 @@
+# One virtual environment, .venv, is all this makes; Kafka's jars go to a cache outside the tree.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+KAFKA_JARS := $(or $(SAMPLEJOIN_KAFKA_JARS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/samplejoin/kafka-4.1.0)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup kafka-jars demo test lint docs clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: .venv/dev ## .venv with all that development needs
+
+demo: .venv/demo ## join real data, on a broker inside the demo
+	$(BIN)/samplejoin demo
+
+test: setup kafka-jars lint ## lint and all tests, with a real Kafka
+	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" SAMPLEJOIN_REQUIRE_KAFKA=1 $(BIN)/pytest
+
+lint: setup ## ruff, mypy, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy samplejoin tests
+	$(BIN)/lint-imports --no-logo
+
+docs: setup ## write the generated pages of docs/ anew
+	$(BIN)/python scripts/gen_docs.py
+
+kafka-jars: ## the jars of the tests' Kafka (Java, Maven)
+	@scripts/kafka/fetch.sh "$(KAFKA_JARS)"
+
+clean: ## remove what was built, .venv too
+	rm -rf .venv build dist *.egg-info .*_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later with venv not found; say: make PYTHON=/path/to/python3" >&2; exit 1; }
+	"$(PYTHON)" -c 'import sys; sys.exit("samplejoin needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
+	"$(PYTHON)" -m venv .venv
+
+# The files .venv/demo and .venv/dev only say when each set was installed.
+.venv/demo: pyproject.toml | .venv/bin/python
+	$(PIP) -e '.[demo]'
+	@touch $@
+
+.venv/dev: pyproject.toml | .venv/bin/python
+	$(PIP) -e '.[dev]'
+	@touch .venv/demo $@

@@ -1,0 +1,123 @@
+"""The clean agent: records of one source in, packed blocks for the join partitions out.
+
+One block of fetched records at a time, cut into runs small enough to keep the event loop free; each run becomes at
+most one repartition record per join partition. A run is acknowledged when all it caused is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+
+from samplejoin.core.cells import combine
+from samplejoin.core.writer import Batch
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.dead_letters import headers_of, original
+from samplejoin.engine.meters import Meters
+from samplejoin.engine.sender import Sender
+from samplejoin.engine.sources import OwnedSource, SourceBlock
+from samplejoin.job.cleaning import Cleaned, Cleaner, DeadLetter
+
+RUN_RECORDS = 2000
+RUN_BYTES = 1 << 20
+
+
+@dataclass
+class Cleaning:
+    """What the clean agent works with. `dead_letters` is a plain producer for the dead-letter topic."""
+
+    config: EngineConfig
+    cleaner: Cleaner
+    sender: Sender
+    dead_letters: Any
+    meters: Meters
+    fatal: Any
+
+    async def block(self, block: SourceBlock) -> None:
+        """Cleans and sends one fetched block, unless its partition has gone to another owner."""
+        owned = block.owned
+        for records, upto in runs_of(block):
+            await self.sender.room()
+            if not owned.alive:
+                return
+            topic, partition = owned.tp.topic, owned.tp.partition
+            started = time.perf_counter()
+            cleaned = self.cleaner.clean(topic, partition, records, int(time.time() * 1000))
+            self.meters.observe("clean_seconds", (topic,), time.perf_counter() - started)
+            batch = owned.writer.batch(upto, cleaned.row_time)
+            self._send(owned, batch, cleaned)
+            for letter in cleaned.dead:
+                await self._dead_letter(owned, batch, letter)
+            owned.writer.settle()
+            if cleaned.row_time is not None:
+                owned.read_time = max(owned.read_time or 0, cleaned.row_time)
+            for (stream, outcome), count in cleaned.counts.items():
+                self.meters.add("events", (stream, outcome), count)
+            await asyncio.sleep(0)
+
+    def _send(self, owned: OwnedSource, batch: Batch, cleaned: Cleaned) -> None:
+        writer, plans = owned.writer, self.config.spec.plans
+        for target, cells in sorted(cleaned.cells.items()):
+            if self.config.combine:
+                cells = combine(plans, cells, writer.uncombined)
+            batch.outstanding += 1
+            self.sender.enqueue(target, writer.block(target, batch, cells), lambda _: _acked(owned, batch))
+
+    async def _dead_letter(self, owned: OwnedSource, batch: Batch, letter: DeadLetter) -> None:
+        self.meters.add("dead_letters", (letter.reason,))
+        record = letter.record
+        headers = headers_of(
+            source=f"{letter.topic}/{letter.partition}/{letter.offset}", stream=letter.stream, reason=letter.reason,
+            function=letter.function, error=letter.error, traceback=letter.traceback,
+            length=len(record.value or b""), timestamp_ms=record.timestamp, job=self.config.spec.name,
+        )  # fmt: skip
+        batch.outstanding += 1
+        future = await self.dead_letters.send(
+            self.config.topics.dead_letter, value=original(record.value), key=record.key, headers=headers
+        )
+
+        def done(sent: asyncio.Future[Any]) -> None:
+            error = sent.exception() if not sent.cancelled() else None
+            if error is not None:
+                self.fatal(error)
+            elif not sent.cancelled():
+                _acked(owned, batch)
+
+        future.add_done_callback(done)
+
+
+def runs_of(block: SourceBlock) -> Iterator[tuple[list[Any], int]]:
+    """The block's records in runs, each with the source offset it covers up to."""
+    run: list[Any] = []
+    size = 0
+    for record in block.records:
+        length = len(record.value or b"")
+        if run and (len(run) >= RUN_RECORDS or size + length > RUN_BYTES):
+            yield run, run[-1].offset
+            run, size = [], 0
+        run.append(record)
+        size += length
+    yield run, block.upto
+
+
+def _acked(owned: OwnedSource, batch: Batch) -> None:
+    batch.outstanding -= 1
+    owned.writer.settle()
+
+
+def clean_agent(app: faust.App, channel: Any, cleaning: Cleaning) -> None:
+    """Registers the agent on the channel of fetched source blocks."""
+
+    @app.agent(channel, name="clean", concurrency=1)
+    async def clean(blocks: AsyncIterator[SourceBlock]) -> None:
+        async for block in blocks:
+            try:
+                await cleaning.block(block)
+            except Exception as error:  # going on would leave a gap; the next owner resends from the commit
+                cleaning.fatal(error)
+                raise

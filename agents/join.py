@@ -1,0 +1,23 @@
+"""The join agent: entries of the repartition log in, samples and state changes out, through each partition's commits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import faust
+
+from samplejoin.engine.joins import Joins
+
+
+def join_agent(app: faust.App, channel: Any, joins: Joins) -> None:
+    """Registers the agent on the channel of (join partition, fetched records)."""
+
+    @app.agent(channel, name="join", concurrency=1)
+    async def join(fetched: AsyncIterator[tuple[int, list[Any]]]) -> None:
+        async for partition, records in fetched:
+            try:
+                await joins.apply(partition, records)
+            except Exception as error:
+                joins.fatal(error)
+                raise

@@ -1,0 +1,17 @@
+"""samplejoin: training samples for online learning, joined live from Kafka logs.
+
+`import samplejoin` loads no Faust; the worker's Faust app is built when `samplejoin.app` is first asked for
+(`faust -A samplejoin worker`).
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from samplejoin.worker import app
+
+        return app
+    raise AttributeError(name)

@@ -1,0 +1,1 @@
+"""The commands of `samplejoin`, one per file; `cli.py` puts them together."""

@@ -1,0 +1,188 @@
+"""`samplejoin check JOB`: all that can be known of a job before it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from samplejoin.job.compile import Job, assume_topics, compile_job, resolve_topics
+from samplejoin.job.connection import client_options
+from samplejoin.job.errors import Issue, JobError, Problem
+from samplejoin.job.load import load_job
+from samplejoin.job.model import JobModel
+from samplejoin.job.trial import Trial, Tried
+from samplejoin.job.units import format_duration
+
+BROKER_TIMEOUT_S = 5.0
+SAMPLES_SHOWN = 3
+
+
+@dataclass
+class Report:
+    """What a check found; `ok` decides the exit code."""
+
+    job: str
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    records: list[Tried] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems and not any(tried.error for tried in self.records)
+
+    def as_json(self) -> str:
+        """For machines."""
+        return json.dumps({"ok": self.ok, **asdict(self)}, indent=2, default=repr)
+
+
+@click.command()
+@click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--records",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='Sample records to try: lines like {"stream": "click", "record": {...}}.',
+)
+@click.option("--broker/--no-broker", default=None, help="Require a broker, or ask none. Default: ask if there is one.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set streams.click.topic=c2")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
+def check(job: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...], output: str) -> None:
+    """Check a job file, its functions and its topics; try it on sample records. Exit code 1 if anything is wrong."""
+    for text in sets:
+        if "=" not in text:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--set")
+    report = run_check(job, records, broker, sets)
+    click.echo(report.as_json() if output == "json" else "\n".join(_text(report)))
+    raise SystemExit(0 if report.ok else 1)
+
+
+def run_check(path: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...]) -> Report:
+    """All checks in order; later ones are left out where earlier ones fail."""
+    report = Report(str(path))
+    try:
+        model = load_job(path, sets)
+        topics = None if broker is False else _topics(report, model, path.parent, bool(broker))
+        model = _resolved(report, model, topics)
+        compiled = compile_job(model, path.parent)
+    except JobError as error:
+        report.problems += error.problems
+        return report
+    report.summary = _summary(compiled)
+    if records is not None:
+        _try_records(report, compiled, records)
+    return report
+
+
+def _resolved(report: Report, model: JobModel, topics: set[str] | None) -> JobModel:
+    """The model with its patterns resolved; topics that do not exist become problems."""
+    if topics is None:
+        return assume_topics(model)
+    for name, stream in model.streams.items():
+        for topic in stream.topic_names:
+            if topic not in topics:
+                hint = "create it, or start the producer first"
+                issue = Issue(("streams", name), f"topic {topic} does not exist", hint)
+                report.problems.append(model.places.problem(issue))
+    return resolve_topics(model, topics)
+
+
+def _topics(report: Report, model: JobModel, base_dir: Path, required: bool) -> set[str] | None:
+    """The cluster's topics; None, with a note or a problem, if no broker answers."""
+    connection = client_options(model, base_dir)
+    try:
+        return asyncio.run(_ask(connection))
+    except Exception as error:  # aiokafka raises many kinds; all mean that topics are not known
+        message = f"no broker answers at {', '.join(model.brokers)}: {error or type(error).__name__}"
+    if required:
+        report.problems.append(model.places.problem(Issue(("brokers",), message)))
+    else:
+        report.notes.append(f"{message}; topics are not checked")
+    return None
+
+
+async def _ask(connection: dict[str, Any]) -> set[str]:
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    client = AIOKafkaAdminClient(**connection, request_timeout_ms=int(BROKER_TIMEOUT_S * 1000))
+    try:
+        async with asyncio.timeout(BROKER_TIMEOUT_S):
+            await client.start()
+            return set(await client.list_topics())
+    finally:
+        await client.close()
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    model = job.model
+    return {
+        "name": model.name,
+        "fingerprint": job.fingerprint,
+        "streams": {
+            each.plan.stream.name: f"{each.plan.stream.role}, {', '.join(each.plan.stream.topics)}, "
+            f"time {each.time_field}, clean {each.clean_name}"
+            for each in job.inputs
+        },
+        "key": list(model.key),
+        "window": format_duration(model.window_ms),
+        "sample": [*model.key, *model.sample, "label", *(["weight"] if model.keep_negatives < 1 else [])],
+        "outputs": model.output_topics(),
+    }
+
+
+def _try_records(report: Report, job: Job, records: Path) -> None:
+    trial = Trial(job)
+    try:
+        with records.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    report.records += trial.record(number, line)
+    except (OSError, UnicodeDecodeError) as error:
+        report.problems.append(Problem("", str(records), None, f"cannot be read: {error}"))
+        return
+    out = trial.samples()
+    report.samples = [s.payload.decode("utf-8", "backslashreplace") for s in out.samples]
+    for dead in out.dead:
+        report.problems.append(
+            Problem(dead.function, str(records), None, f"fails for {dead.key.decode()}: {dead.error}\n{dead.traceback}")
+        )
+
+
+def _text(report: Report) -> list[str]:
+    lines = [str(problem) for problem in report.problems]
+    for tried in report.records:
+        lines += _record_text(tried)
+    lines += [f"sample: {sample}" for sample in report.samples[:SAMPLES_SHOWN]]
+    if len(report.samples) > SAMPLES_SHOWN:
+        lines.append(f"... {len(report.samples)} samples in all")
+    lines += [f"note: {note}" for note in report.notes]
+    if report.ok:
+        lines.append(f"{report.job}: ok")
+        lines += [f"  {key}: {_shown(value)}" for key, value in report.summary.items()]
+    else:
+        wrong = len(report.problems) + sum(tried.error is not None for tried in report.records)
+        lines.append(f"{report.job}: {wrong} problem{'s' if wrong > 1 else ''}")
+    return lines
+
+
+def _record_text(tried: Tried) -> list[str]:
+    head = f"record {tried.line} {tried.stream}:"
+    if tried.error is not None:
+        return [f"{head} {tried.error}", *(["  " + line for line in (tried.traceback or "").splitlines()])]
+    if tried.filtered:
+        return [f"{head} filtered"]
+    return [f"{head} {tried.time} {json.dumps(row, default=repr, ensure_ascii=False)}" for row in tried.rows]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "".join(f"\n    {name}: {text}" for name, text in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,44 @@
+"""`samplejoin init NAME`: a small project that runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from samplejoin.job.schema import job_schema
+
+SUFFIX = ".tmpl"
+
+
+@click.command()
+@click.argument("name")
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where NAME/ is made.")
+def init(name: str, into: Path) -> None:
+    """Make a project NAME/ with a job file, functions, a test, sample records and a Kafka to try it on."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise click.BadParameter("letters, digits, '.', '_' and '-', at most 100 of them", param_hint="NAME")
+    target = into / name
+    try:
+        target.mkdir(parents=True)
+        for file, text in project_files(name).items():
+            (target / file).write_text(text, encoding="utf-8")
+    except FileExistsError:
+        raise click.ClickException(f"{target} exists already; nothing was written") from None
+    except OSError as error:
+        raise click.ClickException(f"{target} cannot be written: {error.strerror}") from error
+    click.echo(f"{target}/ is ready. Next: cd {target} && samplejoin check job.yaml --records records.jsonl")
+
+
+def project_files(name: str) -> dict[str, str]:
+    """File name -> content of a new project."""
+    folder = files("samplejoin") / "templates" / "init"
+    made = {
+        template.name.removesuffix(SUFFIX): template.read_text(encoding="utf-8").replace("@NAME@", name)
+        for template in folder.iterdir()
+        if template.name.endswith(SUFFIX)
+    }
+    return {**made, "job.schema.json": json.dumps(job_schema(), indent=2) + "\n"}

@@ -1,0 +1,104 @@
+"""Rows become cells: mergeable partial results per (key, stream, slice), so that order never matters (rules 2 and 11).
+
+A cell on the wire is `(key, stream, slice, low, high, rows, partials)`: the source offsets it was made of lie in
+low..high. In a key's state it is `[stream, slice, rows, partials]`. Partials are laid out by the stream's `Plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from samplejoin.core.aggregates import canonical
+from samplejoin.core.spec import Codec, Plan
+
+WireCell = tuple[bytes, int, int, int, int, int, list[Any]]
+Cell = list[Any]
+
+STREAM, SLICE, ROWS, PARTIALS = range(4)
+
+
+def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
+    """The partials of a single row. Raises TypeError or ValueError, naming the field, on a value it cannot take."""
+    get = row.get
+    first = last = None
+    if plan.needs_first:
+        id_ = get(plan.stream.id_field) if plan.stream.id_field else None
+        if id_ is not None and type(id_) is not str and type(id_) is not int:
+            id_ = canonical(id_)
+        first = [order, codec.dumps([get(f.source_field) for f in plan.first_fields]), id_]
+    if plan.last_fields:
+        last = [order, codec.dumps([get(f.source_field) for f in plan.last_fields])]
+    partials = [first, last]
+    for field in plan.aggregates:
+        aggregate = field.aggregate
+        value = True if field.source_field is None else get(field.source_field)
+        try:
+            partials.append(aggregate.zero() if value is None else aggregate.add(aggregate.zero(), value, order))
+        except Exception as error:  # an aggregate can be the user's code
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"field {field.name} (from {field.stream}.{field.source_field}): {error}") from error
+    return partials
+
+
+def merge_partials(plan: Plan, a: list[Any], b: list[Any]) -> list[Any]:
+    """The partials of both sets of rows."""
+    first, last = a[0], a[1]
+    if first is not None and tuple(b[0][0]) < tuple(first[0]):
+        first = b[0]
+    if last is not None and tuple(b[1][0]) > tuple(last[0]):
+        last = b[1]
+    merged = [first, last]
+    for i, field in enumerate(plan.aggregates, 2):
+        merged.append(field.aggregate.merge(a[i], b[i]))
+    return merged
+
+
+def combine(plans: tuple[Plan, ...], cells: Iterable[WireCell], above: int) -> list[WireCell]:
+    """Cells with the same key, stream and slice become one, except single rows and rows at or below offset `above`.
+
+    Rows that an earlier owner of the source may have sent stay apart, each told by its own offset (rule 7).
+    """
+    merged: dict[tuple[bytes, int, int], WireCell] = {}
+    apart: list[WireCell] = []
+    for cell in cells:
+        key, stream, slice_, low, high, rows, partials = cell
+        plan = plans[stream]
+        if plan.single or low <= above:
+            apart.append(cell)
+            continue
+        name = (key, stream, slice_)
+        known = merged.get(name)
+        if known is not None:
+            try:
+                both = merge_partials(plan, known[6], partials)
+            except Exception:  # a user's aggregate: its sample will say so (rule 12)
+                apart.append(cell)
+                continue
+            cell = (key, stream, slice_, min(low, known[3]), max(high, known[4]), rows + known[5], both)
+        merged[name] = cell
+    return apart + list(merged.values())
+
+
+def insert(plans: tuple[Plan, ...], cells: list[Cell], cell: Cell, room: int) -> bool:
+    """Merges a cell into a key's list; False if it would be one more than `room` and may not be."""
+    stream, slice_ = cell[STREAM], cell[SLICE]
+    plan = plans[stream]
+    if not plan.single:
+        for known in cells:
+            if known[STREAM] == stream and known[SLICE] == slice_:
+                try:
+                    known[PARTIALS] = merge_partials(plan, known[PARTIALS], cell[PARTIALS])
+                except Exception:  # a user's aggregate: kept apart, its sample will say so (rule 12)
+                    continue
+                known[ROWS] += cell[ROWS]
+                return True
+    if len(cells) >= room and not plan.anchor:
+        return False
+    cells.append(cell)
+    return True
+
+
+def order_of(cell: Cell) -> tuple[Any, ...]:
+    """The (event time, source) of a cell's first row; only of cells whose plan keeps it."""
+    return tuple(cell[PARTIALS][0][0])

@@ -1,0 +1,157 @@
+"""A key's cells become windows, and windows become samples: a pure function of the set of rows (rules 1 to 3, 15)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, order_of
+from samplejoin.core.keys import decode_key
+from samplejoin.core.spec import Spec
+
+
+@dataclass(slots=True)
+class Window:
+    """One anchor window: `slice` of its first anchor, `end` exclusive, the cells that belong to it."""
+
+    slice: int
+    end: int
+    anchor: Cell
+    anchors: list[Cell]
+    labels: list[Cell] = field(default_factory=list)
+
+    @property
+    def first(self) -> list[Any]:
+        """The first anchor's `[order, payload, id]`."""
+        first: list[Any] = self.anchor[PARTIALS][0]
+        return first
+
+
+def windows_of(spec: Spec, cells: list[Cell]) -> list[Window]:
+    """The windows of a key, in order of (slice, event time, source) of their first anchor, without their labels."""
+    plans, length = spec.plans, spec.window
+    processing = spec.clock == "processing"
+    anchors = [c for c in cells if processing or plans[c[STREAM]].anchor]
+    if len(anchors) > 1:
+        anchors.sort(key=lambda c: (c[SLICE], order_of(c) if c[PARTIALS][0] else (), c[STREAM]))
+    windows: list[Window] = []
+    ids: dict[Any, Window] = {}
+    for cell in anchors:
+        slice_ = cell[SLICE]
+        id_ = cell[PARTIALS][0][2] if cell[PARTIALS][0] else None
+        if spec.repeat == "merge" or processing:
+            if windows and slice_ < windows[-1].end:
+                _join(windows[-1], cell, plans[cell[STREAM]].anchor, plans[windows[-1].anchor[STREAM]].anchor)
+                continue
+        elif id_ is not None:
+            twin = ids.get((cell[STREAM], id_))
+            if twin is not None and slice_ < twin.end:
+                twin.anchors.append(cell)  # the same impression, sent again by its producer (rule 7)
+                continue
+        windows.append(Window(slice_, slice_ + length, cell, [cell]))
+        ids[cell[STREAM], id_] = windows[-1]
+    return windows
+
+
+def _join(window: Window, cell: Cell, anchor: bool, has_anchor: bool) -> None:
+    """Folds a further anchor into a window; by `clock: processing` a label may have opened it."""
+    window.anchors.append(cell)
+    if anchor and not has_anchor:
+        window.anchor = cell
+
+
+def holder(spec: Spec, windows: list[Window], slice_: int) -> Window | None:
+    """The one window a label of that slice belongs to (rule 3), None if no window holds it."""
+    latest = spec.attribution == "last" or (spec.repeat == "merge" and spec.clock == "event")
+    best = None
+    for window in windows:
+        if window.slice <= slice_:
+            if slice_ < window.end:
+                best = window
+                if not latest:
+                    return best
+        elif best is not None or window.slice - spec.before > slice_:
+            break
+        else:
+            return _earliest(windows, window, spec.attribution == "last")
+    return best
+
+
+def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[Cell]:
+    """Hands every label cell to its window; returns those that no window holds."""
+    if spec.clock == "processing":
+        return []
+    rest = []
+    for cell in cells:
+        if not spec.plans[cell[STREAM]].anchor:
+            window = holder(spec, windows, cell[SLICE])
+            if window is None:
+                rest.append(cell)
+            else:
+                window.labels.append(cell)
+    return rest
+
+
+def fields_of(spec: Spec, key: bytes, window: Window) -> tuple[dict[str, Any], dict[str, int]]:
+    """The sample's fields, and the rows that joined per stream."""
+    merged: dict[int, list[Any]] = {}
+    joined: dict[str, int] = {}
+    for cell in unique(spec, window):
+        stream, partials = cell[STREAM], cell[PARTIALS]
+        name = spec.streams[stream].name
+        joined[name] = joined.get(name, 0) + cell[ROWS]
+        known = merged.get(stream)
+        merged[stream] = partials if known is None else merge_partials(spec.plans[stream], known, partials)
+    values = dict(zip(spec.key_fields, decode_key(key), strict=True))
+    for plan in spec.plans:
+        stream_partials = merged.get(plan.index)
+        _read(values, spec, plan.first_fields, stream_partials and stream_partials[0])
+        _read(values, spec, plan.last_fields, stream_partials and stream_partials[1])
+        for i, f in enumerate(plan.aggregates, 2):
+            aggregate = f.aggregate
+            values[f.name] = aggregate.result(stream_partials[i] if stream_partials else aggregate.zero())
+    return values, joined
+
+
+def unique(spec: Spec, window: Window) -> list[Cell]:
+    """The window's cells; of rows with the same id only the one lowest in (event time, source) (rule 7)."""
+    cells = window.anchors + window.labels
+    if len(cells) == 1:
+        return cells
+    lowest: dict[tuple[int, Any], Cell] = {}
+    kept = []
+    for cell in cells:
+        if spec.plans[cell[STREAM]].stream.id_field is None or cell[PARTIALS][0][2] is None:
+            kept.append(cell)
+            continue
+        name = (cell[STREAM], cell[PARTIALS][0][2])
+        known = lowest.get(name)
+        if known is None or order_of(cell) < order_of(known):
+            lowest[name] = cell
+    return kept + list(lowest.values())
+
+
+def cell_fields(spec: Spec, cell: Cell) -> dict[str, Any]:
+    """What a single cell says of its stream's fields: the body of a late or orphan row."""
+    plan, partials = spec.plans[cell[STREAM]], cell[PARTIALS]
+    values: dict[str, Any] = {}
+    _read(values, spec, plan.first_fields, partials[0])
+    _read(values, spec, plan.last_fields, partials[1])
+    for i, f in enumerate(plan.aggregates, 2):
+        values[f.name] = f.aggregate.result(partials[i])
+    return values
+
+
+def _read(values: dict[str, Any], spec: Spec, fields: tuple[Any, ...], partial: list[Any] | None) -> None:
+    if fields:
+        row = spec.codec.loads(partial[1]) if partial else [None] * len(fields)
+        values.update(zip([f.name for f in fields], row, strict=True))
+
+
+def _earliest(windows: list[Window], window: Window, highest: bool) -> Window:
+    """Among windows of the same slice the first, or with `attribution: last` the last."""
+    if highest:
+        for other in windows:
+            if other.slice == window.slice:
+                window = other
+    return window

@@ -1,0 +1,30 @@
+"""Names that survive every replay: the sample's id and the decisions drawn from it (rules 6 and 14)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+
+def source_id(topic: str, partition: int) -> str:
+    """A source partition as one text whose order is that of (topic, partition).
+
+    A space sorts below every character a topic name may have, and the number is padded.
+    """
+    return f"{topic} {partition:06d}"
+
+
+def sample_id(job: str, key: bytes, slice_: int, anchor: list[Any]) -> str:
+    """32 hex digits from job name, key, slice of the window's first anchor, and that anchor's id, else its source.
+
+    `anchor` is the first partial `[order, payload, id]`.
+    """
+    (_, source, offset, index), _, id_ = anchor
+    which = f"{source}\0{offset}\0{index}" if id_ is None else f"id\0{id_!r}"
+    text = b"\0".join((job.encode(), key, b"%d" % slice_, which.encode("utf-8", "surrogatepass")))
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def keep(sample: str, rate: float) -> bool:
+    """Whether down-sampling keeps a negative: the same answer in every replay, online and offline."""
+    return rate >= 1.0 or int(sample[:13], 16) < rate * (1 << 52)

@@ -1,0 +1,52 @@
+"""Join keys: one unambiguous text per combination of field values, and the partition it belongs to (rule 10)."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from json.encoder import encode_basestring
+from typing import Any
+
+_SCALARS = (str, int, bool)
+
+
+def encode_key(values: Iterable[Any]) -> bytes:
+    """The key as a JSON array, e.g. `["u1",42]`, so that no value can run into its neighbour.
+
+    Strings and integers stay apart: "1" and 1 are different users. Raises TypeError for values that are not scalars.
+    """
+    return ("[" + ",".join([encode_basestring(v) if type(v) is str else _scalar(v) for v in values]) + "]").encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def decode_key(key: bytes) -> list[Any]:
+    """The values that `encode_key` was given."""
+    values: list[Any] = json.loads(key.decode("utf-8", "surrogatepass"))
+    return values
+
+
+def key_values(row: dict[str, Any], fields: Sequence[str], junk: frozenset[Any]) -> list[Any] | None:
+    """The row's key values, or None if one is missing, null or junk (rule 10). Raises TypeError as `encode_key`."""
+    values = [row.get(name) for name in fields]
+    for value in values:
+        if value is None or (type(value) in _SCALARS and value in junk and _is_one_of(value, junk)):
+            return None
+    return values
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The join partition of a key: CRC-32 (zlib's) modulo the count. Stable for ever: state depends on it."""
+    return zlib.crc32(key) % partitions
+
+
+def _is_one_of(value: Any, junk: frozenset[Any]) -> bool:
+    """With its type: neither True nor 1.0 is 1."""
+    return any(type(value) is type(other) and value == other for other in junk)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool | int | str):
+        return json.dumps(value, ensure_ascii=False)
+    raise TypeError(f"a key field must be a string, an integer or a boolean, got {type(value).__name__} {value!r:.60}")

@@ -1,0 +1,157 @@
+"""What a job joins, as the core sees it: compiled once from the job file, immutable afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from samplejoin.core.aggregates import Aggregate
+
+Role = Literal["anchor", "label"]
+Repeat = Literal["merge", "each"]
+Attribution = Literal["last", "first"]
+Late = Literal["count", "topic", "correct"]
+Idle = Literal["advance", "hold"]
+ClockMode = Literal["event", "processing"]
+
+
+class Codec(NamedTuple):
+    """Values to bytes and back. What `loads` returns must equal what `dumps` was given, for JSON data."""
+
+    dumps: Callable[[Any], bytes]
+    loads: Callable[[bytes], Any]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+JSON = Codec(_json, json.loads)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of the sample: what to aggregate of which stream (`source_field` None: the rows themselves)."""
+
+    name: str
+    stream: str
+    source_field: str | None
+    aggregate: Aggregate
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A named input. `topics` are the Kafka topics it is read from; `id_field` names the id of retrying producers."""
+
+    name: str
+    role: Role
+    topics: tuple[str, ...]
+    id_field: str | None = None
+    idle: Idle = "advance"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A job's join. All times are integer milliseconds; window, before and correction are multiples of resolution."""
+
+    name: str
+    streams: tuple[Stream, ...]
+    key_fields: tuple[str, ...]
+    fields: tuple[Field, ...]
+    window_ms: int
+    before_ms: int = 0
+    lateness_ms: int = 0
+    resolution_ms: int = 1000
+    repeat: Repeat = "merge"
+    attribution: Attribution = "last"
+    late: Late = "count"
+    correction_ms: int = 0
+    clock: ClockMode = "event"
+    idle_after_ms: int = 5000
+    max_wait_ms: int | None = None
+    max_rows: int = 10_000
+    keep_negatives: float = 1.0
+    junk_keys: frozenset[Any] = frozenset(("", "0"))
+    #: label of a sample's fields; None: 1 if any label row joined it, else 0
+    label: Callable[[dict[str, Any]], Any] | None = None
+    #: the sample as the bytes that go out; None filters it (rule 13)
+    format: Callable[[dict[str, Any]], bytes | None] = _json
+    #: how payloads wait between cleaning and formatting
+    codec: Codec = JSON
+    #: one plan per stream, in the order of `streams`
+    plans: tuple[Plan, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plans", tuple(_plan(i, s, self) for i, s in enumerate(self.streams)))
+
+    @property
+    def window(self) -> int:
+        """Window length in slices."""
+        return self.window_ms // self.resolution_ms
+
+    @property
+    def before(self) -> int:
+        """How far before its anchor a label may lie, in slices."""
+        return self.before_ms // self.resolution_ms
+
+    @property
+    def correction(self) -> int:
+        """How long after its end a window can still be corrected, in slices (0 unless `late: correct`).
+
+        By `clock: processing` no row is ever late.
+        """
+        if self.late != "correct" or self.clock == "processing":
+            return 0
+        return self.correction_ms // self.resolution_ms
+
+    def topics(self) -> tuple[str, ...]:
+        """All input topics, sorted, each once."""
+        return tuple(sorted({topic for stream in self.streams for topic in stream.topics}))
+
+    def topic_groups(self) -> dict[str, frozenset[str]]:
+        """Topic -> the topics that share a stream with it, directly or through others: siblings in rule 8."""
+        groups = {topic: {topic} for topic in self.topics()}
+        for stream in self.streams:
+            merged = set().union(*(groups[topic] for topic in stream.topics))
+            for topic in merged:
+                groups[topic] = merged
+        return {topic: frozenset(group) for topic, group in groups.items()}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one stream's rows become cells: which of its fields are kept of the first row, of the last, aggregated.
+
+    A cell's partials are `[first, last, *aggregates]`. `first` is `[order, payload, id]` of the lowest row, `last`
+    `[order, payload]` of the highest; each is None where the stream does not need it.
+    """
+
+    index: int
+    stream: Stream
+    anchor: bool
+    #: rows are kept one by one: they carry an id, or each of them is a sample of its own
+    single: bool
+    first_fields: tuple[Field, ...]
+    last_fields: tuple[Field, ...]
+    aggregates: tuple[Field, ...]
+
+    @property
+    def needs_first(self) -> bool:
+        """Whether cells keep their first row: for its fields, or because it identifies a window or a row."""
+        return self.anchor or self.single or bool(self.first_fields)
+
+
+def _plan(index: int, stream: Stream, spec: Spec) -> Plan:
+    mine = [f for f in spec.fields if f.stream == stream.name]
+    anchor = stream.role == "anchor"
+    return Plan(
+        index=index,
+        stream=stream,
+        anchor=anchor,
+        single=stream.id_field is not None or (anchor and spec.repeat == "each"),
+        first_fields=tuple(f for f in mine if f.aggregate.name == "first"),
+        last_fields=tuple(f for f in mine if f.aggregate.name == "last"),
+        aggregates=tuple(f for f in mine if f.aggregate.name not in ("first", "last")),
+    )

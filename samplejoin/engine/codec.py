@@ -1,0 +1,78 @@
+"""The bytes of our own topics: msgpack, compressed by zstd level 1, behind a two-byte mark of kind and version.
+
+Compression happens here and not in the producer: aiokafka compresses at fixed, slower levels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cramjam
+import msgspec
+
+from samplejoin.core.messages import Block, Entry, Tick, TickEntry
+
+FORMAT = 1
+_BLOCK, _TICK, _COMMIT = b"B", b"T", b"C"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class FormatError(Exception):
+    """A record of our own topics that this version cannot read."""
+
+
+def pack_entry(entry: Entry) -> bytes:
+    """A block or tick as a record value."""
+    if isinstance(entry, Block):
+        return _seal(_BLOCK, [entry.source, entry.generation, entry.after, entry.upto, entry.cells])
+    entries = [
+        [e.source, e.generation, e.after, e.upto, e.row_time, e.at_end, e.prev] for e in entry.entries
+    ]  # fmt: skip
+    return _seal(_TICK, [entries, entry.partitions])
+
+
+def unpack_entry(value: bytes) -> Entry:
+    """The block or tick of a record value. Raises FormatError."""
+    kind, body = _open(value)
+    if kind == _BLOCK:
+        return Block(*body)
+    if kind == _TICK:
+        return Tick([TickEntry(*fields) for fields in body[0]], body[1])
+    raise FormatError(f"record of kind {kind!r} in the repartition topic")
+
+
+def pack_commit(body: dict[str, Any]) -> bytes:
+    """One part of a commit record."""
+    return _seal(_COMMIT, body)
+
+
+def unpack_commit(value: bytes) -> dict[str, Any]:
+    """What `pack_commit` was given. Raises FormatError."""
+    kind, body = _open(value)
+    if kind != _COMMIT:
+        raise FormatError(f"record of kind {kind!r} in the changelog topic")
+    fields: dict[str, Any] = body
+    return fields
+
+
+def pack_state(state: Any) -> bytes:
+    """A key's state, or a partition's own, uncompressed: it is small, and stands in batches that are compressed."""
+    return _encode(state)
+
+
+def unpack_state(value: bytes) -> Any:
+    """What `pack_state` was given, tuples as lists."""
+    return _decode(value)
+
+
+def _seal(kind: bytes, body: Any) -> bytes:
+    return kind + bytes([FORMAT]) + bytes(cramjam.zstd.compress(_encode(body), level=1))
+
+
+def _open(value: bytes) -> tuple[bytes, Any]:
+    if len(value) < 2 or value[1] != FORMAT:
+        found = value[1] if len(value) > 1 else "none"
+        raise FormatError(f"record format {found}, this version reads {FORMAT}: run all workers in one version")
+    return value[:1], _decode(cramjam.zstd.decompress(value[2:]))

@@ -1,0 +1,80 @@
+"""What the engine needs to know of a job: names, sizes and intervals, with Kafka's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from samplejoin.core.spec import Spec
+
+
+class WorkerError(Exception):
+    """A clear end: the message says what is wrong, where, and what to do. Shown without a traceback."""
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The topics a job writes; None: not written. `prefix` is the job's name, with a generation from 2 on."""
+
+    prefix: str
+    samples: str
+    late: str | None
+    orphan: str | None
+    dead_letter: str
+
+    @property
+    def repartition(self) -> str:
+        """Packed blocks and ticks, by join key."""
+        return f"{self.prefix}-repartition"
+
+    @property
+    def changelog(self) -> str:
+        """Commit records: state changes with the position they belong to."""
+        return f"{self.prefix}-changelog"
+
+    @property
+    def control(self) -> str:
+        """What every worker says of its sources and lag: for alignment and back-pressure, never for correctness."""
+        return f"{self.prefix}-control"
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Settings of a running job. Times in milliseconds, sizes in bytes."""
+
+    spec: Spec
+    fingerprint: str
+    topics: Topics
+    partitions: int
+    state_dir: Path
+    #: aiokafka's connection arguments: bootstrap_servers, security_protocol, ssl_context, sasl_…
+    connection: Mapping[str, Any] = field(repr=False)
+    exactly_once: bool = True
+    combine: bool = True
+    samples_partitions: int = 4
+    compression: str | None = None
+    max_sample_bytes: int = 512 << 10
+    max_in_flight: int = 50_000
+    commit_interval_ms: int = 500
+    tick_interval_ms: int = 1000
+    align_ms: int = 30_000
+    max_backlog: int = 2_000
+    cache_keys: int = 2_000_000
+    start: Literal["earliest", "latest"] | int = "earliest"
+    #: of topics that are created; None: the brokers' default
+    replication_factor: int | None = None
+    session_timeout_ms: int = 10_000
+    instance_id: str | None = None
+    #: False on librdkafka's mock broker, where topics appear on first use
+    create_topics: bool = True
+
+    @property
+    def group(self) -> str:
+        """The consumer group: the job's name."""
+        return self.topics.prefix
+
+    def transactional_id(self, partition: int) -> str:
+        """One per join partition, so that a new owner fences a paused old one."""
+        return f"{self.topics.prefix}-join-{partition}"

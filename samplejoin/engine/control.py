@@ -1,0 +1,91 @@
+"""The control topic: what every worker says of its sources and of the lag of its join partitions.
+
+It serves alignment (sources read too far ahead in event time wait) and back-pressure (cleaning waits for a join that
+is behind). Losing or doubling any of it costs speed or memory, never a row: correctness does not read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+from aiokafka import TopicPartition
+from mode import Service
+
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.kafka import reader, until_there
+
+FRESH_S = 5.0
+
+
+class Control(Service):
+    """Keeps the latest word of every worker; `may_read` is asked before each fetch."""
+
+    def __init__(self, config: EngineConfig, worker: str, producer: Any, **kwargs: Any) -> None:
+        self.config, self.worker, self.producer = config, worker, producer
+        #: source -> (event time read up to in ms, at its end, heard at)
+        self.sources: dict[str, tuple[int, bool, float]] = {}
+        #: join partition -> (records behind, heard at)
+        self.lags: dict[int, tuple[int, float]] = {}
+        self._rose: tuple[int, float] = (-1, 0.0)
+        super().__init__(**kwargs)
+
+    async def on_start(self) -> None:
+        self.add_future(self._listen())
+
+    async def say(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
+        """One word to everybody, this worker included."""
+        body = orjson.dumps({"worker": self.worker, "sources": sources, "lags": {str(p): n for p, n in lags.items()}})
+        self._hear(body)
+        await self.producer.send(self.config.topics.control, body, partition=0)
+
+    def backlogged(self) -> bool:
+        """Whether a join partition is further behind than `max_backlog` records of its log."""
+        oldest = time.monotonic() - FRESH_S
+        return any(lag > self.config.max_backlog and at > oldest for lag, at in self.lags.values())
+
+    def too_far_ahead(self, source: str, read_time: int | None) -> bool:
+        """Whether a source must wait for slower ones: more than `align` of event time ahead of the slowest.
+
+        A slowest source that has not risen for `max_wait` (10 s without one) holds nobody up.
+        """
+        if read_time is None:
+            return False
+        now = time.monotonic()
+        others = [
+            event_time
+            for name, (event_time, at_end, at) in self.sources.items()
+            if name != source and not at_end and at > now - FRESH_S
+        ]
+        if not others:
+            return False
+        slowest = min(others)
+        if slowest > self._rose[0]:
+            self._rose = (slowest, now)
+        patience_s = (self.config.spec.max_wait_ms or 10_000) / 1000
+        return read_time > slowest + self.config.align_ms and now - self._rose[1] < patience_s
+
+    def _hear(self, body: bytes) -> None:
+        now = time.monotonic()
+        word = orjson.loads(body)
+        for source, (event_time, at_end) in word["sources"].items():
+            self.sources[source] = (event_time, at_end, now)
+        for partition, lag in word["lags"].items():
+            self.lags[int(partition)] = (lag, now)
+
+    async def _listen(self) -> None:
+        tp = TopicPartition(self.config.topics.control, 0)
+        consumer = reader(self.config)
+        await until_there("reading the control topic", self.config, consumer.start)
+        try:
+            consumer.assign([tp])
+            await consumer.seek_to_end(tp)
+            while not self.should_stop:
+                for records in (await consumer.getmany(tp, timeout_ms=500)).values():
+                    for record in records:
+                        self._hear(record.value)
+                await asyncio.sleep(0)
+        finally:
+            await consumer.stop()

@@ -1,0 +1,91 @@
+"""Outcomes become records of the output topics, and counts become metrics."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+
+from samplejoin.core.keys import decode_key, partition_of
+from samplejoin.core.outcomes import DeadSample, Outcomes, Sample, SideRow
+from samplejoin.engine.changelog import Commit
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.dead_letters import headers_of, original
+from samplejoin.engine.meters import Meters
+from samplejoin.engine.transaction import Outbox
+
+
+class Emitter:
+    """Writes what a partition brought about into its outbox. `samples_partitions` is the samples topic's real count."""
+
+    def __init__(self, config: EngineConfig, meters: Meters, samples_partitions: int) -> None:
+        self.config, self.meters, self.samples_partitions = config, meters, samples_partitions
+        self._constant = [("job", config.spec.name.encode()), ("fingerprint", config.fingerprint.encode())]
+
+    def emit(self, out: Outcomes, outbox: Outbox) -> None:
+        """Adds samples, side rows and dead samples to the outbox, and counts."""
+        for sample in out.samples:
+            self._sample(sample, outbox)
+        for row in out.side_rows:
+            self._side(row, outbox)
+        for dead in out.dead:
+            self._dead(dead, outbox)
+        for (name, label), count in out.counts.items():
+            self.meters.add(name, (label,) if label else (), count)
+
+    def _sample(self, sample: Sample, outbox: Outbox) -> None:
+        """The samples topic's contract: partition by key hash, key = join key, these headers."""
+        if len(sample.payload) > self.config.max_sample_bytes:
+            self._too_large(sample, outbox)
+            return
+        headers = [
+            ("sample_id", sample.sample_id.encode()),
+            ("revision", b"%d" % sample.revision),
+            ("complete", ("false:" + ",".join(sample.missing)).encode() if sample.missing else b"true"),
+            ("truncated", b"true" if sample.truncated else b"false"),
+            ("weight", repr(sample.weight).encode()),
+            *self._constant,
+        ]
+        if sample.revision:
+            headers.append(("previous_weight", repr(sample.previous_weight).encode()))
+        target = partition_of(sample.key, self.samples_partitions)
+        outbox.add(self.config.topics.samples, target, sample.key, sample.payload, headers)
+
+    def _side(self, row: SideRow, outbox: Outbox) -> None:
+        topic = self.config.topics.late if row.kind == "late" else self.config.topics.orphan
+        if topic is None:
+            return
+        body = {
+            "kind": row.kind, "key": decode_key(row.key), "stream": row.stream, "slice_ms": row.slice_ms,
+            "rows": row.rows, "fields": row.fields, "source": row.source,
+        }  # fmt: skip
+        target = partition_of(row.key, self.samples_partitions)
+        headers = [("stream", row.stream.encode()), *self._constant]
+        outbox.add(topic, target, row.key, orjson.dumps(body, default=str), headers)
+
+    def _dead(self, dead: DeadSample, outbox: Outbox) -> None:
+        self.meters.add("dead_letters", (dead.function,))
+        self._letter(
+            outbox, dead.key, orjson.dumps(dead.fields, default=str), reason=dead.function, function=dead.function,
+            error=dead.error, traceback=dead.traceback, sample_id=dead.sample_id, slice_ms=dead.slice_ms,
+        )  # fmt: skip
+
+    def _too_large(self, sample: Sample, outbox: Outbox) -> None:
+        self.meters.add("dead_letters", ("sample_too_large",))
+        self._letter(
+            outbox, sample.key, sample.payload, reason="sample_too_large", sample_id=sample.sample_id,
+            slice_ms=sample.slice_ms,
+            error=f"sample of {len(sample.payload)} bytes is over limits.sample ({self.config.max_sample_bytes} bytes)",
+        )  # fmt: skip
+
+    def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: Any) -> None:
+        headers = headers_of(length=len(value), job=self.config.spec.name, **fields)
+        target = partition_of(key, self.samples_partitions)
+        outbox.add(self.config.topics.dead_letter, target, key, original(value), headers)
+
+    def committed(self, partition: int, outbox: Outbox, commit: Commit) -> None:
+        """A commit has gone through."""
+        self.meters.add("commits", ())
+        self.meters.add("changelog_rows", (), len(commit.puts) + len(commit.deletes))
+        self.meters.set("last_commit_seconds", (str(partition),), time.time())

@@ -1,0 +1,293 @@
+"""The worker's membership in its consumer group: assignments, reading, and the commit of source offsets.
+
+Partitions of input topics become `OwnedSource`s, partitions of the repartition topic are handed to the join side.
+Nothing is fetched for a partition before it is ready: sources need their committed offset, joins their recovery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+)
+from aiokafka.structs import OffsetAndMetadata
+from mode import Service
+
+from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.kafka import admin, group_consumer, until_there
+from samplejoin.engine.sources import SourceBlock, Sources, check_start
+
+log = logging.getLogger(__name__)
+
+POLL_MS = 100
+MAX_RECORDS = 4000
+
+
+class Group(Service):
+    """Reads blocks and hands them on; owns the aiokafka consumer."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        sources: Sources,
+        *,
+        deliver_source: Callable[[SourceBlock], Awaitable[None]],
+        deliver_join: Callable[[int, list[Any]], Awaitable[None]],
+        may_read: Callable[[Any], bool],
+        on_revoked: Callable[[], Awaitable[None]],
+        on_joins: Callable[[set[int]], Awaitable[None]],
+        fatal: Callable[[BaseException], None],
+        **kwargs: Any,
+    ) -> None:
+        self.config, self.sources = config, sources
+        self._deliver_source, self._deliver_join = deliver_source, deliver_join
+        self._may_read, self._on_revoked, self._on_joins = may_read, on_revoked, on_joins
+        self.fatal = fatal
+        self.consumer: Any = None
+        self.joined = False
+        self.assigned = False
+        self.rebalances = 0
+        self._ready_joins: dict[int, Any] = {}
+        self._starting: set[asyncio.Task[None]] = set()
+        self._commit_lock = asyncio.Lock()
+        super().__init__(**kwargs)
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        topics = [*self.config.spec.topics(), self.config.topics.repartition]
+
+        async def start() -> None:
+            self.consumer = group_consumer(self.config)
+            self.consumer.subscribe(topics, listener=_Listener(self))
+            try:
+                await self.consumer.start()
+            except BaseException:
+                await self.consumer.stop()
+                raise
+
+        await until_there(f"joining group {self.config.group}", self.config, start)
+        self.joined = True
+        self.add_future(self._pump(self._read_sources))
+        self.add_future(self._pump(self._read_joins))
+        self.add_future(self._pump(self._commit_regularly))
+
+    async def leave(self) -> None:
+        """Leaves the group after a last commit; bounded, so that a worker stops though the brokers are away."""
+        for task in self._starting:
+            task.cancel()
+        if self.joined:
+            try:
+                async with asyncio.timeout(4):
+                    await self.commit()
+                    await self.consumer.stop()
+            except (TimeoutError, KafkaError) as error:
+                log.warning("left group %s without a last commit: %r", self.config.group, error)
+
+    @property
+    def generation(self) -> int:
+        """The group generation of the present assignment, -1 before the first."""
+        coordinator = self.consumer._coordinator  # aiokafka has no public name for it
+        return int(getattr(coordinator, "generation", -1))
+
+    # ---- assignments --------------------------------------------------------------------------------------------
+
+    async def revoked(self) -> None:
+        """All partitions may go: what is under way is finished and committed as far as it goes."""
+        self.assigned = False
+        self.rebalances += 1
+        for task in self._starting:
+            task.cancel()
+        self._ready_joins.clear()
+        await self._on_revoked()
+        await self.commit()
+        self.sources.drop(list(self.sources.owned))
+
+    def start_on(self, tps: set[Any]) -> None:
+        """A new assignment. Runs without heartbeats, so it only parks the partitions and starts tasks."""
+        for tp in tps:
+            self.consumer.seek(tp, 0)
+            self.consumer.pause(tp)
+        joins = {tp.partition for tp in tps if tp.topic == self.config.topics.repartition}
+        inputs = {tp for tp in tps if tp.topic != self.config.topics.repartition}
+        self._start(self._start_sources(inputs))
+        self._start(self._on_joins(joins))
+        self.assigned = True
+
+    def _start(self, work: Awaitable[None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self.fatal(error)
+
+        task = asyncio.create_task(guarded())
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _start_sources(self, tps: set[Any]) -> None:
+        """Finds every source's committed offset (or commits its start first), then reads on from there."""
+        if not tps:
+            return
+        generation = self.generation
+        committed = await until_there("reading committed offsets", self.config, lambda: self._committed(tps))
+        begins, ends = await self.consumer.beginning_offsets(tps), await self.consumer.end_offsets(tps)
+        fresh = {tp: begins[tp] for tp in tps if tp not in committed}
+        if fresh:
+            await self.consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in fresh.items()})
+        for tp in tps:
+            offset, metadata = committed.get(tp, (fresh.get(tp, 0), ""))
+            check_start(tp, offset, begins[tp], ends[tp])
+            self.sources.add(tp, generation, offset, metadata, ends[tp], tp in fresh)
+            self.consumer.seek(tp, offset)
+            self.consumer.resume(tp)
+
+    async def _committed(self, tps: set[Any]) -> dict[Any, tuple[int, str]]:
+        """Committed next offset and metadata per partition that has one."""
+        return await committed_offsets(self.config, tps)
+
+    def join_ready(self, partition: int, position: int) -> None:
+        """The join partition is recovered: its log is read from `position` on."""
+        tp = TopicPartition(self.config.topics.repartition, partition)
+        if tp in self.consumer.assignment():
+            self.consumer.seek(tp, position)
+            self.consumer.resume(tp)
+            self._ready_joins[partition] = tp
+
+    def join_lost(self, partition: int) -> None:
+        """The join partition must be recovered again: nothing is read for it until then."""
+        tp = self._ready_joins.pop(partition, None)
+        if tp is not None and tp in self.consumer.assignment():
+            self.consumer.pause(tp)
+
+    # ---- reading ------------------------------------------------------------------------------------------------
+
+    async def _pump(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Runs `step` until the service stops; what it raises ends the worker."""
+        while not self.should_stop:
+            try:
+                await step()
+            except asyncio.CancelledError:
+                raise
+            except OffsetOutOfRangeError as error:
+                self.fatal(_out_of_range(error))
+            except RecordTooLargeError as error:
+                self.fatal(WorkerError(f"a record is larger than a fetch may be: {error}"))
+            except (IllegalStateError, AssertionError):
+                await asyncio.sleep(0.02)  # the assignment changed under our hands
+            except Exception as error:
+                self.fatal(error)
+                return
+
+    async def _read_sources(self) -> None:
+        """One fetch of all sources that may be read now, one block of each that has something."""
+        readable = [o.tp for o in self.sources.owned.values() if not o.held and self._may_read(o)]
+        fetched = await self._fetch(readable)
+        for tp, owned in list(self.sources.owned.items()):
+            if tp in readable and owned.alive:
+                position = await self.consumer.position(tp)
+                owned.hold(fetched.get(tp, ()), position - 1)
+            block = owned.take()
+            if block is not None:
+                await self._deliver_source(block)
+        self.sources.saw_fetches(self.consumer)
+        if not fetched:
+            await asyncio.sleep(0.01)
+
+    async def _read_joins(self) -> None:
+        """One fetch of all recovered join partitions."""
+        for tp, records in (await self._fetch(list(self._ready_joins.values()))).items():
+            if tp.partition in self._ready_joins:
+                await self._deliver_join(tp.partition, records)
+
+    async def _fetch(self, tps: list[Any]) -> dict[Any, list[Any]]:
+        if not tps:
+            await asyncio.sleep(0.02)
+            return {}
+        fetched: dict[Any, list[Any]] = await self.consumer.getmany(*tps, timeout_ms=POLL_MS, max_records=MAX_RECORDS)
+        return fetched
+
+    # ---- committing ---------------------------------------------------------------------------------------------
+
+    async def _commit_regularly(self) -> None:
+        await asyncio.sleep(self.config.commit_interval_ms / 1000)
+        await self.commit()
+
+    async def commit(self) -> None:
+        """Commits how far the sources are acknowledged. A commit that fails confirms nothing; the next one retries."""
+        async with self._commit_lock:
+            offsets = self.sources.offsets()
+            if not offsets:
+                return
+            try:
+                await self.consumer.commit(offsets)
+            except (CommitFailedError, IllegalStateError) as error:
+                log.info("offsets not committed, the group is changing: %r", error)
+            except KafkaError as error:
+                log.warning("offsets not committed: %r; will be tried again", error)
+            else:
+                self.sources.confirm(offsets)
+
+    async def is_member(self) -> bool:
+        """Whether the group still counts this worker in: it takes a commit of this generation."""
+        try:
+            tps = self.consumer.assignment()
+            tp = next(iter(sorted(tps)), None)
+            if tp is None:
+                return False
+            offset = (await self._committed({tp})).get(tp)
+            await self.consumer.commit({tp: OffsetAndMetadata(*(offset or (0, "")))})
+        except (CommitFailedError, IllegalStateError):
+            return False
+        return True
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    def __init__(self, group: Group) -> None:
+        self.group = group
+
+    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        try:
+            if revoked:
+                await self.group.revoked()
+        except Exception as error:
+            self.group.fatal(error)
+
+    async def on_partitions_assigned(self, assigned: set[Any]) -> None:
+        log.info("assigned %s", ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(assigned)) or "nothing")
+        try:
+            self.group.start_on(set(assigned))
+        except Exception as error:
+            self.group.fatal(error)
+
+
+async def committed_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, tuple[int, str]]:
+    """The group's committed next offsets and their metadata, for those partitions that have one."""
+    client: AIOKafkaAdminClient = admin(config)
+    await client.start()
+    try:
+        found = await client.list_consumer_group_offsets(config.group, partitions=list(tps))
+    finally:
+        await client.close()
+    return {tp: (o.offset, o.metadata or "") for tp, o in found.items() if o.offset >= 0}
+
+
+def _out_of_range(error: OffsetOutOfRangeError) -> WorkerError:
+    offsets = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    where = ", ".join(f"{tp.topic} partition {tp.partition} offset {o}" for tp, o in offsets.items()) or str(error)
+    return WorkerError(
+        f"{where}: outside its log. Records were deleted by retention before they were read, or the topic was created "
+        "anew. Start the job under a new name, or reset its offsets deliberately"
+    )

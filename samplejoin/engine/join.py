@@ -1,0 +1,179 @@
+"""The join of one partition in a worker: entries in, commits out, recovery in between.
+
+Steps are synchronous and sliced by time; one commit is under way at most, and the join goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from samplejoin.core.outcomes import Outcomes
+from samplejoin.core.partition import KeyState, Partition
+from samplejoin.engine.changelog import Commit, parts_of
+from samplejoin.engine.codec import unpack_entry
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.emit import Emitter
+from samplejoin.engine.transaction import CommitFailed, Outbox, Transactions
+
+log = logging.getLogger(__name__)
+
+SLICE_S = 0.012
+SWEEP_KEYS = 256
+IDLE_COMMIT_S = 10.0
+
+
+class Table(Protocol):
+    """What the join needs of the partial-sample table."""
+
+    position: int
+    partition_state: Any
+
+    def get(self, key: bytes, default: Any = None) -> KeyState | None: ...
+    async def recover(self) -> None: ...
+    def states(self) -> Any: ...
+    def commit_of(self, changed: Any, position: int, partition_state: Any, deadline: int) -> Commit: ...
+    def write(self, commit: Commit, changed_since: set[bytes]) -> None: ...
+
+
+class JoinPartition:
+    """One join partition that this worker owns."""
+
+    def __init__(
+        self, config: EngineConfig, number: int, table: Any, emitter: Emitter, on_lost: Callable[[int], None]
+    ) -> None:
+        self.config, self.number, self.table, self.emitter, self.on_lost = config, number, table, emitter, on_lost
+        self.transactions = Transactions(config, number)
+        self.partition = Partition(config.spec, table)
+        self.position = 0
+        self.running = False
+        #: the clock up to which the last commit holds every closed window: what may be trimmed
+        self.swept: int | None = None
+        self._outbox: Outbox | None = None
+        self._dirty = False
+        self._last_commit = time.monotonic()
+        self._commit_now = asyncio.Event()
+        self._committing = asyncio.Lock()
+        self._committer: asyncio.Task[None] | None = None
+        self._applied = asyncio.Lock()
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> int:
+        """Fences earlier owners, recovers, finishes the sweep; returns the position to read from."""
+        await self.transactions.start()
+        await self.table.recover()
+        started = time.monotonic()
+        self._outbox = Outbox(self.transactions.kafka)
+        self.partition.load(self.table.partition_state, ())
+        for count, (key, state) in enumerate(self.table.states(), 1):
+            self.partition.watch(key, state)
+            if count % 1000 == 0:
+                await asyncio.sleep(0)
+        self.position = self.table.position
+        self.running = True
+        async with self._applied:
+            await self._sweep(Outcomes())
+        self._committer = asyncio.create_task(self._commit_regularly(), name=f"commit-{self.number}")
+        log.info(
+            "join partition %d recovered: %d open keys, position %d, %.2f s",
+            self.number, len(self.table), self.position, time.monotonic() - started,
+        )  # fmt: skip
+        return self.position
+
+    async def stop(self, commit: bool) -> None:
+        """Ends the partition here, after a last commit if asked for."""
+        if commit and self.running:
+            try:
+                async with asyncio.timeout(4):
+                    async with self._applied:
+                        await self.commit()
+            except (CommitFailed, TimeoutError) as error:
+                log.warning("join partition %d stopped without a last commit: %s", self.number, error or "timeout")
+        self.running = False
+        if self._committer is not None:
+            self._committer.cancel()
+            await asyncio.gather(self._committer, return_exceptions=True)
+        await self.transactions.close()
+        self.table.store.close()
+
+    # ---- stepping -----------------------------------------------------------------------------------------------
+
+    async def apply(self, records: list[Any]) -> None:
+        """Steps the entries of the log; records below the position were applied before."""
+        async with self._applied:
+            until = time.monotonic() + SLICE_S
+            for record in records:
+                if not self.running:
+                    return
+                if record.offset < self.position:
+                    continue
+                entry = unpack_entry(record.value)
+                out = Outcomes()
+                self.partition.apply(entry, record.offset, record.timestamp, out)
+                self.position = record.offset + 1
+                self._dirty = True
+                await self._sweep(out)
+                if time.monotonic() >= until:
+                    await asyncio.sleep(0)
+                    until = time.monotonic() + SLICE_S
+
+    async def _sweep(self, out: Outcomes) -> None:
+        """Closes what the clock has passed, in slices; then, if samples were corrected, commits before going on."""
+        partition = self.partition
+        while True:
+            more = partition.due() and partition.sweep(out, SWEEP_KEYS)
+            revised = out.revised
+            self._emit(out)
+            if not more:
+                break
+            out = Outcomes(revised=revised)
+            await asyncio.sleep(0)
+        if revised:
+            await self.commit()
+
+    def _emit(self, out: Outcomes) -> None:
+        if out.counts or out:
+            assert self._outbox is not None
+            self.emitter.emit(out, self._outbox)
+
+    # ---- committing ---------------------------------------------------------------------------------------------
+
+    async def _commit_regularly(self) -> None:
+        interval_s = self.config.commit_interval_ms / 1000
+        await asyncio.sleep(interval_s * (self.number % 8) / 8)  # a worker's partitions commit in turn
+        while self.running:
+            await asyncio.sleep(interval_s)
+            idle = not self.partition.changed and not (self._outbox and self._outbox.records)
+            if not self._dirty or (idle and time.monotonic() - self._last_commit < IDLE_COMMIT_S):
+                continue
+            try:
+                await self.commit()
+            except CommitFailed as error:
+                log.warning("%s; the partition will be recovered", error)
+                self.running = False
+                self.on_lost(self.number)
+                return
+
+    async def commit(self) -> None:
+        """One commit of all that was stepped so far. Raises CommitFailed: then the partition must be recovered."""
+        async with self._committing:
+            if not self.running:
+                raise CommitFailed(f"join partition {self.number} is not running")
+            partition, outbox = self.partition, self._outbox
+            assert outbox is not None
+            changed, partition.changed = partition.changed, set()
+            deadline = partition.deadlines.furthest() or partition.clock.slice
+            swept = None if partition.due() else partition.clock.slice
+            commit = self.table.commit_of(changed, self.position, partition.dump(), deadline)
+            self._outbox = Outbox(self.transactions.kafka)
+            self._dirty = False
+            commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, list(parts_of(commit)))
+            self.table.write(commit, partition.changed)
+            if swept is not None:
+                self.swept = swept
+            self._last_commit = time.monotonic()
+            self.emitter.committed(self.number, outbox, commit)

@@ -1,0 +1,90 @@
+"""Making aiokafka's clients with the settings that the protocol needs, and waiting for a broker that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError
+
+from samplejoin.engine.config import EngineConfig, WorkerError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAX_REQUEST_BYTES = 8 << 20
+BATCH_BYTES = 1 << 20
+AWAY = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, OSError)
+
+
+def group_consumer(config: EngineConfig) -> Any:
+    """The worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset."""
+    return AIOKafkaConsumer(
+        **config.connection,
+        group_id=config.group,
+        group_instance_id=config.instance_id,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        session_timeout_ms=config.session_timeout_ms,
+        heartbeat_interval_ms=max(100, config.session_timeout_ms // 10),
+        rebalance_timeout_ms=max(config.session_timeout_ms, 30_000),
+        max_poll_interval_ms=24 * 3600 * 1000,
+        fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=MAX_REQUEST_BYTES + (4 << 20),
+        metadata_max_age_ms=10_000,
+        check_crcs=True,
+    )
+
+
+def reader(config: EngineConfig) -> Any:
+    """A consumer without a group, for the changelog."""
+    return AIOKafkaConsumer(
+        **config.connection,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=50,
+        max_partition_fetch_bytes=MAX_REQUEST_BYTES + (4 << 20),
+    )
+
+
+def producer(config: EngineConfig, transactional_id: str | None = None, compression: str | None = None) -> Any:
+    """An idempotent producer; transactional with an id. A lost leader is retried for five minutes."""
+    return AIOKafkaProducer(
+        **config.connection,
+        enable_idempotence=True,
+        acks="all",
+        transactional_id=transactional_id,
+        transaction_timeout_ms=15_000,
+        request_timeout_ms=300_000 if transactional_id is None else 40_000,
+        max_batch_size=BATCH_BYTES,
+        max_request_size=MAX_REQUEST_BYTES,
+        compression_type=compression,
+        linger_ms=0,
+    )
+
+
+def admin(config: EngineConfig) -> Any:
+    """An admin client."""
+    return AIOKafkaAdminClient(**config.connection)
+
+
+async def until_there(what: str, config: EngineConfig, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Runs `attempt` until the brokers answer, with backoff up to 10 s, and says so. Other errors end it."""
+    wait_s = 0.5
+    while True:
+        try:
+            return await attempt()
+        except (KafkaError, OSError) as error:
+            if not isinstance(error, AWAY) and not getattr(error, "retriable", False):
+                raise WorkerError(f"{what}: {error or type(error).__name__}") from error
+            brokers = config.connection.get("bootstrap_servers")
+            log.warning("%s: no answer from the brokers %s (%s); trying again in %.1f s", what, brokers, error, wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, 10.0)

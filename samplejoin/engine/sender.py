@@ -1,0 +1,98 @@
+"""One sender task per repartition partition: blocks and ticks go out in the order they were made (DESIGN 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from samplejoin.core.messages import Entry
+from samplejoin.engine.codec import pack_entry
+
+Acked = Callable[[int], None]
+"""Called with the record's log offset once Kafka has acknowledged it."""
+
+
+class Sender:
+    """Sends entries to the partitions of one topic. The first failed send calls `fatal` and nothing follows it."""
+
+    def __init__(self, producer: Any, topic: str, fatal: Callable[[BaseException], None]) -> None:
+        self.producer, self.topic, self.fatal = producer, topic, fatal
+        self._queues: dict[int, deque[tuple[Entry, Acked]]] = {}
+        self._wake: dict[int, asyncio.Event] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._room = asyncio.Event()
+        self._room.set()
+        self._failed = False
+        #: entries made and not yet acknowledged
+        self.unacked = 0
+        self.sent_bytes = 0
+
+    def enqueue(self, partition: int, entry: Entry, acked: Acked) -> None:
+        """Sends `entry` after all that was enqueued for the partition before."""
+        queue = self._queues.get(partition)
+        if queue is None:
+            queue = self._queues[partition] = deque()
+            self._wake[partition] = asyncio.Event()
+            self._tasks.append(asyncio.create_task(self._run(partition), name=f"send-{self.topic}-{partition}"))
+        queue.append((entry, acked))
+        self._wake[partition].set()
+        self.unacked += 1
+        if self.unacked > 256:
+            self._room.clear()
+
+    async def room(self) -> None:
+        """Returns when little enough is on its way: what keeps reading in step with sending."""
+        await self._room.wait()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Waits until all is acknowledged; False if that took too long or a send has failed."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        while self.unacked and not self._failed and loop.time() < end:
+            await asyncio.sleep(0.01)
+        return not self.unacked
+
+    async def close(self) -> None:
+        """Stops sending at once."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, partition: int) -> None:
+        queue, wake = self._queues[partition], self._wake[partition]
+        try:
+            while True:
+                if not queue:
+                    wake.clear()
+                    await wake.wait()
+                    continue
+                entry, acked = queue.popleft()
+                batch = self.producer.create_batch()
+                value = pack_entry(entry)
+                self.sent_bytes += len(value)
+                batch.append(timestamp=None, key=None, value=value)
+                batch.close()
+                future = await self.producer.send_batch(batch, self.topic, partition=partition)
+                future.add_done_callback(lambda f, acked=acked: self._done(f, acked))
+        except Exception as error:
+            self._fail(error)
+
+    def _done(self, future: asyncio.Future[Any], acked: Acked) -> None:
+        if self._failed or future.cancelled():
+            return
+        error = future.exception()
+        if error is not None:
+            self._fail(error)
+            return
+        self.unacked -= 1
+        if self.unacked < 128:
+            self._room.set()
+        acked(future.result().offset)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed:
+            self._failed = True
+            self._room.set()
+            self.fatal(error)

@@ -1,0 +1,137 @@
+"""The clean side of a worker: which source partitions it owns, how far each has been read, acknowledged, committed."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.structs import OffsetAndMetadata
+
+from samplejoin.core.identity import source_id
+from samplejoin.core.messages import Tick
+from samplejoin.core.writer import SourceWriter
+from samplejoin.engine.config import EngineConfig, WorkerError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class SourceBlock:
+    """Records of one source partition, fetched together. They cover its offsets up to `upto`."""
+
+    owned: OwnedSource
+    records: list[Any]
+    upto: int
+
+
+@dataclass(eq=False)
+class OwnedSource:
+    """One source partition between its assignment and its end."""
+
+    tp: Any
+    writer: SourceWriter
+    #: last offset handed to the clean agent, by a block
+    delivered: int
+    #: fetched records beyond the writer's limit
+    held: deque[Any] = field(default_factory=deque)
+    held_upto: int = -1
+    alive: bool = True
+    #: highest event time handed over, for alignment
+    read_time: int | None = None
+
+    def take(self) -> SourceBlock | None:
+        """The held records that may be sent now, as a block."""
+        limit = self.writer.limit
+        if self.held and self.held[0].offset > limit and self.held[0].offset - 1 > self.delivered:
+            # a gap in the offsets wider than max_in_flight: nothing is in it, so it can be covered and committed
+            return self._block([], self.held[0].offset - 1)
+        records = []
+        while self.held and self.held[0].offset <= limit:
+            records.append(self.held.popleft())
+        if self.held:
+            return self._block(records, records[-1].offset) if records else None
+        if self.held_upto > self.delivered:
+            return self._block(records, self.held_upto)
+        return None
+
+    def hold(self, records: Iterable[Any], upto: int) -> None:
+        """Keeps fetched records; `upto` is the offset before the next one to be fetched."""
+        self.held.extend(records)
+        self.held_upto = max(self.held_upto, upto)
+
+    def _block(self, records: list[Any], upto: int) -> SourceBlock:
+        self.delivered = upto
+        return SourceBlock(self, records, upto)
+
+
+class Sources:
+    """All source partitions that this worker owns now."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.owned: dict[Any, OwnedSource] = {}
+        #: partition counts of the input topics, as this worker knows them
+        self.partitions: dict[str, int] = {}
+
+    def add(self, tp: Any, generation: int, committed: int, metadata: str, log_end: int, fresh: bool) -> OwnedSource:
+        """Starts on a partition whose next offset is `committed`; `fresh`: the group had no offset for it before."""
+        writer = SourceWriter(
+            source_id(tp.topic, tp.partition),
+            generation,
+            committed - 1,
+            self.config.max_in_flight,
+            row_time=int(metadata) if metadata.lstrip("-").isdigit() else None,
+            log_end=log_end - 1 if fresh else None,
+        )
+        owned = OwnedSource(tp, writer, delivered=committed - 1, held_upto=committed - 1)
+        self.owned[tp] = owned
+        return owned
+
+    def drop(self, tps: Iterable[Any]) -> None:
+        """Gives partitions up: nothing more is read, sent or committed for them."""
+        for tp in tps:
+            owned = self.owned.pop(tp, None)
+            if owned is not None:
+                owned.alive = False
+
+    def offsets(self) -> dict[Any, OffsetAndMetadata]:
+        """What can be committed: next offsets, with the highest event time below them."""
+        return {
+            tp: OffsetAndMetadata(owned.writer.acked + 1, str(owned.writer.row_time or ""))
+            for tp, owned in self.owned.items()
+            if owned.writer.acked > owned.writer.confirmed
+        }
+
+    def confirm(self, offsets: dict[Any, OffsetAndMetadata]) -> None:
+        """The group has committed `offsets`."""
+        for tp, offset in offsets.items():
+            owned = self.owned.get(tp)
+            if owned is not None:
+                owned.writer.confirm(offset.offset - 1)
+
+    def saw_fetches(self, consumer: Any) -> None:
+        """Tells each writer of the latest fetch response for its partition."""
+        for tp, owned in self.owned.items():
+            stamp = consumer.last_poll_timestamp(tp)
+            high, stable = consumer.highwater(tp), consumer.last_stable_offset(tp)
+            if stamp is not None and high is not None:
+                end = high if stable is None else max(high, stable)
+                owned.writer.saw_fetch(stamp, owned.delivered + 1, end)
+
+    def tick(self, partition: int) -> tuple[Tick, list[OwnedSource]]:
+        """A tick for one join partition, and the sources it speaks of."""
+        owned = list(self.owned.values())
+        return Tick([o.writer.tick(partition) for o in owned], dict(self.partitions)), owned
+
+
+def check_start(tp: Any, committed: int, begin: int, end: int) -> None:
+    """Raises WorkerError if the committed offset lies outside the log: rows were lost, or the topic is another one."""
+    if not begin <= committed <= end:
+        raise WorkerError(
+            f"topic {tp.topic} partition {tp.partition}: the committed offset {committed} lies outside its log "
+            f"[{begin}, {end}]. Its records were deleted by retention before they were read, or the topic was created "
+            "anew. Start the job under a new name, or reset its offsets deliberately"
+        )

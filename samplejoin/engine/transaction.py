@@ -1,0 +1,94 @@
+"""One commit of a join partition: samples, side outputs, then the state change, in one Kafka transaction (rule 16).
+
+Without transactions (`guarantee: at_least_once`) the samples are acknowledged first, then the state change: a crash
+in between repeats samples, with the same ids and bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.kafka import producer
+
+
+class CommitFailed(Exception):
+    """The outcome of a commit is unknown or it failed: the partition's state must be dropped and recovered."""
+
+
+class Outbox:
+    """Records waiting for the next commit of one join partition, built into batches as they come."""
+
+    def __init__(self, kafka: Any) -> None:
+        self.kafka = kafka
+        self.batches: dict[tuple[str, int], list[Any]] = {}
+        self.records = 0
+
+    def add(
+        self, topic: str, partition: int, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]],
+        timestamp_ms: int | None = None,
+    ) -> None:  # fmt: skip
+        """Appends one record."""
+        batches = self.batches.setdefault((topic, partition), [])
+        self.records += 1
+        if batches and batches[-1].append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is not None:
+            return
+        batch = self.kafka.create_batch()
+        batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers)
+        batches.append(batch)
+
+
+class Transactions:
+    """The transactional producer of one join partition. Starting it fences every earlier owner."""
+
+    def __init__(self, config: EngineConfig, partition: int) -> None:
+        self.config, self.partition = config, partition
+        transactional_id = config.transactional_id(partition) if config.exactly_once else None
+        self.kafka = producer(config, transactional_id, config.compression)
+
+    async def start(self) -> None:
+        """InitProducerId: retried by the client while an earlier transaction is still ending."""
+        await self.kafka.start()
+
+    async def close(self) -> None:
+        """Gives the producer up, at once if the brokers do not answer."""
+        try:
+            async with asyncio.timeout(2):
+                await self.kafka.stop()
+        except Exception:  # nothing depends on it: an open transaction is aborted by its timeout or by the next owner
+            self.kafka._closed = True
+
+    async def commit(self, outbox: Outbox, changelog: list[bytes]) -> tuple[int, int]:
+        """Sends all, then commits; returns first and next offset in the changelog. Raises CommitFailed."""
+        topic, partition = self.config.topics.changelog, self.partition
+        try:
+            if self.config.exactly_once:
+                await self.kafka.begin_transaction()
+            outputs = [
+                await self.kafka.send_batch(batch, name, partition=target)
+                for (name, target), batches in outbox.batches.items()
+                for batch in batches
+            ]
+            if not self.config.exactly_once:
+                await _all(outputs)
+            states = []
+            for value in changelog:
+                batch = self.kafka.create_batch()
+                batch.append(timestamp=None, key=None, value=value)
+                states.append(await self.kafka.send_batch(batch, topic, partition=partition))
+            await _all(outputs + states)
+            if self.config.exactly_once:
+                await self.kafka.commit_transaction()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise CommitFailed(f"commit of join partition {partition}: {error!r}") from error
+        return states[0].result().offset, states[-1].result().offset + 1
+
+
+async def _all(futures: list[Any]) -> None:
+    """Awaits every future; raises the first failure only when all have ended."""
+    for outcome in await asyncio.gather(*futures, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

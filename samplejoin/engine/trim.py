@@ -1,0 +1,54 @@
+"""Deleting old records of our own topics: by position and clock, never by time alone (DESIGN 5)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.errors import KafkaError
+
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.joins import Joins
+from samplejoin.engine.kafka import admin, reader
+
+log = logging.getLogger(__name__)
+
+KEEP_MS = 24 * 3600 * 1000
+
+
+async def trim(config: EngineConfig, joins: Joins) -> None:
+    """Trims the changelogs below the oldest commit with an open key, and the logs below position and 24 h."""
+    below: dict[Any, int] = {}
+    for number, join in joins.running.items():
+        offset = join.table.trim_offset(join.swept) if join.swept is not None else None
+        if offset is not None:
+            below[TopicPartition(config.topics.changelog, number)] = offset
+    try:
+        below |= await _old_entries(config, joins)
+        if not below:
+            return
+        client = admin(config)
+        await client.start()
+        try:
+            await client.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in below.items()})
+        finally:
+            await client.close()
+    except KafkaError as error:
+        log.warning("old records of internal topics not deleted, will be tried again: %r", error)
+
+
+async def _old_entries(config: EngineConfig, joins: Joins) -> dict[Any, int]:
+    """Per join partition the offset of the first entry that is young enough, at most the committed position."""
+    tps = {TopicPartition(config.topics.repartition, n): j for n, j in joins.running.items()}
+    if not tps:
+        return {}
+    consumer = reader(config)
+    await consumer.start()
+    try:
+        found = await consumer.offsets_for_times(dict.fromkeys(tps, int(time.time() * 1000) - KEEP_MS))
+    finally:
+        await consumer.stop()
+    return {tp: min(found[tp].offset, join.table.position) for tp, join in tps.items() if found.get(tp) is not None}

@@ -1,0 +1,1 @@
+"""Sample encoders: a sample's fields to the bytes that go out."""

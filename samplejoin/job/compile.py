@@ -1,0 +1,322 @@
+"""A job model becomes what runs: the core's spec, and per stream how its records become rows."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from samplejoin.core import spec as core
+from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
+from samplejoin.formats import csv as csv_format
+from samplejoin.formats import json as json_format
+from samplejoin.job import decoders, functions
+from samplejoin.job.codec import CODEC
+from samplejoin.job.codec import dumps as codec_dumps
+from samplejoin.job.errors import Issue, JobError, RefusedError
+from samplejoin.job.errors import Path as JobPath
+from samplejoin.job.expression import compile_expression, names_in
+from samplejoin.job.model import JobModel
+from samplejoin.job.parts import FUNCTION, SampleField, Stream, split_aggregate
+from samplejoin.job.rules import shared_topics
+from samplejoin.job.times import time_reader
+
+
+@dataclass(frozen=True)
+class Input:
+    """One stream as the clean agent sees it."""
+
+    plan: core.Plan
+    #: record -> dict; raises ValueError if it cannot be decoded or is no dict (a user's decoder: anything)
+    decode: Callable[[Any], Any]
+    #: the user's cleaning function, or one that returns the record itself
+    clean: Callable[[dict[str, Any]], Any]
+    #: its name for counts and dead letters
+    clean_name: str
+    #: dotted path in the decoded record (`decoders.read_path`), or `@timestamp` for the record's own
+    time_field: str
+    #: value -> epoch ms; raises ValueError if it is no time
+    read_time: Callable[[Any], int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that can run. `fingerprint` changes with what changes the join's meaning, not with its tuning."""
+
+    model: JobModel
+    spec: core.Spec
+    inputs: tuple[Input, ...]
+    fingerprint: str
+
+
+class _Problems:
+    """Collects the issues of a compilation, so that all are shown at once."""
+
+    def __init__(self) -> None:
+        self.issues: list[Issue] = []
+
+    def trying(self, path: JobPath, make: Callable[[], Any], instead: Any = None) -> Any:
+        """What `make` returns, or `instead` and one more issue."""
+        try:
+            return make()
+        except RefusedError as error:
+            self.issues.append(Issue(path, str(error), error.hint))
+            return instead
+
+
+def compile_job(model: JobModel, base_dir: Path | str) -> Job:
+    """Imports the job's functions, relative to `base_dir`, and compiles it. Raises JobError with all that is wrong."""
+    base_dir = Path(base_dir)
+    problems = _Problems()
+    for name, stream in model.streams.items():
+        if not stream.topic_names:
+            problems.issues.append(Issue(("streams", name, "pattern"), "has not been resolved to topics"))
+    fields = tuple(
+        core.Field(name, f.stream, f.source_field, _aggregate(problems, model, name, f, base_dir))
+        for name, f in model.sample.items()
+    )
+    label = problems.trying(("label",), lambda: _label(model, fields, base_dir))
+    format_ = problems.trying(("format",), lambda: _format(model, base_dir), json_format.dumps)
+    if not any(i.path[0] == "label" for i in problems.issues):
+        problems.trying(("label",), lambda: _try_label(model, fields, label))
+    parts = {name: _functions_of(problems, name, stream, base_dir) for name, stream in model.streams.items()}
+    if problems.issues:
+        raise JobError(map(model.places.problem, problems.issues))
+    spec = _spec(model, fields, label, format_)
+    inputs = tuple(
+        Input(plan, *parts[plan.stream.name], stream.time_field, time_reader(stream.time_unit))
+        for plan, stream in zip(spec.plans, model.streams.values(), strict=True)
+    )
+    return Job(model, spec, inputs, fingerprint_of(model))
+
+
+def resolve_topics(model: JobModel, existing_topics: Iterable[str], ignore: Collection[str] = ()) -> JobModel:
+    """The model with every `pattern` resolved to the topics that match it now.
+
+    The job's own outputs, topics in `ignore` and those that start with `__` never match. Raises JobError if nothing
+    does, or if streams then share a topic but read it differently.
+    """
+    hidden = {*ignore, *model.output_topics().values()}
+    topics = sorted(t for t in set(existing_topics) if t not in hidden and not t.startswith("__"))
+    issues: list[Issue] = []
+    streams: dict[str, Stream] = {}
+    for name, stream in model.streams.items():
+        if stream.pattern is not None:
+            matching = tuple(t for t in topics if re.fullmatch(stream.pattern, t))
+            if not matching:
+                seen = ", ".join(topics[:10]) or "none"
+                issues.append(
+                    Issue(("streams", name, "pattern"), f"no topic matches {stream.pattern!r}", f"topics: {seen}")
+                )
+            stream = stream.model_copy()
+            stream._resolved = matching
+        streams[name] = stream
+    resolved = model.model_copy(update={"streams": streams})
+    issues += shared_topics(resolved)
+    if issues:
+        raise JobError(map(model.places.problem, issues))
+    return resolved
+
+
+def assume_topics(model: JobModel) -> JobModel:
+    """The model with every `pattern` standing for a topic of its own: to check a job where no broker can be asked."""
+    streams = {}
+    for name, stream in model.streams.items():
+        pattern = stream.pattern
+        if pattern is not None:
+            stream = stream.model_copy()
+            stream._resolved = (pattern,)
+        streams[name] = stream
+    return model.model_copy(update={"streams": streams})
+
+
+def fingerprint_of(model: JobModel) -> str:
+    """16 hex digits of what changes the join's meaning: streams, key, windows, sample, label, format, partitions."""
+    data = model.model_dump(
+        mode="json",
+        include={
+            "name", "key", "junk_keys", "window_ms", "before_ms", "resolution_ms", "repeat", "attribution", "late",
+            "correction_ms", "clock", "sample", "label", "keep_negatives", "format", "partitions",
+        },
+    )  # fmt: skip
+    data["rows"] = model.limits.rows
+    data["streams"] = [
+        [name, s.role, s.pattern or sorted(s.topic_names), s.decode, s.columns, s.time_field, s.time_unit, s.id]
+        for name, s in model.streams.items()
+    ]
+    data["sample"] = [[name, f.source, f.agg] for name, f in model.sample.items()]
+    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _spec(model: JobModel, fields: tuple[core.Field, ...], label: Any, format_: Any) -> core.Spec:
+    streams = tuple(
+        core.Stream(name, s.role, s.topic_names, id_field=s.id, idle=s.idle) for name, s in model.streams.items()
+    )
+    return core.Spec(
+        name=model.name,
+        streams=streams,
+        key_fields=model.key,
+        fields=fields,
+        window_ms=model.window_ms,
+        before_ms=model.before_ms,
+        lateness_ms=model.lateness_ms,
+        resolution_ms=model.resolution_ms,
+        repeat=model.repeat,
+        attribution=model.attribution,
+        late=model.late,
+        correction_ms=model.correction_ms,
+        clock=model.clock,
+        idle_after_ms=model.idle_after_ms,
+        max_wait_ms=model.max_wait_ms,
+        max_rows=model.limits.rows,
+        keep_negatives=float(model.keep_negatives),
+        junk_keys=frozenset(model.junk_keys),
+        label=label,
+        format=format_,
+        codec=CODEC,
+    )
+
+
+# ---- aggregates ---------------------------------------------------------------------------------------------------
+
+
+def _aggregate(problems: _Problems, model: JobModel, name: str, field: SampleField, base_dir: Path) -> Aggregate:
+    agg = field.agg or "first"
+    if ":" in agg:
+        made = problems.trying(("sample", name, "agg"), lambda: _custom(agg, base_dir), PLAIN["count"]())
+        assert isinstance(made, Aggregate)
+        return made
+    plain, limit = split_aggregate(agg)
+    return PLAIN[plain]() if limit is None else LIMITED[plain](limit)
+
+
+def _custom(name: str, base_dir: Path) -> Aggregate:
+    found = functions.find(name, base_dir)
+    user: Any
+    try:
+        user = found() if inspect.isclass(found) else found
+    except Exception as error:
+        raise RefusedError(f"{name}() raises {type(error).__name__}: {error}") from error
+    missing = [m for m in ("zero", "add", "merge", "result") if not callable(getattr(user, m, None))]
+    if missing:
+        raise RefusedError(f"{name} is no aggregate: it has no {', '.join(missing)}", "see samplejoin.udf.Aggregate")
+    try:
+        codec_dumps(user.zero())
+    except Exception as error:
+        raise RefusedError(f"{name}: zero() gives no JSON data: {type(error).__name__}: {error}") from error
+    return Custom(name, user)
+
+
+# ---- streams ------------------------------------------------------------------------------------------------------
+
+
+def _functions_of(problems: _Problems, name: str, stream: Stream, base_dir: Path) -> tuple[Any, Any, str]:
+    """A stream's decode, clean and the name of clean."""
+    path = ("streams", name)
+    decode = problems.trying((*path, "decode"), lambda: _decode(stream, base_dir))
+    if stream.clean is None:
+        return decode, _itself, "none"
+    clean_name = stream.clean
+    clean = problems.trying((*path, "clean"), lambda: _callable_with_one(clean_name, base_dir))
+    return decode, clean, clean_name
+
+
+def _decode(stream: Stream, base_dir: Path) -> decoders.Decode:
+    if stream.decode == "json":
+        return decoders.decode_json
+    if stream.decode == "raw":
+        return decoders.decode_raw
+    if stream.decode == "csv":
+        return decoders.csv_decoder(stream.columns or ())
+    return decoders.user_decoder(stream.decode, _callable_with_one(stream.decode, base_dir))
+
+
+def _itself(record: dict[str, Any]) -> dict[str, Any]:
+    return record
+
+
+def _callable_with_one(name: str, base_dir: Path) -> Any:
+    """A user's function, checked to be callable with one argument and not to be a coroutine."""
+    function = functions.find_function(name, base_dir)
+    if inspect.iscoroutinefunction(function):
+        raise RefusedError(f"{name} is async; it must be a plain function", "write def, not async def")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        hint = f"it is {name}{inspect.signature(function)}"
+        raise RefusedError(f"{name} cannot be called with one argument", hint) from None
+    except ValueError:
+        pass  # a builtin that does not tell its signature
+    return function
+
+
+# ---- label and format ---------------------------------------------------------------------------------------------
+
+
+def _label(model: JobModel, fields: tuple[core.Field, ...], base_dir: Path) -> Callable[[dict[str, Any]], Any] | None:
+    name = model.label
+    if name is None:
+        return None
+    if not FUNCTION.fullmatch(name):
+        return compile_expression(name, (*model.key, *(f.name for f in fields)))
+    function = _callable_with_one(name, base_dir)
+
+    def label(sample: dict[str, Any]) -> Any:
+        value = function(sample)
+        if value is None or value != value:
+            raise ValueError(f"{name} returned {value}, which is no label")
+        return value
+
+    return label
+
+
+def _try_label(model: JobModel, fields: tuple[core.Field, ...], label: Any) -> None:
+    """An expression must also hold for a sample that no label row joined: there `max`, `last` and so on are null."""
+    if model.label is None or FUNCTION.fullmatch(model.label):
+        return
+    labels = {name for name, s in model.streams.items() if s.role == "label"}
+    empty = {f.name: f.aggregate.result(f.aggregate.zero()) for f in fields if f.stream in labels}
+    used = names_in(model.label)
+    if not used <= set(empty):
+        return
+    try:
+        label(empty)
+    except Exception as error:
+        null = next((n for n in sorted(used) if empty[n] is None), None)
+        hint = f"{null} is null then: write `{null} is not None and ...`" if null else None
+        raise RefusedError(f"fails for a sample without label rows: {type(error).__name__}: {error}", hint) from error
+
+
+def _format(model: JobModel, base_dir: Path) -> Callable[[dict[str, Any]], bytes | None]:
+    if model.format == "json":
+        return json_format.dumps
+    if model.format == "csv":
+        weight = ("weight",) if model.keep_negatives < 1 else ()
+        return csv_format.encoder((*model.key, *model.sample, "label", *weight))
+    return user_format(model.format, _callable_with_one(model.format, base_dir))
+
+
+def user_format(name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], bytes | None]:
+    """The user's formatting function, its result as bytes: a dict as JSON (NaN becomes null), text as UTF-8."""
+    dumps = orjson.dumps
+
+    def format_sample(sample: dict[str, Any]) -> bytes | None:
+        result = function(sample)
+        if type(result) is bytes or result is None:
+            return result
+        if isinstance(result, dict):
+            return dumps(result)
+        if isinstance(result, str):
+            return result.encode()
+        if isinstance(result, bytes):
+            return bytes(result)
+        raise TypeError(f"{name} returned {type(result).__name__}, expected a dict, bytes, str or None")
+
+    return format_sample

@@ -1,0 +1,45 @@
+"""How the clients of a job reach its brokers, in aiokafka's words."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+from samplejoin.job.errors import Issue, JobError
+from samplejoin.job.model import JobModel
+
+
+def client_options(model: JobModel, base_dir: Path | str) -> dict[str, Any]:
+    """Keyword arguments of every aiokafka client. Raises JobError if a TLS file cannot be used."""
+    security = model.security
+    options: dict[str, Any] = {
+        "bootstrap_servers": ",".join(model.brokers),
+        "security_protocol": security.protocol,
+    }
+    if security.protocol.endswith("SSL"):
+        options["ssl_context"] = _tls(model, Path(base_dir))
+    if security.protocol.startswith("SASL"):
+        options["sasl_mechanism"] = security.mechanism
+        options["sasl_plain_username"] = security.username
+        options["sasl_plain_password"] = security.password.get_secret_value() if security.password else None
+    return options
+
+
+def _tls(model: JobModel, base_dir: Path) -> ssl.SSLContext:
+    security = model.security
+    key = "ca_file"
+    try:
+        context = ssl.create_default_context(cafile=str(base_dir / security.ca_file) if security.ca_file else None)
+        if security.cert_file and security.key_file:
+            key = "cert_file"
+            context.load_cert_chain(str(base_dir / security.cert_file), str(base_dir / security.key_file), _no_prompt)
+    except (OSError, ssl.SSLError) as error:
+        issue = Issue(("security", key), f"cannot be used: {error.strerror or error}")
+        raise JobError([model.places.problem(issue)]) from error
+    return context
+
+
+def _no_prompt() -> str:
+    """An encrypted key fails instead of asking on the terminal."""
+    return ""

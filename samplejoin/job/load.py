@@ -1,0 +1,101 @@
+"""Loads a job: file, environment and command line into one model, or all that is wrong with it, with places."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from samplejoin.job.errors import Issue, JobError, Path, Places
+from samplejoin.job.explain import issues_of
+from samplejoin.job.model import JobModel
+from samplejoin.job.overlay import Overlay
+from samplejoin.job.references import References
+from samplejoin.job.yamlfile import MAX_BYTES, parse_file
+
+Sets = Mapping[str, str] | Iterable[str]
+
+
+def load_job(path: FilePath | str, sets: Sets = (), environ: Mapping[str, str] | None = None) -> JobModel:
+    """The job of a file. `sets` are the command line's (`{"a.b": "c"}` or `a.b=c`), `environ` is `os.environ`.
+
+    Raises JobError with every problem found, secrets masked.
+    """
+    path = FilePath(path)
+    data, places = parse_file(_read(path), str(path))
+    return model_of(data, path.parent, places, sets, environ)
+
+
+def model_of(
+    data: Mapping[str, Any],
+    base_dir: FilePath | str = ".",
+    places: Places | None = None,
+    sets: Sets = (),
+    environ: Mapping[str, str] | None = None,
+) -> JobModel:
+    """The job of a mapping as a file has it. Raises JobError."""
+    environ = os.environ if environ is None else environ
+    overlay = Overlay(_copy(data), places or Places())
+    overlay.environment(environ)
+    overlay.command_line(sets)
+    issues = overlay.issues + _literal_secrets(overlay)
+    references = References(FilePath(base_dir), environ)
+    while not issues:
+        resolved = references.resolve(overlay.data)
+        issues = references.issues
+        if issues:
+            break
+        try:
+            model = JobModel.model_validate(resolved)
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+            as_text = [overlay.text_instead(e["loc"]) for e in errors if e["type"] == "string_type"]
+            if not any(as_text):  # else `--set name=123` means the text, and all is tried again
+                issues = issues_of(errors)
+        else:
+            model._places = overlay.places
+            return model
+    raise JobError(references.masked(overlay.places.problem(issue)) for issue in issues)
+
+
+def _read(path: FilePath) -> str:
+    def refused(message: str, hint: str | None = None) -> JobError:
+        return JobError([Places().problem(Issue((str(path),), message, hint))])
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise refused("there is no such file", "samplejoin init NAME makes one") from None
+    except (OSError, ValueError) as error:
+        raise refused(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > MAX_BYTES:
+        raise refused(f"is larger than {MAX_BYTES >> 10} KiB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise refused(f"is not UTF-8 text: byte {content[error.start]:#x} in line {line}") from error
+
+
+def _copy(value: Any) -> Any:
+    """Mappings and lists anew: laying values over them must not change the caller's."""
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _literal_secrets(overlay: Overlay) -> list[Issue]:
+    """A password may stand in the environment, never in a file or on a command line."""
+    path: Path = ("security", "password")
+    security = overlay.data.get("security")
+    password = security.get("password") if isinstance(security, dict) else None
+    place = overlay.places.of(path)
+    if password is None or (place.file or "").startswith("environment "):
+        return []
+    if isinstance(password, str) and password.startswith("${") and password.find("}") == len(password) - 1:
+        return []
+    return [Issue(path, "holds a secret itself", "password: ${env:KAFKA_PASSWORD} or ${file:/run/secrets/kafka}")]

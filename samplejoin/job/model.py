@@ -1,0 +1,202 @@
+"""The job file as one model: every key, its type, its default and what it means. Times are ms, sizes bytes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+
+from samplejoin.job import rules
+from samplejoin.job.errors import ConflictError, Places, RefusedError
+from samplejoin.job.parts import (
+    FUNCTION,
+    Brokers,
+    Limits,
+    Name,
+    Names,
+    Outputs,
+    Part,
+    SampleField,
+    Security,
+    Stream,
+    topic_name,
+)
+from samplejoin.job.times import read_iso
+from samplejoin.job.units import Duration, PositiveDuration
+
+
+def _job_name(value: str) -> str:
+    topic_name(value)
+    if len(value) > 100:
+        raise RefusedError("is longer than 100 characters", "the names of topics and groups are made of it")
+    return value
+
+
+def _start(value: str) -> str:
+    if value not in ("earliest", "latest"):
+        try:
+            read_iso(value)
+        except ValueError as error:
+            raise RefusedError(str(error), "earliest, latest, or a time such as 2026-01-31T12:00:00Z") from error
+    return value
+
+
+def _format(value: str) -> str:
+    if value in ("json", "csv"):
+        return value
+    if not FUNCTION.fullmatch(value):
+        raise RefusedError(f"{value!r} is no format", "json, csv or module:function")
+    return value
+
+
+FieldOrSource = Annotated[
+    SampleField,
+    BeforeValidator(
+        lambda value: {"from": value} if isinstance(value, str) else value, json_schema_input_type=SampleField | str
+    ),
+]
+"""A sample field, or where it comes from as a plain string."""
+
+
+class JobModel(Part):
+    """A join: which streams, by which key and window, what a sample carries, and where it goes."""
+
+    name: Annotated[str, AfterValidator(_job_name)] = Field(
+        description="Name of the job: part of every sample's id and of its internal topics and consumer groups. "
+        "Another name is another job."
+    )
+    brokers: Brokers = Field(("localhost:9092",), description="Kafka's bootstrap servers: `host:port`, or a list.")
+    security: Security = Field(default=Security(), description="How to reach the brokers.")
+    streams: dict[Name, Stream] = Field(description="The inputs by name: at least one anchor and one label stream.")
+    key: Annotated[Names, Field(min_length=1, max_length=16)] = Field(
+        description="The row fields that make up the join key, in order; every stream's rows have them."
+    )
+    junk_keys: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        ("", "0"), description="Text values that are no key: rows with one of them are counted and dropped."
+    )
+    window_ms: PositiveDuration = Field(
+        alias="window", description="How long after its anchor a label still joins; the end is exclusive."
+    )
+    before_ms: Duration = Field(0, alias="before", description="How long before its anchor a label may lie.")
+    lateness_ms: Duration = Field(
+        30_000, alias="lateness", description="How much the events of one partition may be out of order."
+    )
+    resolution_ms: PositiveDuration = Field(
+        1000,
+        alias="resolution",
+        description="The step of event time; `window`, `before` and `correction` are multiples of it.",
+    )
+    repeat: Literal["merge", "each"] = Field(
+        "merge", description="Further anchors of a key inside its window: folded into one sample, or a sample each."
+    )
+    attribution: Literal["last", "first"] = Field(
+        "last", description="With `repeat: each`: the anchor that gets a label, of those whose windows hold it."
+    )
+    late: Literal["count", "topic", "correct"] = Field(
+        "count",
+        description="Labels that come after their sample: counted; sent to `outputs.late`; or a new revision of the "
+        "sample within `correction`.",
+    )
+    correction_ms: Duration = Field(
+        0, alias="correction", description="With `late: correct`: how long after its end a window can be corrected."
+    )
+    clock: Literal["event", "processing"] = Field(
+        "event", description="`event`: event times decide. `processing`: the time of arrival does."
+    )
+    sample: dict[Name, FieldOrSource] = Field(description="The sample's fields, beside the key, `label` and `weight`.")
+    label: str | None = Field(
+        None,
+        min_length=1,
+        description="An expression over the sample's fields, such as `clicks > 0`, or `module:function`, called with "
+        "the sample. Without it: 1 if any label row joined, else 0.",
+    )
+    keep_negatives: float = Field(
+        1.0, gt=0, le=1, description="Share of negative samples that is kept; then every sample carries `weight`."
+    )
+    format: Annotated[str, AfterValidator(_format)] = Field(
+        "json",
+        description="`json`; `csv` (no header; key, sample fields, label, weight); or `module:function`, called with "
+        "the sample; it returns a dict, text, bytes, or None to drop it.",
+    )
+    outputs: Outputs = Field(default=Outputs(), description="Topics of samples, late and orphan rows, dead letters.")
+    partitions: int = Field(
+        4, ge=1, le=1024, description="Partitions of the join: the most workers that can share it. Fixed for a job."
+    )
+    combine: bool = Field(True, description="Whether rows of a key are aggregated before they are sent to its home.")
+    start: Annotated[str, AfterValidator(_start)] = Field(
+        "earliest", description="Where a new job starts to read: `earliest`, `latest`, or a time (ISO 8601)."
+    )
+    idle_after_ms: PositiveDuration = Field(
+        5000, alias="idle_after", description="Silence after which a stream with `idle: advance` no longer holds."
+    )
+    max_wait_ms: PositiveDuration | None = Field(
+        None,
+        alias="max_wait",
+        description="How long a source that stands still is waited for; then samples say `complete: false`. "
+        "`null`: for ever.",
+    )
+    max_skew_ms: PositiveDuration = Field(
+        60_000, alias="max_skew", description="How far an event time may lie ahead; beyond, it is a dead letter."
+    )
+    align_ms: PositiveDuration = Field(
+        30_000, alias="align", description="How far a source may be read ahead of the slowest, in event time."
+    )
+    max_backlog: int = Field(
+        2000, ge=1, description="Blocks waiting in a join partition's log at which reading of the inputs pauses."
+    )
+    commit_interval_ms: PositiveDuration = Field(
+        500, alias="commit_interval", description="How often a join partition commits, samples included."
+    )
+    max_in_flight: int = Field(
+        50_000, ge=1, le=10_000_000, description="Records of a source partition sent on but not yet committed."
+    )
+    limits: Limits = Field(default=Limits(), description="Bounds on rows, samples and state.")
+    error_rate: float = Field(
+        0.05, gt=0, le=1, description="Share of dead letters of a function past which the quality gate acts."
+    )
+    guarantee: Literal["exactly_once", "at_least_once"] = Field(
+        "exactly_once", description="`at_least_once` only for brokers without transactions."
+    )
+    state_dir: str = Field(
+        "state", min_length=1, description="Directory of the local state; relative to where the worker starts."
+    )
+    replication_factor: int | None = Field(
+        None, ge=1, le=100, description="Of topics the worker creates; `null`: the broker's default."
+    )
+    web_port: int = Field(6066, ge=1, le=65535, description="Port of `/metrics`, `/livez` and `/readyz`.")
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @model_validator(mode="after")
+    def _check(self) -> JobModel:
+        issues = rules.issues_of(self)
+        if issues:
+            raise ConflictError(issues)
+        return self
+
+    @property
+    def places(self) -> Places:
+        """Where each value was written; empty if the job never was a file."""
+        return self._places
+
+    @property
+    def start_ms(self) -> int | None:
+        """`start` as epoch ms if it is a time."""
+        return None if self.start in ("earliest", "latest") else read_iso(self.start)
+
+    @property
+    def samples_topic(self) -> str:
+        """The topic of finished samples."""
+        return self.outputs.samples.topic or f"{self.name}-samples"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """The topic of what could not be processed."""
+        return self.outputs.dead_letter.topic or f"{self.name}-dead-letter"
+
+    def output_topics(self) -> dict[str, str]:
+        """Output name -> topic, for those that the job writes."""
+        topics = {"samples": self.samples_topic, "dead_letter": self.dead_letter_topic}
+        for name, output in (("late", self.outputs.late), ("orphan", self.outputs.orphan)):
+            if output is not None and output.topic is not None:
+                topics[name] = output.topic
+        return topics

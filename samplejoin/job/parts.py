@@ -1,0 +1,261 @@
+"""The parts of a job file: streams, sample fields, outputs, security, limits. `model.py` puts them together."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
+
+from samplejoin.job.errors import RefusedError, did_you_mean
+from samplejoin.job.units import Size
+
+FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_AGGREGATE = re.compile(r"([a-z]+)(?:\(\s*(\d{1,6})\s*\))?", re.ASCII)
+PLAIN_AGGREGATES = ("count", "sum", "mean", "min", "max", "first", "last", "any", "all", "distinct")
+LIMITED_AGGREGATES = ("list", "top")
+
+
+class Part(BaseModel):
+    """What all parts of the job file have in common: exact types, no unknown keys, no change after loading."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def function_name(value: str) -> str:
+    """A name like `module:function`. Raises RefusedError otherwise."""
+    if not FUNCTION.fullmatch(value):
+        raise RefusedError(f"{value!r} names no function", "write module:function, e.g. functions:clean_click")
+    return value
+
+
+def topic_name(value: str) -> str:
+    """A name that Kafka allows for a topic. Raises RefusedError otherwise."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in (".", ".."):
+        raise RefusedError(f"{value!r} is no topic name", "letters, digits, '.', '_' and '-', at most 249 of them")
+    return value
+
+
+def field_name(value: str) -> str:
+    """A name that can stand in a label expression and in `from: stream.field`. Raises RefusedError otherwise."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise RefusedError(f"{value!r} is no name", "a letter or '_', then letters, digits and '_'")
+    return value
+
+
+def split_aggregate(value: str) -> tuple[str, int | None]:
+    """`list(20)` as `("list", 20)`, `count` as `("count", None)`. Raises RefusedError for what is no aggregate."""
+    match = _AGGREGATE.fullmatch(value)
+    name = match[1] if match else value
+    if match and match[2] is None and name in PLAIN_AGGREGATES:
+        return name, None
+    if name in LIMITED_AGGREGATES:
+        limit = int(match[2]) if match and match[2] else 0
+        if not 1 <= limit <= 10_000:
+            raise RefusedError(f"{name} needs how many values to keep, 1 to 10000", f"write {name}(20)")
+        return name, limit
+    known = ", ".join((*PLAIN_AGGREGATES, *(f"{n}(20)" for n in LIMITED_AGGREGATES)))
+    near = did_you_mean(name, (*PLAIN_AGGREGATES, *LIMITED_AGGREGATES))
+    raise RefusedError(f"{value!r} is no aggregate", near or f"one of {known}, or module:Class")
+
+
+def _aggregate(value: str) -> str:
+    if ":" in value:
+        return function_name(value)
+    split_aggregate(value)
+    return value
+
+
+def _time_path(value: str) -> str:
+    if value != "@timestamp" and not all(value.split(".")):
+        raise RefusedError(f"{value!r} is no field", "ts, or meta.ts for a nested one, or @timestamp for the record's")
+    return value
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise RefusedError(f"{value!r} is no regular expression: {error}") from error
+    return value
+
+
+def _decode(value: str) -> str:
+    if value not in ("json", "csv", "raw") and not FUNCTION.fullmatch(value):
+        near = did_you_mean(value, ("json", "csv", "raw"))
+        raise RefusedError(f"{value!r} is no way to decode", near or "json, csv, raw or module:function")
+    return value
+
+
+Name = Annotated[str, AfterValidator(field_name)]
+TopicName = Annotated[str, AfterValidator(topic_name)]
+FunctionName = Annotated[str, AfterValidator(function_name)]
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
+Topics = Annotated[tuple[TopicName, ...], Field(strict=False, min_length=1)]
+
+
+class Stream(Part):
+    """A named input: where its records come from and how they become rows."""
+
+    role: Literal["anchor", "label"] = Field(
+        description="`anchor`: each row opens a window and becomes a sample (impressions). `label`: rows that join a "
+        "window (clicks, likes)."
+    )
+    topic: TopicName | None = Field(None, description="The topic. Exactly one of `topic`, `topics`, `pattern`.")
+    topics: Topics | None = Field(None, description="Several topics, read as one stream.")
+    pattern: Annotated[str, AfterValidator(_pattern)] | None = Field(
+        None, description="A regular expression; every topic whose whole name matches it when the worker starts."
+    )
+    decode: Annotated[str, AfterValidator(_decode)] = Field(
+        "json",
+        description="How a record becomes a dict: `json`; `csv` (needs `columns`, values are strings); `raw` "
+        "(`key`, `value`, `timestamp`, `headers`); or `module:function`, called with the record.",
+    )
+    columns: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="Names of the columns, for `decode: csv`."
+    )
+    clean: FunctionName | None = Field(
+        None,
+        description="`module:function`, called with the decoded record; returns a dict, a list of dicts or None. "
+        "Without it the record itself is the row.",
+    )
+    time: Annotated[str, AfterValidator(_time_path)] | None = Field(
+        None,
+        description="The field of the decoded record that holds the event time; dots go into nested objects; "
+        "`@timestamp` is the Kafka record's own. Required, except with `clock: processing`.",
+    )
+    time_unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
+        "ms",
+        description="Unit of that time since 1970: `s`, `ms`, `us`, `ns` (numbers, or numbers written as text), or "
+        "`iso` for text like `2026-01-31T12:00:00Z` (without an offset: UTC).",
+    )
+    id: str | None = Field(
+        None,
+        min_length=1,
+        description="A row field that names the event, for producers that retry: rows with the same id count once.",
+    )
+    idle: Literal["advance", "hold"] = Field(
+        "advance",
+        description="When the whole stream is silent: `advance` lets windows close after `idle_after`; `hold` stops "
+        "the clock, for a stream that must never be silent while others flow.",
+    )
+    _resolved: tuple[str, ...] | None = PrivateAttr(None)
+
+    @property
+    def topic_names(self) -> tuple[str, ...]:
+        """The stream's topics; empty while a `pattern` has not been resolved."""
+        if self.topic is not None:
+            return (self.topic,)
+        return self.topics or self._resolved or ()
+
+    @property
+    def time_field(self) -> str:
+        """The dotted path of the event time, or `@timestamp`."""
+        return self.time or "@timestamp"
+
+
+class SampleField(Part):
+    """A field of the sample. A plain string is short for `{from: string}`."""
+
+    source: str = Field(
+        alias="from",
+        description="`stream.field` for a field of its rows; `stream` alone for the rows themselves (`agg: count`, "
+        "`any` or your own).",
+    )
+    agg: Annotated[str, AfterValidator(_aggregate)] | None = Field(
+        None,
+        description="`count`, `sum`, `mean`, `min`, `max`, `first`, `last`, `any`, `all`, `distinct`, `list(n)`, "
+        "`top(n)`, or `module:Class`. Default `first` for anchor streams; required for label streams.",
+    )
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self.source.partition(".")[0]
+
+    @property
+    def source_field(self) -> str | None:
+        """The row's field, None for the rows themselves."""
+        return self.source.partition(".")[2] or None
+
+
+class Output(Part):
+    """An output topic. A plain string is short for `{topic: string}`."""
+
+    topic: TopicName | None = Field(
+        None, description="The topic; by default the job's name with `-samples` or `-dead-letter`. "
+        "Required for `late` and `orphan`."
+    )  # fmt: skip
+    compression: Literal["none", "gzip", "lz4", "zstd"] = Field("zstd", description="How its batches are compressed.")
+    partitions: int | None = Field(
+        None, ge=1, le=1024, description="Partitions if the worker creates the topic; default: the job's `partitions`."
+    )
+
+
+OutputOrTopic = Annotated[
+    Output,
+    BeforeValidator(
+        lambda value: {"topic": value} if isinstance(value, str) else value, json_schema_input_type=Output | str
+    ),
+]
+"""An output, or its topic as a plain string."""
+
+
+class Outputs(Part):
+    """Where samples and side outputs go."""
+
+    samples: OutputOrTopic = Field(default=Output(), description="Finished samples.")
+    late: OutputOrTopic | None = Field(
+        None, description="Rows that came too late, with `late: topic` or `late: correct`."
+    )
+    orphan: OutputOrTopic | None = Field(None, description="Label rows that no window held.")
+    dead_letter: OutputOrTopic = Field(
+        default=Output(), description="Records and samples that could not be processed, with the reason."
+    )
+
+
+class Security(Part):
+    """How to reach the brokers. Secrets are given as `${env:NAME}` or `${file:/path}` only."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="As in Kafka's own configuration."
+    )
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="For SASL protocols."
+    )
+    username: str | None = Field(None, repr=False, description="For SASL protocols.")
+    password: SecretStr | None = Field(None, description="For SASL protocols; `${env:NAME}` or `${file:/path}` only.")
+    ca_file: str | None = Field(None, description="PEM file of the authorities to trust; relative to the job file.")
+    cert_file: str | None = Field(None, description="PEM file of the client's certificate; relative to the job file.")
+    key_file: str | None = Field(None, description="PEM file of the client's key; relative to the job file.")
+
+
+class Limits(Part):
+    """Bounds that keep one bad key or record from hurting the rest."""
+
+    rows: int = Field(
+        10_000, ge=1, le=10_000_000,
+        description="(stream, slice) cells kept per key; past it labels are dropped, the sample says `truncated`.",
+    )  # fmt: skip
+    row_bytes: Size = Field(512 << 10, alias="row", description="Largest row; a larger one is a dead letter.")
+    sample_bytes: Size = Field(
+        512 << 10, alias="sample", description="Largest formatted sample; a larger one is a dead letter."
+    )
+    cache_keys: int = Field(
+        200_000, ge=1000, description="Open keys that one join partition keeps in memory; the rest waits in RocksDB."
+    )
+
+
+def brokers_of(value: Any) -> Any:
+    """`a:9092,b:9092` or a list as the list of its brokers. Raises RefusedError for what is no `host:port`."""
+    brokers = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(brokers, list | tuple) or not all(isinstance(b, str) for b in brokers) or not brokers:
+        raise RefusedError("must be text or a list of text", "localhost:9092, or [kafka-1:9092, kafka-2:9092]")
+    for broker in brokers:
+        host, colon, port = broker.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536) or "/" in host:
+            raise RefusedError(f"{broker!r} is no broker", "host:port, e.g. localhost:9092")
+    return tuple(brokers)
+
+
+Brokers = Annotated[tuple[str, ...], BeforeValidator(brokers_of, json_schema_input_type=str | list[str])]

@@ -1,0 +1,85 @@
+"""Prometheus metrics of a worker. Names and units follow Prometheus' rules; every metric is listed in docs/metrics.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "events": ("samplejoin_events", ("stream", "outcome"), "Records and rows by what became of them in cleaning."),
+    "samples": ("samplejoin_samples", ("outcome",), "Closed windows by outcome: positive, negative, filtered, ..."),
+    "windows": ("samplejoin_windows_closed", (), "Windows that the clock has closed."),
+    "joined_rows": ("samplejoin_joined_rows", ("stream",), "Rows that became part of a sample."),
+    "joined_samples": ("samplejoin_joined_samples", ("stream",), "Samples with at least one row of the stream."),
+    "late_rows": ("samplejoin_late_rows", ("stream",), "Rows behind the clock on arrival, whatever became of them."),
+    "late_dropped_rows": ("samplejoin_late_dropped_rows", ("stream",), "Late rows that no open window took."),
+    "late_corrections": ("samplejoin_late_corrections", (), "Late rows that made a correction of a sent sample."),
+    "orphan_dropped_rows": ("samplejoin_orphan_rows", ("stream",), "Label rows that no window held."),
+    "truncated_rows": ("samplejoin_truncated_rows", ("stream",), "Label rows dropped by limits.rows."),
+    "dead_letters": ("samplejoin_dead_letters", ("reason",), "Records and samples that could not be used."),
+    "skipped_entries": ("samplejoin_skipped_entries", ("source",), "Blocks that were merged before (replays)."),
+    "gap_refused": ("samplejoin_gap_refused", ("source",), "Blocks and ticks refused because rows before them miss."),
+    "straddle_refused": ("samplejoin_straddle_refused", ("source",), "Blocks refused for a cell merged in part."),
+    "commits": ("samplejoin_commits", (), "Commits of join partitions."),
+    "changelog_rows": ("samplejoin_changelog_rows", (), "Keys put or deleted by commits."),
+    "rebalances": ("samplejoin_rebalances", (), "Assignments taken away from this worker."),
+}
+GAUGES: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "state_keys": ("samplejoin_state_keys", ("partition",), "Open keys of a join partition held in memory."),
+    "clock_ms": ("samplejoin_clock_seconds", ("partition",), "The clock of a join partition, event time."),
+    "watermark_delay": ("samplejoin_watermark_delay_seconds", ("partition",), "Append time minus clock."),
+    "source_lag": ("samplejoin_consumer_lag_records", ("topic", "partition"), "Records not yet read."),
+    "join_lag": ("samplejoin_join_lag_records", ("partition",), "Blocks not yet stepped."),
+    "last_event": ("samplejoin_last_event_timestamp_seconds", ("topic", "partition"), "Highest event time read."),
+    "last_commit_seconds": ("samplejoin_last_commit_timestamp_seconds", ("partition",), "When it last committed."),
+    "left_out": ("samplejoin_left_out_sources", ("partition",), "Sources that max_wait leaves out of the clock."),
+    "join_ratio": ("samplejoin_join_ratio", ("stream",), "Share of this worker's samples that the stream joined."),
+}
+HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "clean_seconds": ("samplejoin_clean_run_seconds", ("topic",), "Cleaning one run of up to 2000 records."),
+    "recovery_seconds": ("samplejoin_recovery_seconds", (), "Recovering one join partition."),
+}
+
+
+class Metrics:
+    """The worker's metrics, each with the job's name as `pipeline`. A registry of its own: nothing is global."""
+
+    def __init__(self, pipeline: str, version: str) -> None:
+        self.registry = CollectorRegistry()
+        self.pipeline = pipeline
+        self._counters = {k: self._make(Counter, *v) for k, v in COUNTERS.items()}
+        self._gauges = {k: self._make(Gauge, *v) for k, v in GAUGES.items()}
+        self._histograms = {k: self._make(Histogram, *v) for k, v in HISTOGRAMS.items()}
+        build = Gauge("samplejoin_build_info", "The version that runs.", ("version",), registry=self.registry)
+        build.labels(version).set(1)
+        #: running totals by (name, labels), for the status line
+        self.totals: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def add(self, name: str, labels: tuple[str, ...], by: float = 1) -> None:
+        """Raises a counter."""
+        self._counters[name].labels(self.pipeline, *labels).inc(by)
+        self.totals[name, labels] = self.totals.get((name, labels), 0) + by
+
+    def set(self, name: str, labels: tuple[str, ...], value: float) -> None:
+        """Sets a gauge."""
+        self._gauges[name].labels(self.pipeline, *labels).set(value)
+
+    def observe(self, name: str, labels: tuple[str, ...], value: float) -> None:
+        """Adds to a histogram."""
+        self._histograms[name].labels(self.pipeline, *labels).observe(value)
+
+    def forget(self, name: str) -> None:
+        """Drops a gauge's series, so that partitions that went to another worker do not stay."""
+        self._gauges[name].clear()
+
+    def total(self, name: str, *labels: str) -> float:
+        """The sum of a counter over all series whose labels end with `labels`."""
+        return sum(v for (n, given), v in self.totals.items() if n == name and given[-len(labels) :] == labels)
+
+    def text(self) -> bytes:
+        """The exposition that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    def _make(self, kind: Any, name: str, labels: tuple[str, ...], help_: str) -> Any:
+        return kind(name, help_, ("pipeline", *labels), registry=self.registry)

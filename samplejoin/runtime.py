@@ -1,0 +1,240 @@
+"""Everything a worker runs beside its agents, started and stopped in order: topics, producers, group, joins."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from mode import Service
+
+from samplejoin.engine import topics
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.control import Control
+from samplejoin.engine.emit import Emitter
+from samplejoin.engine.group import Group, committed_offsets
+from samplejoin.engine.joins import Joins
+from samplejoin.engine.kafka import producer, reader, until_there
+from samplejoin.engine.sender import Sender
+from samplejoin.engine.sources import OwnedSource, Sources
+from samplejoin.engine.trim import trim
+from samplejoin.metrics import Metrics
+from samplejoin.stores.rocks import RocksStore, shared_cache
+from samplejoin.tables.partial_samples import PartialSamples
+
+log = logging.getLogger(__name__)
+
+
+class Runtime(Service):
+    """The engine of one worker. `deliver_*` hand fetched blocks to the agents; `fatal` ends the worker."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        metrics: Metrics,
+        *,
+        deliver_source: Callable[[Any], Awaitable[None]],
+        deliver_join: Callable[[int, list[Any]], Awaitable[None]],
+        fatal: Callable[[BaseException], None],
+        worker: str,
+        **kwargs: Any,
+    ) -> None:
+        self.config, self.metrics, self.fatal = config, metrics, fatal
+        self.sources = Sources(config)
+        self._cache = shared_cache()
+        self.emitter = Emitter(config, metrics, config.samples_partitions)
+        self.joins = Joins(config, self.emitter, metrics, self._table, fatal)
+        self.repartition = LateProducer()
+        self.sender = Sender(self.repartition, config.topics.repartition, fatal)
+        self.dead_letters = LateProducer()
+        self.control = Control(config, worker, self.dead_letters)
+        self.group = Group(
+            config,
+            self.sources,
+            deliver_source=deliver_source,
+            deliver_join=deliver_join,
+            may_read=self._may_read,
+            on_revoked=self._revoked,
+            on_joins=self.joins.assign,
+            fatal=fatal,
+        )
+        self.joins.on_ready = self.group.join_ready
+        self.joins.on_lost = self.group.join_lost
+        self.joins.is_member = self.group.is_member
+        self.ready_since: float | None = None
+        super().__init__(**kwargs)
+
+    def _table(self, partition: int) -> PartialSamples:
+        path = self.config.state_dir / self.config.topics.prefix / str(partition)
+        return PartialSamples(self.config, partition, RocksStore(path, self._cache))
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        self.add_future(self._run())
+
+    async def _run(self) -> None:
+        """Starts everything in order; what it raises ends the worker with a clear word."""
+        try:
+            config = self.config
+            self.sources.partitions = await until_there("preparing topics", config, lambda: topics.prepare(config))
+            self.emitter.samples_partitions = await topics.samples_partitions(config)
+            self.repartition.become(producer(config))
+            self.dead_letters.become(producer(config))
+            for each in (self.repartition, self.dead_letters):
+                await until_there("starting a producer", config, each.start)
+            await until_there("committing the start", config, lambda: commit_start(config, self.sources.partitions))
+            await self.control.start()
+            await self.group.start()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self.fatal(error)
+
+    async def on_stop(self) -> None:
+        """Graceful end: what is under way is acknowledged and committed as far as that takes seconds."""
+        self.group._stopped.set()
+        await self.sender.drain(2.0)
+        await self.joins.stop()
+        await self.group.leave()
+        await self.group.stop()
+        await self.control.stop()
+        await self.sender.close()
+        for each in (self.repartition, self.dead_letters):
+            await each.close()
+
+    async def _revoked(self) -> None:
+        self.metrics.add("rebalances", ())
+        for name in ("state_keys", "clock_ms", "watermark_delay", "source_lag", "join_lag", "last_event", "left_out"):
+            self.metrics.forget(name)
+        await self.sender.drain(5.0)
+        await self.joins.commit()
+
+    def _may_read(self, owned: OwnedSource) -> bool:
+        return not self.control.backlogged() and not self.control.too_far_ahead(
+            owned.writer.source, owned.read_time
+        )
+
+    # ---- what the web port and the status line ask --------------------------------------------------------------
+
+    @property
+    def started(self) -> bool:
+        """Whether the worker is in its group."""
+        return self.group.joined
+
+    def problems(self) -> list[str]:
+        """Why the worker is not ready; empty if it is."""
+        if not self.started:
+            return ["not in the group yet"]
+        if not self.group.assigned:
+            return ["no assignment yet, or a rebalance is under way"]
+        missing = sorted(self.joins.wanted - set(self.joins.running))
+        return [f"join partition {n} is recovering" for n in missing]
+
+    def join_end(self, partition: int) -> int | None:
+        """End of a join partition's log as last fetched."""
+        tp = self.group._ready_joins.get(partition)
+        return self.group.consumer.highwater(tp) if tp is not None else None
+
+    async def trim(self) -> None:
+        """Deletes what no recovery and no replay needs any more from our own topics."""
+        if self.started:
+            await trim(self.config, self.joins)
+
+    async def say(self) -> None:
+        """Tells the other workers how far this one is; refreshes gauges."""
+        if not self.started:
+            return
+        said: dict[str, tuple[int, bool]] = {}
+        for tp, owned in self.sources.owned.items():
+            high = self.group.consumer.highwater(tp)
+            at_end = high is not None and owned.delivered + 1 >= high
+            said[owned.writer.source] = (owned.read_time or 0, at_end or owned.read_time is None)
+            labels = (tp.topic, str(tp.partition))
+            self.metrics.set("source_lag", labels, max(0, (high or 0) - owned.delivered - 1))
+            self.metrics.set("last_event", labels, (owned.read_time or 0) / 1000)
+        lags = self.joins.lags(self.join_end)
+        for number, join in self.joins.running.items():
+            label, clock = (str(number),), join.partition.clock
+            self.metrics.set("state_keys", label, len(join.table))
+            self.metrics.set("join_lag", label, lags.get(number, 0))
+            self.metrics.set("left_out", label, len(clock.left_out))
+            if clock.value > 0:
+                self.metrics.set("clock_ms", label, clock.value / 1000)
+                self.metrics.set("watermark_delay", label, max(0, clock.now - clock.value) / 1000)
+        try:
+            await self.control.say(said, lags)
+        except KafkaError as error:
+            log.debug("control topic: %r", error)
+
+
+class LateProducer:
+    """A producer that is made once the broker answers; what is built on it before can already hold it."""
+
+    def __init__(self) -> None:
+        self._producer: Any = None
+        self._started = False
+
+    def become(self, real: Any) -> None:
+        """The producer that this one is from now on."""
+        self._producer = real
+
+    async def start(self) -> None:
+        await self._producer.start()
+        self._started = True
+
+    async def close(self) -> None:
+        """Stops it, for two seconds at most."""
+        if self._producer is None:
+            return
+        try:
+            async with asyncio.timeout(2):
+                await self._producer.stop()
+        except (TimeoutError, KafkaError):
+            log.warning("a producer did not stop in time; what it had not sent will be sent by the next owner")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+
+async def commit_start(config: EngineConfig, partitions: dict[str, int]) -> None:
+    """A job that has never run: resolves `start` to offsets for all sources at once and commits them.
+
+    Refused by a group with members, which then has done it already.
+    """
+
+    tps = {TopicPartition(t, p) for t, count in partitions.items() for p in range(count)}
+    if await committed_offsets(config, tps):
+        return
+    offsets = await _start_offsets(config, tps)
+    consumer = AIOKafkaConsumer(**config.connection, group_id=config.group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign(tps)
+        await consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()})
+    except KafkaError as error:
+        log.info("start not committed, other workers are there already: %r", error)
+    finally:
+        await consumer.stop()
+
+
+async def _start_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, int]:
+    """Per partition the offset that `start` means."""
+    consumer = reader(config)
+    await consumer.start()
+    try:
+        if config.start == "earliest":
+            return dict(await consumer.beginning_offsets(tps))
+        ends = dict(await consumer.end_offsets(tps))
+        if config.start == "latest":
+            return ends
+        found = await consumer.offsets_for_times(dict.fromkeys(tps, config.start))
+        return {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in tps}
+    finally:
+        await consumer.stop()
+
+

@@ -1,0 +1,32 @@
+"""Where a partition's state rests between commits: one protocol, a memory and a RocksDB implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+
+class Store(Protocol):
+    """Bytes by key, written in atomic batches."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, None without one."""
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of several keys, in their order."""
+
+    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
+        """All puts and deletes, or none of them. Raises StoreError, e.g. on a full disk."""
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All entries whose key starts with `prefix`, in key order."""
+
+    def clear(self) -> None:
+        """Forgets everything."""
+
+    def close(self) -> None:
+        """Releases files and locks."""
+
+
+class StoreError(Exception):
+    """The state directory cannot be used: the message says which, why, and what to do."""

@@ -1,0 +1,32 @@
+"""State in a dict: for tests, and for jobs run in memory by `samplejoin.testing`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+
+class MemoryStore:
+    """A `Store` that ends with the process."""
+
+    def __init__(self) -> None:
+        self._data: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._data.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self._data.get(key) for key in keys]
+
+    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
+        self._data.update(puts)
+        for key in deletes:
+            self._data.pop(key, None)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        yield from sorted((k, v) for k, v in self._data.items() if k.startswith(prefix))
+
+    def clear(self) -> None:
+        self._data.clear()
+
+    def close(self) -> None:
+        pass

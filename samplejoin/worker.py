@@ -1,0 +1,230 @@
+"""The Faust app of a job: agents on channels, the runtime as a service, the web port. Wiring only.
+
+Faust's own consumer, producer and tables stay off (`enable_kafka`): the engine reads, sends and commits (ADR 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import faust
+from aiokafka.admin import AIOKafkaAdminClient
+from faust.app.base import BootStrategy
+from mode.supervisors import CrashingSupervisor
+
+import samplejoin
+from samplejoin import web
+from samplejoin.agents.clean import Cleaning, clean_agent
+from samplejoin.agents.join import join_agent
+from samplejoin.agents.timer import Ticking, timer_agent
+from samplejoin.engine.config import EngineConfig, Topics, WorkerError
+from samplejoin.job.cleaning import Cleaner, Watch
+from samplejoin.job.compile import Job, compile_job, resolve_topics
+from samplejoin.job.connection import connection_of
+from samplejoin.job.errors import JobError
+from samplejoin.job.load import load_job
+from samplejoin.logs import setup_logging
+from samplejoin.metrics import Metrics
+from samplejoin.runtime import Runtime
+from samplejoin.settings import WorkerSettings
+from samplejoin.status import status_line
+from samplejoin.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+CHANNEL_BLOCKS = 4
+
+
+class _Boot(BootStrategy):
+    """Sensors, web and agents; no Kafka of Faust's own."""
+
+    enable_kafka = False
+
+
+class JoinWorker(faust.Worker):
+    """A worker that says how it ended: by a clear message and an exit status, not by a traceback."""
+
+    def __init__(self, app: JoinApp, *args: Any, **kwargs: Any) -> None:
+        super().__init__(app, *args, **kwargs)
+        app.worker = self
+
+    def _setup_logging(self) -> None:
+        setup_logging(self.app.settings.log_format, self.loglevel or "INFO")
+
+    def execute_from_commandline(self) -> Any:
+        try:
+            super().execute_from_commandline()
+        except SystemExit as error:
+            failed = self.app.failure is not None
+            raise SystemExit(1 if failed else error.code) from None
+
+
+class JoinApp(faust.App):
+    """A job's app. `failure` is what ended it, None while it is well."""
+
+    BootStrategy = _Boot
+
+    def __init__(self, job: Job, config: EngineConfig, settings: WorkerSettings) -> None:
+        self.job, self.config, self.settings = job, config, settings
+        self.failure: BaseException | None = None
+        self.worker: JoinWorker | None = None
+        self.metrics = Metrics(job.model.name, samplejoin.__version__)
+        self.watch = Watch()
+        super().__init__(
+            config.topics.prefix,
+            broker="kafka://unused",
+            store="memory://",
+            datadir=str(config.state_dir),
+            origin="samplejoin",
+            web_port=job.model.web_port,
+            web_bind=settings.web_bind,
+            web_host=socket.gethostname(),
+            Worker=JoinWorker,
+            agent_supervisor=CrashingSupervisor,
+            stream_wait_empty=False,
+        )
+        self._wire()
+
+    def _wire(self) -> None:
+        config = self.config
+        blocks = self.channel(maxsize=CHANNEL_BLOCKS)
+        entries = self.channel(maxsize=CHANNEL_BLOCKS)
+        worker = f"{socket.gethostname()}-{os.getpid()}"
+
+        async def deliver_join(partition: int, records: list[Any]) -> None:
+            await entries.send(value=(partition, records))
+
+        async def deliver_source(block: Any) -> None:
+            await blocks.send(value=block)
+
+        self.runtime = runtime = Runtime(
+            config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
+            fatal=self.fatal, worker=worker,
+        )  # fmt: skip
+        cleaner = Cleaner(self.job, self.watch, self.job.model.start_ms)
+        clean_agent(
+            self, blocks, Cleaning(config, cleaner, runtime.sender, runtime.dead_letters, self.metrics, self.fatal)
+        )
+        join_agent(self, entries, runtime.joins)
+        timer_agent(self, Ticking(config, runtime.sources, runtime.sender), config.tick_interval_ms / 1000)
+        web.pages(self)
+
+        @self.timer(interval=1.0, name="say")
+        async def say() -> None:
+            await runtime.say()
+
+        @self.timer(interval=10.0, name="status")
+        async def status() -> None:
+            status_line(self)
+
+        @self.timer(interval=60.0, name="trim")
+        async def trim() -> None:
+            await runtime.trim()
+
+    async def on_started_init_extra_services(self) -> None:
+        """The engine starts when the agents listen."""
+        self.flow_control.resume()
+        await self.add_runtime_dependency(Watchdog(self.watch))
+        await self.add_runtime_dependency(self.runtime)
+        log.info(
+            "samplejoin %s, job %s: %d streams, key (%s), window %d s, %d join partitions, brokers %s, web port %d",
+            samplejoin.__version__, self.job.model.name, len(self.job.spec.streams), ", ".join(self.job.spec.key_fields),
+            self.job.spec.window_ms // 1000, self.config.partitions,
+            self.config.connection.get("bootstrap_servers"), self.job.model.web_port,
+        )  # fmt: skip
+        await super().on_started_init_extra_services()
+
+    def fatal(self, error: BaseException) -> None:
+        """Ends the worker: once, with a word about what to do; nothing it had not committed counts."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        if isinstance(error, WorkerError | JobError) or type(error).__name__ == "StoreError":
+            log.error("worker stops: %s", error)
+        else:
+            log.error("worker stops on an unexpected error; what was not committed is done again by the next owner",
+                      exc_info=error)  # fmt: skip
+        asyncio.get_running_loop().call_soon(self._stop_worker)
+
+    def _stop_worker(self) -> None:
+        target = self.worker if self.worker is not None else self
+        self._ending = asyncio.ensure_future(target.stop())
+
+
+def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, Any]) -> EngineConfig:
+    """The engine's settings, from job and environment."""
+    model = job.model
+    outputs = model.output_topics()
+    compression = model.outputs.samples.compression
+    return EngineConfig(
+        spec=job.spec,
+        fingerprint=job.fingerprint,
+        topics=Topics(
+            model.name, outputs["samples"], outputs.get("late"), outputs.get("orphan"), outputs["dead_letter"]
+        ),
+        partitions=model.partitions,
+        state_dir=Path(model.state_dir),
+        connection=connection,
+        exactly_once=model.guarantee == "exactly_once",
+        combine=model.combine,
+        samples_partitions=model.outputs.samples.partitions or model.partitions,
+        compression=None if compression == "none" else compression,
+        max_sample_bytes=model.limits.sample_bytes,
+        max_in_flight=model.max_in_flight,
+        commit_interval_ms=model.commit_interval_ms,
+        align_ms=model.align_ms,
+        max_backlog=model.max_backlog,
+        cache_keys=model.limits.cache_keys,
+        start=model.start_ms if model.start_ms is not None else model.start,  # type: ignore[arg-type]
+        replication_factor=model.replication_factor,
+        session_timeout_ms=settings.session_timeout_ms,
+        instance_id=settings.instance_id,
+    )
+
+
+def make_app(path: Path, settings: WorkerSettings, overrides: dict[str, str] | None = None) -> JoinApp:
+    """The app of the job file at `path`. Raises JobError."""
+    model = load_job(path, overrides or {})
+    connection = connection_of(model, path.parent)
+    if any(stream.pattern for stream in model.streams.values()):
+        model = resolve_topics(model, asyncio.run(_topics_there(connection)))
+    job = compile_job(model, path.parent)
+    return JoinApp(job, engine_config(job, settings, connection), settings)
+
+
+async def _topics_there(connection: Mapping[str, Any]) -> list[str]:
+    """All topics of the cluster, for streams given by pattern."""
+    client = AIOKafkaAdminClient(**connection)
+    await client.start()
+    try:
+        return sorted(await client.list_topics())
+    finally:
+        await client.close()
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made of `SAMPLEJOIN_JOB` when it is first asked for; a bad job file ends with its problems only."""
+    if name != "app":
+        raise AttributeError(name)
+    settings = WorkerSettings()
+    try:
+        made = make_app(settings.job, settings)
+    except (JobError, OSError) as error:
+        raise click.UsageError(str(error)) from None
+    globals()["app"] = made
+    return made
+
+
+def run(app: JoinApp, loglevel: str = "INFO") -> None:
+    """Runs the worker until it is told to stop; ends the process."""
+    sys.argv[0] = "samplejoin"
+    app.finalize()
+    app.Worker(loglevel=loglevel).execute_from_commandline()

@@ -1,0 +1,528 @@
+"""The protocol of DESIGN 4 as a randomised model around the real core: `SourceWriter`, `combine`, `Partition`.
+
+Sources get rows, owners read them, die, pause and double; sends are late, fail, or are half acknowledged; commits lag
+and get lost; join partitions crash. After the chaos comes a calm, and then every row must have been merged once, none
+while the clock was past it, and no clock may stand still. Times are tenths of a second; everything hangs on the seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from samplejoin.core.aggregates import List
+from samplejoin.core.cells import WireCell, combine, partials_of
+from samplejoin.core.identity import source_id
+from samplejoin.core.keys import encode_key, partition_of
+from samplejoin.core.messages import Block, Source, Tick, TickEntry
+from samplejoin.core.outcomes import Outcomes
+from samplejoin.core.partition import Partition
+from samplejoin.core.spec import Field, Spec, Stream
+from samplejoin.core.writer import Batch, SourceWriter
+from tests.core.harness import packed
+
+LATENESS, IDLE_AFTER, TICK, START, WINDOW = 30, 50, 10, 1000, 40
+LONG_AGO = -(1 << 60)
+KEYS = {n: [[k for i in range(60) if partition_of(k := encode_key([i]), n) == p][:2] for p in range(n)] for n in (1, 2, 3)}
+TOPICS = ("shows", "clicks")
+
+
+class Failure(Exception):
+    """The model turned red."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is played beside the ordinary chaos."""
+
+    idle: Any = "advance"
+    steps: int = 500
+    growth: bool = False
+    gaps: bool = False
+    lost_commits: bool = False
+    moved_offsets: bool = False
+    max_wait: int | None = None
+    correct: bool = False
+    #: owners are told the log's end at every assignment, not only where nothing was committed
+    always_log_end: bool = False
+    static_members: float = 0.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """A record: event time, its join partition and key, when it was written."""
+
+    time: int
+    partition: int
+    key: bytes
+    written: int
+
+
+@dataclass
+class Sent:
+    """An entry on its way to a repartition log."""
+
+    entry: Block | Tick
+    batch: Batch | None = None
+    log_offset: int = -1
+
+
+def spec_of(options: Options, resolution: int) -> Spec:
+    """Every cell carries the list of its rows, so that a merged cell tells which rows it was made of."""
+    streams = (Stream("show", "anchor", ("shows",), None, options.idle),)
+    streams += (Stream("click", "label", ("clicks",), None, options.idle),)
+    return Spec(
+        name="model",
+        streams=streams,
+        key_fields=("k",),
+        fields=tuple(Field(s.name, s.name, "row", List(100_000)) for s in streams),
+        window_ms=WINDOW * 100,
+        before_ms=2000,
+        lateness_ms=LATENESS * 100,
+        resolution_ms=resolution * 100,
+        idle_after_ms=IDLE_AFTER * 100,
+        max_wait_ms=options.max_wait and options.max_wait * 100,
+        late="correct" if options.correct else "topic",
+        correction_ms=10_000_000 if options.correct else 0,
+    )
+
+
+class Watched(Partition):
+    """A partition that reports the rows of every cell it merges."""
+
+    report: Any = None
+
+    def _merge(self, wire: WireCell, source: Source, out: Outcomes) -> None:
+        self.report(wire, source, self)
+        super()._merge(wire, source, out)
+
+
+class Join:
+    """One join partition and its log."""
+
+    def __init__(self, sim: Sim) -> None:
+        self.sim, self.length, self.out = sim, 0, Outcomes()
+        self.merged: Counter[tuple[Source, int]] = Counter()
+        #: the clock while a source was out of the minimum, having never had a watermark
+        self.clock_without: dict[Source, int] = {}
+        self.partition = self.fresh()
+
+    def fresh(self) -> Watched:
+        partition = Watched(self.sim.spec)
+        partition.report = self.report
+        return partition
+
+    def land(self, sent: Sent) -> None:
+        """The broker appends an entry, and the join steps it."""
+        sent.log_offset, self.length = self.length, self.length + 1
+        self.partition.apply(packed_entry(sent.entry), sent.log_offset, self.sim.now * 100, self.out)
+        clock = self.partition.clock
+        for source in self.sim.sources:
+            if source.partition(" ")[0] in clock.silent or source in clock.left_out:
+                self.clock_without[source] = clock.value // 100
+        if self.sim.random.random() < 0.02:
+            self.restart()
+        self.partition.sweep(self.out)
+
+    def restart(self) -> None:
+        data, states = packed([self.partition.dump(), list(self.partition.keys.items())])
+        fresh = self.fresh()
+        fresh.keys.update(dict(states))
+        fresh.load(data, fresh.keys.items())
+        self.partition = fresh
+
+    def report(self, wire: WireCell, source: Source, partition: Partition) -> None:
+        for offset in (o for _, o in wire[6][2]):
+            self.merged[source, offset] += 1
+            if wire[2] < partition.clock.slice and not self.sim.may_be_late(self, source, offset):
+                raise Failure(f"late: {source} {offset}, slice {wire[2]} under {partition.clock.slice}")
+
+
+def packed_entry(entry: Block | Tick) -> Block | Tick:
+    """A copy that shares nothing with the sender's."""
+    if isinstance(entry, Tick):
+        entries = [TickEntry(*(getattr(e, slot) for slot in TickEntry.__slots__)) for e in entry.entries]
+        return Tick(entries, dict(entry.partitions))
+    return Block(entry.source, entry.generation, entry.after, entry.upto, [tuple(c) for c in packed(entry.cells)])
+
+
+class Owner:
+    """A worker's part for one source: it fetches, sends, is acknowledged, ticks and commits through a SourceWriter."""
+
+    def __init__(self, sim: Sim, source: Source, generation: int) -> None:
+        self.sim, self.source = sim, source
+        known = sim.committed.get(source)
+        start, row_time = known or (-1, None)
+        end = sim.end(source) if known is None or sim.options.always_log_end else None
+        self.writer = SourceWriter(source, generation, start, sim.max_in_flight, row_time, end)
+        self.log, self.position = sim.logs[source], start + 1
+        #: a fetch on its way: None, or the log's end that the broker saw (-1: the broker has not answered yet)
+        self.fetch: int | None = None
+        self.fetches = 0
+        self.queue: dict[int, deque[Sent]] = defaultdict(deque)
+        self.unacked: dict[int, deque[Sent]] = defaultdict(deque)
+        self.arrived: dict[int, deque[Sent]] = defaultdict(deque)
+        self.ticking: dict[int, bool] = defaultdict(bool)
+        self.state = "alive"
+        self.dies_at: int | None = None
+        self.next_tick = sim.now + sim.random.randint(1, TICK)
+        self.speed = sim.random.choice([0.9, 0.9, 0.5, 0.15])
+        self.topics_known = dict(sim.counts)
+
+    def fetch_step(self) -> None:
+        """A fetch is sent after the response before it; the broker answers with the end it has at that moment."""
+        chance = self.sim.random.random()
+        if self.fetch is None:
+            self.fetch = -1 if chance < 0.7 else None
+        elif self.fetch == -1:
+            if chance < 0.7:
+                self.fetch = len(self.log)
+        elif chance < 0.7:
+            self.receive(self.fetch)
+            self.fetch = None
+
+    def receive(self, end: int) -> None:
+        self.fetches += 1
+        last = min(end - 1, self.position + self.sim.random.randint(0, 7))
+        rows = [o for o in range(self.position, last + 1) if self.log[o] is not None]
+        sendable = [o for o in rows if o <= self.writer.limit]
+        if len(sendable) < len(rows):  # not further than a later owner can tell apart: the rest is read again
+            last = rows[len(sendable)] - 1
+        if last >= self.position:
+            self.send(last, sendable)
+            self.position = last + 1
+        self.writer.saw_fetch(self.fetches, self.position, end)
+
+    def send(self, upto: int, offsets: list[int]) -> None:
+        sim = self.sim
+        batch = self.writer.batch(upto, max((self.log[o].time * 100 for o in offsets), default=None))
+        groups = sim.random.randint(1, 3) if sim.combined else 0
+        for p in range(len(sim.joins)):
+            mine = [o for o in offsets if self.log[o].partition == p]
+            if not mine and sim.random.random() < 0.9:
+                continue
+            cut: dict[int, list[WireCell]] = defaultdict(list)
+            for o in mine:
+                cut[sim.random.randrange(groups) if groups else 0].append(self.cell(o))
+            cells = [c for part in cut.values() for c in (self.combine(part) if groups else part)]
+            batch.outstanding += 1
+            self.put(p, Sent(self.writer.block(p, batch, cells), batch))
+        self.writer.settle()
+
+    def combine(self, cells: list[WireCell]) -> list[WireCell]:
+        return combine(self.sim.spec.plans, cells, self.writer.uncombined)
+
+    def cell(self, offset: int) -> WireCell:
+        event, topic = self.log[offset], TOPICS.index(self.source.partition(" ")[0])
+        order = (event.time * 100, self.source, offset, 0)
+        partials = partials_of(self.sim.spec.plans[topic], {"row": offset}, order, self.sim.spec.codec)
+        return (event.key, topic, event.time // self.sim.resolution, offset, offset, 1, partials)
+
+    def put(self, p: int, sent: Sent) -> None:
+        self.queue[p].append(sent)
+        self.unacked[p].append(sent)
+
+    def tick(self) -> None:
+        sim = self.sim
+        self.next_tick = sim.now + TICK + sim.random.randint(-1, 3)
+        if sim.random.random() < 0.3:
+            self.topics_known = dict(sim.counts)
+        for p in range(len(sim.joins)):
+            if not self.ticking[p]:
+                self.ticking[p] = True
+                self.put(p, Sent(Tick([self.writer.tick(p)], self.topics_known)))
+
+    def deliver(self, p: int) -> None:
+        """The oldest entry on its way to join partition `p` lands, fails, or lands without an acknowledgement."""
+        sim = self.sim
+        if not self.queue[p]:
+            return
+        sent = self.queue[p].popleft()
+        if sim.chaos and sim.random.random() < sim.failing:
+            self.dies_at = self.dies_at or sim.now + sim.random.randint(0, 15)
+            if sim.random.random() < 0.7:
+                return
+            sim.joins[p].land(sent)
+            return
+        sim.joins[p].land(sent)
+        self.arrived[p].append(sent)
+
+    def hear(self, p: int) -> None:
+        """Acknowledgements come in the order of the sends; what follows a failed one is never heard of."""
+        arrived, unacked = self.arrived[p], self.unacked[p]
+        while arrived and unacked and arrived[0] is unacked[0]:
+            sent = arrived.popleft()
+            unacked.popleft()
+            if sent.batch is None:
+                self.ticking[p] = False
+                self.writer.tick_acked(p, sent.log_offset)
+            else:
+                sent.batch.outstanding -= 1
+        self.writer.settle()
+
+    def die(self) -> None:
+        """What was given to the network may still arrive."""
+        self.state = "dead"
+        for p, queue in self.queue.items():
+            keep = self.sim.random.randint(0, len(queue))
+            self.queue[p] = deque(list(queue)[:keep])
+
+    def idle(self) -> bool:
+        return not any(self.queue.values())
+
+
+@dataclass
+class Sim:
+    """One run of the model; raises `Failure` on the first row lost, doubled or wrongly late, and on a stuck clock."""
+
+    seed: int
+    options: Options = field(default_factory=Options)
+
+    def __post_init__(self) -> None:
+        r = self.random = random.Random(self.seed)
+        options = self.options
+        # fine slices judge lateness sharply, coarse ones give cells of many rows
+        self.resolution = r.choice([1, 20])
+        self.spec, self.now, self.chaos = spec_of(options, self.resolution), START, True
+        self.max_in_flight, self.combined = r.choice([3, 6, 12]), r.random() < 0.8
+        self.failing = r.choice([0, 0.002, 0.01])
+        self.slow_time = r.random() < 0.3
+        self.counts = {"shows": r.choice([1, 2]), "clicks": r.choice([1, 1, 2])}
+        self.sources = [source_id(t, p) for t in TOPICS for p in range(self.counts[t])]
+        self.logs: dict[Source, list[Event | None]] = {s: [] for s in self.sources}
+        self.rate = {s: r.choice([0, 0, 0.3, 0.8]) for s in self.sources}
+        self.written: dict[str, list[int]] = {t: [] for t in TOPICS}
+        self.born = dict.fromkeys(self.sources, START)
+        self.committed: dict[Source, tuple[int, int | None]] = {}
+        self.lost: set[Source] = set()
+        self.skipped: set[tuple[Source, int]] = set()
+        self.generations: Counter[Source] = Counter()
+        self.owners: dict[Source, Owner] = {}
+        self.everyone: list[Owner] = []
+        self.commits: list[tuple[Owner, int, int | None]] = []
+        self.joins = [Join(self) for _ in range(r.choice([1, 2, 2, 3]))]
+        if r.random() < 0.5:
+            self.committed = {s: (-1, None) for s in self.sources}
+
+    def end(self, source: Source) -> int:
+        return len(self.logs[source]) - 1
+
+    # ---- what happens outside -----------------------------------------------------------------------------------
+
+    def write(self, source: Source) -> None:
+        r, log = self.random, self.logs[source]
+        if self.options.gaps and r.random() < 0.05:  # compacted away, or the marks of transactions
+            log += [None] * r.choice([1, 5, 40])
+        wall = START + (self.now - START) // 3 if self.slow_time else self.now
+        p = r.randrange(len(self.joins))
+        key = r.choice(KEYS[len(self.joins)][p])
+        log.append(Event(wall - r.randint(0, LATENESS), p, key, self.now))
+        self.written[source.partition(" ")[0]].append(self.now)
+
+    def grow(self) -> None:
+        topic = self.random.choice(TOPICS)
+        source = source_id(topic, self.counts[topic])
+        self.counts[topic] += 1
+        self.sources.append(source)
+        self.logs[source], self.rate[source], self.born[source] = [], 0.0, self.now
+
+    def may_be_late(self, join: Join, source: Source, offset: int) -> bool:
+        """`idle: advance` takes a long silence for the end; a row written just after it may come too late."""
+        event, topic = self.logs[source][offset], source.partition(" ")[0]
+        if self.born[source] > START and event.written < self.settled_at(source):
+            return True  # a new partition, before the join heard of it
+        if self.options.max_wait is not None and event.time < join.clock_without.get(source, LONG_AGO):
+            return True
+        if self.options.idle == "hold":
+            return False
+        writes = self.written[topic]
+        if writes[0] - START >= IDLE_AFTER and event.time < join.clock_without.get(source, LONG_AGO):
+            return True
+        times = [START, *(w for w in writes if w <= event.written)]
+        nothing = not any(w < event.written for w in writes)
+        return (self.slow_time or nothing) and any(b - a >= IDLE_AFTER for a, b in zip(times, times[1:], strict=False))
+
+    def settled_at(self, source: Source) -> int:
+        """When every join partition had heard of a new source partition."""
+        return self.now if any(source not in j.partition.clock.sources for j in self.joins) else self.heard[source]
+
+    # ---- workers ------------------------------------------------------------------------------------------------
+
+    def assign(self, source: Source) -> None:
+        r = self.random
+        if not (self.options.static_members and self.generations[source] and r.random() < self.options.static_members):
+            self.generations[source] += 1
+        if self.chaos and self.options.lost_commits and source in self.committed and r.random() < 0.15:
+            acked, row_time = self.committed[source]
+            self.committed[source] = (max(-1, acked - r.randint(1, 10)), None)
+            self.lost.add(source)
+        if self.chaos and self.options.moved_offsets and r.random() < 0.1:
+            start = self.committed.get(source, (-1, None))[0]
+            moved = r.randint(start, max(start, self.end(source)))
+            self.skipped |= {(source, o) for o in range(start + 1, moved + 1)}
+            self.committed[source] = (moved, None)
+        owner = self.owners[source] = Owner(self, source, self.generations[source])
+        self.everyone.append(owner)
+        if not self.chaos:
+            owner.speed = 0.9
+
+    def commit(self) -> None:
+        """Commits arrive late, in order per owner; some are lost, of some only the answer is."""
+        r = self.random
+        for item in list(self.commits):
+            owner, acked, row_time = item
+            earlier = self.commits[: self.commits.index(item)]
+            if r.random() >= 0.3 or any(other[0] is owner for other in earlier):
+                continue
+            self.commits.remove(item)
+            if self.chaos and r.random() < 0.2:
+                continue
+            if self.owners.get(owner.source) is owner:
+                if acked >= self.committed.get(owner.source, (-1, None))[0]:
+                    self.committed[owner.source] = (acked, row_time)
+                if owner.state == "alive" and r.random() < 0.8:
+                    owner.writer.confirm(acked)
+            elif owner.state == "alive" and r.random() < 0.3:
+                owner.die()
+
+    def work(self) -> None:
+        r = self.random
+        for owner in list(self.everyone):
+            chance = owner.speed if owner.state != "dead" else 0.1
+            for p in range(len(self.joins)):
+                if r.random() < chance and (owner.state != "paused" or r.random() < 0.1):
+                    owner.deliver(p)
+            if owner.state == "dead" and owner.idle():
+                self.everyone.remove(owner)
+            if owner.state != "alive":
+                continue
+            if r.random() < 0.7:
+                for p in range(len(self.joins)):
+                    owner.hear(p)
+            if owner.dies_at is not None and self.now >= owner.dies_at:
+                owner.die()
+                continue
+            owner.fetch_step()
+            if self.now >= owner.next_tick:
+                owner.tick()
+            if r.random() < 0.15:
+                self.commits.append((owner, owner.writer.acked, owner.writer.row_time))
+        self.commit()
+
+    def shake(self, source: Source) -> None:
+        """What befalls an owner."""
+        r, owner = self.random, self.owners.get(source)
+        if owner is None or owner.state == "dead":
+            if r.random() < 0.1:
+                self.assign(source)
+        elif owner.state == "paused":
+            if r.random() < 0.06:
+                self.assign(source)
+        elif r.random() < 0.008:
+            kind = r.choice(["clean", "kill", "pause", "unaware"])
+            if kind == "clean":
+                if owner.writer.acked >= self.committed.get(source, (-1, None))[0]:
+                    self.committed[source] = (owner.writer.acked, owner.writer.row_time)
+                owner.die()
+            elif kind == "kill":
+                owner.die()
+            elif kind == "pause":
+                owner.state = "paused"
+            if kind == "unaware" or r.random() < 0.3:
+                self.assign(source)
+
+    def run(self) -> None:
+        self.storm()
+        self.calm()
+        self.judge()
+
+    def storm(self) -> None:
+        r = self.random
+        self.heard: dict[Source, int] = {}
+        for step in range(self.options.steps):
+            self.step()
+            if self.options.growth and step in (150, 300):
+                self.grow()
+            for source in self.sources:
+                if r.random() < 0.02:
+                    self.rate[source] = r.choice([0, 0, 0, 0.1, 0.5, 0.9])
+                if r.random() < self.rate[source]:
+                    self.write(source)
+                self.shake(source)
+            for owner in self.everyone:
+                if owner.state == "paused" and r.random() < 0.03:
+                    owner.state = "alive"
+                if r.random() < 0.01:
+                    owner.speed = r.choice([0.9, 0.5, 0.1, 0.02])
+            self.work()
+
+    def step(self) -> None:
+        self.now += self.random.randint(0, 3)
+        for source in self.sources:
+            if source not in self.heard and all(source in j.partition.clock.sources for j in self.joins):
+                self.heard[source] = self.now
+
+    def calm(self) -> None:
+        self.chaos = False
+        for owner in self.everyone:
+            owner.speed = 0.9 if self.owners.get(owner.source) is owner else 0.5
+            owner.state = "alive" if owner.state == "paused" else owner.state
+        for source in self.sources:
+            if not self.logs[source] and self.random.random() < 0.5:
+                self.write(source)
+        left = 350
+        for _ in range(9000):
+            if all(self.done(source) for source in self.sources):
+                left -= 1
+            if left < 0:
+                return
+            self.step()
+            for source in self.sources:
+                if source not in self.owners or self.owners[source].state == "dead":
+                    self.assign(source)
+            self.work()
+        raise Failure("stuck: an owner never came to the end of its source")
+
+    def done(self, source: Source) -> bool:
+        return source in self.owners and self.owners[source].writer.acked == self.end(source)
+
+    # ---- judgement ----------------------------------------------------------------------------------------------
+
+    @property
+    def refused(self) -> bool:
+        return any("refused" in name for j in self.joins for name, _ in j.out.counts)
+
+    def judge(self) -> None:
+        for source, log in self.logs.items():
+            for offset, event in enumerate(log):
+                if event is None:
+                    continue
+                n = self.joins[event.partition].merged[source, offset]
+                if n > 1 or (n == 0 and (source, offset) not in self.skipped):
+                    raise Failure(f"{'lost' if n == 0 else 'doubled'}: {source} {offset}, {n} times")
+        for join in self.joins:
+            self.judge_clock(join)
+
+    def judge_clock(self, join: Join) -> None:
+        newest = {t: [e.time for s in self.sources if s.startswith(t) for e in self.logs[s] if e] for t in TOPICS}
+        rows = [time for times in newest.values() for time in times]
+        clock = join.partition.clock.value // 100
+        if self.options.idle == "advance":
+            if rows and clock <= max(rows):
+                raise Failure(f"stuck: clock at {clock}, rows up to {max(rows)}")
+        elif all(newest.values()):
+            wanted = min(map(max, newest.values())) - LATENESS
+            if clock < wanted - LATENESS:
+                raise Failure(f"stuck: clock at {clock}, should be near {wanted}")
+
+
+def first_failure(seeds: range, options: Options) -> tuple[int, str] | None:
+    """The first seed that turns red, and why."""
+    for seed in seeds:
+        try:
+            Sim(seed, options).run()
+        except Failure as failure:
+            return seed, str(failure)
+    return None

@@ -1,0 +1,123 @@
+"""What Hypothesis draws: specs, and records of a few keys in source partitions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from samplejoin.core.aggregates import LIMITED, PLAIN
+from samplejoin.core.keys import encode_key
+from samplejoin.core.spec import Field, Spec, Stream
+from tests.core.oracle import Row
+
+Records = dict[tuple[str, int], list[tuple[int, list[Row]]]]
+
+ORIGIN = 1_700_000_000_000
+KEYS = [encode_key(["u1", 1]), encode_key(["u2", 1]), encode_key(["a|b", 7])]
+ODD_FLOATS = [0.1, -0.0, 1e308, -1e308, 5e-324, 1e16, float("inf"), float("-inf"), float("nan"), 1.0]
+
+numbers = st.one_of(
+    st.integers(-3, 3),
+    st.sampled_from([2**62, -(2**62), 2**63 - 1]),
+    st.sampled_from(ODD_FLOATS),
+    st.floats(-100, 100),
+)
+values = st.fixed_dictionaries({}, optional={"x": st.none() | numbers, "s": st.sampled_from(["a", "b", "ü"])})
+
+
+def sorted_json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, sort_keys=True).encode()
+
+
+def aggregates() -> st.SearchStrategy[Any]:
+    plain = st.sampled_from([(name, maker()) for name, maker in sorted(PLAIN.items())])
+    limited = st.sampled_from([(name, maker(n)) for name, maker in sorted(LIMITED.items()) for n in (1, 3)])
+    return plain | limited
+
+
+@st.composite
+def fields(draw, stream: str) -> list[Field]:
+    made = []
+    for i, (name, aggregate) in enumerate(draw(st.lists(aggregates(), min_size=1, max_size=4))):
+        if name == "count":
+            column = draw(st.sampled_from([None, "x", "s"]))
+        else:
+            column = "x" if name in ("sum", "mean") else draw(st.sampled_from(["x", "x", "s"]))
+        made.append(Field(f"{stream}_{i}_{name}", stream, column, aggregate))
+    return made
+
+
+@st.composite
+def specs(draw, **fixed: Any) -> Spec:
+    """One or two anchor streams and one or two label streams; two streams may share a topic."""
+    shared = draw(st.booleans())
+    ids = st.sampled_from([None, None, "id"])
+    streams = [Stream("show", "anchor", ("shows",), draw(ids)), Stream("click", "label", ("clicks",), draw(ids))]
+    if draw(st.booleans()):
+        streams.append(Stream("like", "label", ("clicks" if shared else "likes",), draw(ids)))
+    if draw(st.booleans()):
+        streams.append(Stream("view", "anchor", ("shows" if shared else "views",), draw(ids)))
+    resolution = draw(st.sampled_from([1000, 500, 3000]))
+    options = {
+        "window_ms": resolution * draw(st.integers(1, 8)),
+        "before_ms": resolution * draw(st.integers(0, 4)),
+        "lateness_ms": draw(st.sampled_from([0, 700, 2000])),
+        "resolution_ms": resolution,
+        "repeat": draw(st.sampled_from(["merge", "each"])),
+        "attribution": draw(st.sampled_from(["last", "first"])),
+        "keep_negatives": draw(st.sampled_from([1.0, 1.0, 0.5])),
+        "format": sorted_json,
+    }
+    return Spec(
+        name="job",
+        streams=tuple(streams),
+        key_fields=("user", "item"),
+        fields=tuple(f for s in streams for f in draw(fields(s.name))),
+        **{**options, **fixed},
+    )
+
+
+@st.composite
+def records(draw, spec: Spec, *, late: bool = False, most: int = 30) -> Records:
+    """Records by source partition. Unless `late`, each lies within `lateness` of those before it in its partition."""
+    sources = {(topic, p): [] for topic in spec.topics() for p in range(draw(st.sampled_from([1, 1, 2])))}
+    by_topic = {topic: [s for s in spec.streams if topic in s.topics] for topic in spec.topics()}
+    highest: dict[tuple[str, int], int] = {}
+    for _ in range(draw(st.integers(1, most))):
+        topic, partition = name = draw(st.sampled_from(sorted(sources)))
+        step = spec.resolution_ms // 2 * draw(st.integers(-8, 24) if late else st.integers(0, 8))
+        drift = draw(st.integers(0, spec.lateness_ms)) if not late else 0
+        time = highest.get(name, ORIGIN) + step
+        highest[name] = max(time, highest.get(name, ORIGIN))
+        time -= drift
+        rows = []
+        for index in range(draw(st.sampled_from([1, 1, 1, 1, 2, 0]))):
+            stream = draw(st.sampled_from(by_topic[topic]))
+            value = draw(values)
+            if stream.id_field:
+                value = {**value, "id": draw(st.sampled_from([None, 1, 2, "1"]))}
+            key = draw(st.sampled_from(KEYS))
+            rows.append(Row(stream.name, key, time, (topic, partition, len(sources[name]), index), value))
+        sources[name].append((time, rows))
+    return sources
+
+
+def rows_of(sources: Records) -> list[Row]:
+    return [row for log in sources.values() for _, rows in log for row in rows]
+
+
+randoms = st.integers(0, 2**32 - 1).map(Random)
+
+
+@st.composite
+def cases(draw, *, late: bool = False, **fixed: Any) -> tuple[Spec, Records]:
+    spec = draw(specs(**fixed))
+    return spec, draw(records(spec, late=late))
+
+
+def with_options(spec: Spec, **options: Any) -> Spec:
+    return replace(spec, **options)

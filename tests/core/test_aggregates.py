@@ -1,0 +1,238 @@
+"""The laws of the aggregates: partials meet in any order, however they were cut, and survive any codec (rule 2)."""
+
+from __future__ import annotations
+
+import json
+import math
+from fractions import Fraction
+from functools import reduce
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samplejoin.core import exact
+from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom, canonical
+from samplejoin.core.cells import partials_of
+from samplejoin.core.keys import encode_key
+from samplejoin.core.spec import JSON, Field, Spec, Stream
+from tests.core import oracle
+from tests.core.harness import packed
+from tests.core.strategies import numbers
+
+
+class Keywords:
+    """A user's aggregate, written carelessly: it changes what it is given."""
+
+    def zero(self):
+        return []
+
+    def add(self, partial, value):
+        partial.append(value)
+        return partial
+
+    def merge(self, a, b):
+        a.extend(b)
+        a.sort(key=repr)
+        return a
+
+    def result(self, partial):
+        partial.sort(key=repr)
+        return partial
+
+
+ALL = [maker() for maker in PLAIN.values()] + [maker(n) for maker in LIMITED.values() for n in (1, 3)]
+ALL.append(Custom("keywords", Keywords()))
+NAMES = [f"{a.name}{getattr(a, 'limit', '')}" for a in ALL]
+each = pytest.mark.parametrize("aggregate", ALL, ids=NAMES)
+value_lists = st.lists(numbers, max_size=12)
+
+
+def partial_of(aggregate: Aggregate, value, i: int):
+    return aggregate.add(aggregate.zero(), value, (i // 2, "t 000000", i, 0))
+
+
+def partials(aggregate: Aggregate, values):
+    return [partial_of(aggregate, value, i) for i, value in enumerate(values)]
+
+
+def same(aggregate: Aggregate, a, b) -> bool:
+    """Byte for byte: 1 is not 1.0, 0.0 is not -0.0."""
+    return repr(aggregate.result(a)) == repr(aggregate.result(b))
+
+
+def total(aggregate: Aggregate, parts):
+    return reduce(aggregate.merge, parts, aggregate.zero())
+
+
+@each
+@pytest.mark.rule(2)
+@given(values=value_lists, random=st.randoms(use_true_random=False))
+def test_any_order_and_any_grouping_give_the_same(aggregate, values, random):
+    parts = partials(aggregate, values)
+    expected = total(aggregate, parts)
+    random.shuffle(parts)
+    while len(parts) > 1:
+        i = random.randrange(len(parts) - 1)
+        parts[i : i + 2] = [aggregate.merge(parts[i], parts[i + 1])]
+    assert same(aggregate, total(aggregate, parts), expected)
+
+
+@each
+@pytest.mark.rule(2)
+@given(values=value_lists)
+def test_zero_is_the_identity(aggregate, values):
+    whole = total(aggregate, partials(aggregate, values))
+    assert same(aggregate, aggregate.merge(aggregate.zero(), whole), whole)
+    assert same(aggregate, aggregate.merge(whole, aggregate.zero()), whole)
+
+
+@each
+@pytest.mark.rule(2)
+@given(values=value_lists)
+def test_adding_equals_merging(aggregate, values):
+    added = aggregate.zero()
+    for i, value in enumerate(values):
+        added = aggregate.add(added, value, (i // 2, "t 000000", i, 0))
+    assert same(aggregate, added, total(aggregate, partials(aggregate, values)))
+
+
+@each
+@pytest.mark.rule(2, 16)
+@given(values=value_lists, at=st.integers(0, 12))
+def test_partials_survive_the_changelog(aggregate, values, at):
+    """They come back as lists, and go on as if they had never left."""
+    parts = partials(aggregate, values)
+    there_and_back = aggregate.merge(
+        packed(total(aggregate, parts[:at])), packed([packed(total(aggregate, parts[at:]))])[0]
+    )
+    assert same(aggregate, there_and_back, total(aggregate, parts))
+    if not isinstance(aggregate, Custom):  # a user's partials are JSON data: never tuples
+        assert same(aggregate, as_tuples(total(aggregate, parts)), total(aggregate, parts))
+
+
+def as_tuples(partial):
+    return tuple(map(as_tuples, partial)) if isinstance(partial, list) and partial else partial
+
+
+@each
+@pytest.mark.rule(2)
+@given(values=value_lists)
+def test_merging_leaves_its_arguments_alone(aggregate, values):
+    parts = partials(aggregate, values)
+    before = msgspec.msgpack.encode(parts)
+    aggregate.result(total(aggregate, parts))
+    for part in parts:
+        aggregate.result(part)
+    assert msgspec.msgpack.encode(parts) == before
+
+
+@pytest.mark.parametrize("aggregate", ALL[:-1], ids=NAMES[:-1])
+@pytest.mark.rule(2)
+@given(values=value_lists)
+def test_results_are_what_their_names_say(aggregate, values):
+    rows = [oracle.Row("s", b"", 0, ("t", 0, i, 0), {"x": v}) for i, v in enumerate(values)]
+    if not values and aggregate.name in ("first", "last"):
+        rows = []
+    expected = oracle.aggregate(Field("f", "s", "x", aggregate), rows)
+    parts = [aggregate.add(aggregate.zero(), v, (0, "t 000000", i, 0)) for i, v in enumerate(values)]
+    actual = aggregate.result(total(aggregate, parts))
+    if aggregate.name == "sum" and expected == 0:
+        assert actual == 0
+        assert type(actual) is type(expected)
+    else:
+        assert repr(actual) == repr(expected)
+
+
+@pytest.mark.rule(2)
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], 0),
+        ([1, 2], 3),
+        ([1, 2.0], 3.0),
+        ([1e308, 1e308, -1e308], 1e308),
+        ([1e308, 1e308], math.inf),
+        ([-1e308, -1e308], -math.inf),
+        ([0.1] * 10, 1.0),
+        ([1e16, 1.0, -1e16], 1.0),
+        ([5e-324, 5e-324, -5e-324], 5e-324),
+        ([math.inf, 1.0], math.inf),
+        ([math.inf, -math.inf], math.nan),
+        ([math.nan, 1], math.nan),
+        ([2**62, 2**62, -(2**62)], 2**62),
+        ([2**70], 2**70),
+        ([2**70, -(2**70), 1], 1),
+        ([10**400, 1.5], math.inf),
+        ([-0.0, -0.0], 0.0),
+        ([3, -3, -0.0], 0.0),
+    ],
+)
+def test_sums_are_exact(values, expected):
+    for aggregate in (PLAIN["sum"](), PLAIN["mean"]()):
+        parts = packed(partials(aggregate, values))
+        for order in (parts, parts[::-1]):
+            actual = aggregate.result(total(aggregate, order))
+            if aggregate.name == "sum":
+                assert repr(actual) == repr(expected)
+            elif values and math.isfinite(expected) and expected:
+                assert actual == float(Fraction(sum(map(Fraction, values))) / len(values))
+
+
+@pytest.mark.rule(2)
+def test_integers_stay_integers_at_any_size():
+    assert exact.result(exact.add(exact.of(2**63), exact.of(2**63))) == 2**64
+    assert exact.result(exact.add(exact.of(2**64), exact.of(-(2**64)))) == 0
+    assert type(exact.result(exact.add(exact.of(2**64), exact.of(-(2**64))))) is int
+
+
+@pytest.mark.rule(2)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20))
+def test_sums_equal_fsum_where_fsum_can(values):
+    try:
+        expected = math.fsum(values)
+    except OverflowError:
+        return
+    assert exact.result(total(PLAIN["sum"](), values)) == expected
+
+
+@pytest.mark.rule(2)
+@pytest.mark.parametrize("name", ["sum", "mean"])
+@pytest.mark.parametrize("value", ["1", True, [1]])
+def test_numbers_are_wanted(name, value):
+    with pytest.raises(TypeError, match="needs a number"):
+        partial_of(PLAIN[name](), value, 0)
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("error", [KeyError("k"), TypeError("t"), UnicodeDecodeError("utf-8", b"", 0, 1, "bad")])
+def test_a_value_that_cannot_be_taken_names_its_field(error):
+    class Raising(Keywords):
+        def add(self, partial, value):
+            raise error
+
+    field = Field("tags", "show", "x", Custom("mine", Raising()))
+    spec = Spec("job", (Stream("show", "anchor", ("shows",)),), ("user",), (field,), 1000)
+    with pytest.raises((TypeError, ValueError), match=r"field tags \(from show\.x\)"):
+        partials_of(spec.plans[0], {"user": "u", "x": 1}, (0, "shows 000000", 0, 0), JSON)
+
+
+@pytest.mark.rule(2)
+def test_canonical_forms_tell_values_apart():
+    assert canonical({"b": 1, "a": [1.0]}) == canonical({"a": (1.0,), "b": 1})
+    assert len({canonical(v) for v in (1, 1.0, "1", True, None, [1], {"a": 1})}) == 7
+
+
+@pytest.mark.rule(2)
+@given(st.lists(st.one_of(numbers, st.text(max_size=3), st.booleans()), min_size=1, max_size=8))
+def test_min_and_max_of_mixed_values_do_not_depend_on_order(values):
+    for name in ("min", "max"):
+        aggregate = PLAIN[name]()
+        parts = partials(aggregate, values)
+        assert same(aggregate, total(aggregate, parts), total(aggregate, parts[::-1]))
+
+
+@pytest.mark.rule(10)
+def test_a_key_is_json():
+    assert json.loads(encode_key(["ü", 1, True])) == ["ü", 1, True]

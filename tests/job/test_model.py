@@ -1,0 +1,180 @@
+"""What a job may say, and what does not go together."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from samplejoin.job.model import JobModel
+from tests.job.helpers import job_data, model, problems_of
+
+
+def test_the_small_job_is_right():
+    job = model()
+    assert job.window_ms == 1_200_000
+    assert job.lateness_ms == 30_000
+    assert job.limits.row_bytes == 512 << 10
+    assert job.output_topics() == {"samples": "feed-samples", "dead_letter": "feed-dead-letter"}
+    assert job.streams["impression"].topic_names == ("imp",)
+
+
+def test_a_written_model_reads_back():
+    job = model(max_wait="30s", outputs={"late": "l"}, late="topic")
+    again = JobModel.model_validate(job.model_dump(mode="json", by_alias=True) | {"brokers": "localhost:9092"})
+    assert again == job
+
+
+def test_without_a_loader_errors_are_pydantics():
+    with pytest.raises(ValidationError, match="no multiple of resolution"):
+        JobModel.model_validate(job_data(window="1500ms"))
+
+
+def test_it_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        model().name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("value", "ms"), [("earliest", None), ("latest", None), ("2026-01-31T12:00:00Z", 1_769_860_800_000)]
+)
+def test_start(value, ms):
+    assert model(start=value).start_ms == ms
+
+
+@pytest.mark.parametrize("value", ["a:1", "a:1, b:2", ["a:1", "b:2"]])
+def test_brokers(value):
+    assert model(brokers=value).brokers[0] == "a:1"
+
+
+def test_the_password_is_not_shown():
+    job = JobModel.model_validate(
+        job_data(security={"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "me", "password": "s3cret"})
+    )
+    for shown in (repr(job), str(job), job.model_dump_json(), str(job.model_dump())):
+        assert "s3cret" not in shown
+    assert "me" not in repr(job.security)
+
+
+#: (changes, path, part of the message, part of the hint)
+WRONG = [
+    # types and unknown keys
+    ({"windo": "5m"}, "windo", "unknown key", "did you mean 'window'"),
+    ({"streams__click__time_unti": "s"}, "streams.click.time_unti", "unknown key", "'time_unit'"),
+    ({"limits__rowz": 5}, "limits.rowz", "unknown key", "'row"),
+    ({"zzz": 5}, "zzz", "unknown key", "docs/job-file.md"),
+    ({"security__zzz": 5}, "security.zzz", "unknown key", "known: protocol"),
+    ({"name": None}, "name", "is missing", ""),
+    ({"window": None}, "window", "is missing", ""),
+    ({"streams__click__role": None}, "streams.click.role", "is missing", ""),
+    ({"name": 5}, "name", "must be text, not a number", "quote it"),
+    ({"partitions": "4"}, "partitions", "must be a whole number, not text", "without quotes"),
+    ({"partitions": 4.5}, "partitions", "must be a whole number", ""),
+    ({"partitions": True}, "partitions", "must be a whole number, not true or false", ""),
+    ({"combine": "yes"}, "combine", "must be true or false, not text", "yes, no"),
+    ({"key": "uid"}, "key", "must be a list, not text", "[a, b]"),
+    ({"streams": []}, "streams", "must be a mapping, not a list", ""),
+    ({"streams__click": 3}, "streams.click", "must be a mapping, not a number", ""),
+    ({"late": "corect"}, "late", "must be 'count', 'topic' or 'correct'", "'correct'"),
+    ({"window": 20}, "window", "20 has no unit", "20m"),
+    ({"window": "1w"}, "window", "is no duration", "20m"),
+    ({"limits__row": "1MB"}, "limits.row", "is no size", "MiB"),
+    # ranges
+    ({"partitions": 0}, "partitions", "at least 1", ""),
+    ({"partitions": 1025}, "partitions", "at most 1024", ""),
+    ({"keep_negatives": 0}, "keep_negatives", "more than 0", ""),
+    ({"keep_negatives": 1.1}, "keep_negatives", "at most 1", ""),
+    ({"keep_negatives": float("nan")}, "keep_negatives", "more than 0", ""),
+    ({"error_rate": 0}, "error_rate", "more than 0", ""),
+    ({"limits__rows": 0}, "limits.rows", "at least 1", ""),
+    ({"web_port": 70_000}, "web_port", "at most 65535", ""),
+    ({"key": []}, "key", "must not be empty", ""),
+    ({"label": ""}, "label", "must not be empty", ""),
+    # names
+    ({"name": "my job"}, "name", "no topic name", "letters"),
+    ({"name": "x" * 101}, "name", "longer than 100", "topics"),
+    ({"streams__click__topic": "a/b"}, "streams.click.topic", "no topic name", "letters"),
+    ({"streams__a-b": {"role": "label", "topic": "t", "time": "ts"}}, "streams.a-b", "is no name", "letter"),
+    ({"sample__a b": "impression.pos"}, "sample.a b", "is no name", "letter"),
+    ({"brokers": "localhost"}, "brokers", "is no broker", "host:port"),
+    ({"brokers": "kafka://a:1"}, "brokers", "is no broker", "host:port"),
+    ({"brokers": []}, "brokers", "must be text or a list", "localhost:9092"),
+    ({"brokers": 9092}, "brokers", "must be text or a list", "localhost:9092"),
+    ({"start": "yesterday"}, "start", "ISO 8601", "earliest"),
+    ({"format": "parquet"}, "format", "is no format", "module:function"),
+    ({"streams__click__clean": "clean"}, "streams.click.clean", "names no function", "module:function"),
+    ({"streams__click__decode": "jsno"}, "streams.click.decode", "no way to decode", "'json'"),
+    ({"streams__click__time": "a..b"}, "streams.click.time", "is no field", "meta.ts"),
+    # streams
+    ({"streams__click__role": "anchor", "sample": {}}, "streams", "no stream has role: label", "clicks"),
+    ({"streams__impression": None, "sample": {}}, "streams", "no stream has role: anchor", "impressions"),
+    ({"streams__click__topic": None}, "streams.click", "has no topic", ""),
+    ({"streams__click__topics": ["a"]}, "streams.click", "has topic and topics", ""),
+    ({"streams__click__topics": [], "streams__click__topic": None}, "streams.click.topics", "not be empty", ""),
+    ({"streams__click__topics": ["a", "a"], "streams__click__topic": None}, "streams.click.topics", "twice", ""),
+    ({"streams__click__pattern": "(", "streams__click__topic": None}, "streams.click.pattern", "regular exp", ""),
+    ({"streams__click__time": None}, "streams.click", "time is missing", "@timestamp"),
+    ({"streams__click__time": "@timestamp", "streams__click__time_unit": "s"}, "streams.click.time_unit", "ms", "rem"),
+    ({"streams__click__decode": "csv"}, "streams.click.decode", "csv needs columns", "columns:"),
+    ({"streams__click__columns": ["a"]}, "streams.click.columns", "mean nothing with decode: json", ""),
+    ({"streams__click__topic": "imp", "streams__click__time": "t2"}, "streams.click.time", "same topic", "once"),
+    # windows
+    ({"window": "0s"}, "window", "longer than 0s", ""),
+    ({"window": "1500ms"}, "window", "1s500ms is no multiple of resolution 1s", "write 1s or 2s"),
+    ({"window": "5s", "resolution": "10s"}, "window", "5s is no multiple of resolution 10s", "write 10s"),
+    ({"before": "1ms"}, "before", "no multiple", "write 1s"),
+    ({"late": "correct", "correction": "1ms"}, "correction", "no multiple", ""),
+    ({"resolution": "0s"}, "resolution", "longer than 0s", ""),
+    ({"late": "correct"}, "late", "needs a correction", "1h"),
+    ({"correction": "1h"}, "correction", "means nothing with late: count", "late: correct"),
+    ({"late": "topic"}, "late", "needs outputs.late", "feed-late"),
+    ({"outputs": {"late": "l"}}, "outputs.late", "gets nothing with late: count", "late: topic"),
+    ({"attribution": "first"}, "attribution", "means nothing with repeat: merge", "repeat: each"),
+    ({"clock": "processing", "late": "correct", "correction": "1h"}, "late", "not possible with clock", ""),
+    ({"clock": "processing", "before": "1s"}, "before", "not possible with clock", ""),
+    ({"clock": "processing", "repeat": "each"}, "repeat", "not possible with clock", ""),
+    ({"clock": "processing", "max_wait": "5s"}, "max_wait", "means nothing with clock", ""),
+    # sample fields
+    ({"sample__uid": "impression.uid"}, "sample.uid", "is a key field", "remove it"),
+    ({"sample__label": "impression.x"}, "sample.label", "name the sample needs", "rename"),
+    ({"sample__weight": "impression.x"}, "sample.weight", "name the sample needs", "rename"),
+    ({"key": ["label"]}, "key.0", "name the sample needs", ""),
+    ({"key": ["a", "a"]}, "key", "names a field twice", ""),
+    ({"sample__x": "clik.y"}, "sample.x.from", "no stream is called 'clik'", "'click'"),
+    ({"sample__x": "zzz.y"}, "sample.x.from", "no stream is called 'zzz'", "impression, click"),
+    ({"sample__x": "click.y"}, "sample.x", "agg is missing", "agg:"),
+    ({"sample__x": {"from": "impression"}}, "sample.x.from", "first needs a field", "impression.item"),
+    ({"sample__x": {"from": "click", "agg": "sum"}}, "sample.x.from", "sum needs a field", "click.item"),
+    ({"sample__x": {"from": "click.", "agg": "sum"}}, "sample.x.from", "no field after the dot", ""),
+    ({"sample__x": {"from": "click.y", "agg": "cuont"}}, "sample.x.agg", "is no aggregate", "'count'"),
+    ({"sample__x": {"from": "click.y", "agg": "list"}}, "sample.x.agg", "how many", "list(20)"),
+    ({"sample__x": {"from": "click.y", "agg": "top(0)"}}, "sample.x.agg", "how many", "top(20)"),
+    ({"sample__x": {"from": "click.y", "agg": "sum(3)"}}, "sample.x.agg", "is no aggregate", ""),
+    ({"sample__x": {"from": "click.y", "agg": "a:b:c"}}, "sample.x.agg", "names no function", ""),
+    # outputs and security
+    ({"outputs": {"samples": "imp"}}, "outputs.samples", "which stream impression reads", "own output"),
+    ({"outputs": {"samples": "x", "orphan": "x"}}, "outputs.orphan", "as samples does", "own topic"),
+    ({"outputs": {"orphan": {"compression": "lz4"}}}, "outputs.orphan", "topic is missing", "feed-orphan"),
+    ({"streams__click__pattern": "feed-.*", "streams__click__topic": None}, "outputs.samples", "click reads", "own"),
+    ({"security__mechanism": "PLAIN"}, "security.mechanism", "means nothing with protocol: PLAINTEXT", "SASL"),
+    ({"security__ca_file": "ca.pem"}, "security.ca_file", "means nothing", "SSL"),
+    ({"security__protocol": "SASL_SSL"}, "security", "mechanism is missing", ""),
+    ({"security": {"protocol": "SSL", "cert_file": "c"}}, "security", "belong together", ""),
+]
+
+
+@pytest.mark.parametrize(("changes", "path", "message", "hint"), WRONG, ids=lambda v: str(v)[:50])
+def test_what_is_wrong(changes, path, message, hint):
+    found = [p for p in problems_of(**changes) if p.path == path and message in p.message]
+    assert found, [str(p) for p in problems_of(**changes)]
+    assert hint in (found[0].hint or "")
+
+
+def test_all_problems_are_shown_at_once():
+    assert len(problems_of(window=20, partitions=0, windo="x")) == 3
+
+
+@pytest.mark.rule(10)
+def test_the_key_is_a_list_of_fields_and_junk_is_configurable():
+    job = model(key=["a", "b", "c"], junk_keys=["-"])
+    assert (job.key, job.junk_keys) == (("a", "b", "c"), ("-",))
+    assert problems_of(junk_keys=[0])[0].path == "junk_keys.0"
