@@ -28,7 +28,7 @@ from samplejoin.agents.timer import Ticking, timer_agent
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
 from samplejoin.job.cleaning import Cleaner, Watch
 from samplejoin.job.compile import Job, compile_job, resolve_topics
-from samplejoin.job.connection import connection_of
+from samplejoin.job.connection import client_options
 from samplejoin.job.errors import JobError
 from samplejoin.job.load import load_job
 from samplejoin.logs import setup_logging
@@ -193,7 +193,7 @@ def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, A
 def make_app(path: Path, settings: WorkerSettings, overrides: dict[str, str] | None = None) -> JoinApp:
     """The app of the job file at `path`. Raises JobError."""
     model = load_job(path, overrides or {})
-    connection = connection_of(model, path.parent)
+    connection = client_options(model, path.parent)
     if any(stream.pattern for stream in model.streams.values()):
         model = resolve_topics(model, asyncio.run(_topics_there(connection)))
     job = compile_job(model, path.parent)

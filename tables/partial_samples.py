@@ -29,7 +29,8 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
 
     def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
         self.config, self.partition, self.store = config, partition, store
-        self.cache: dict[bytes, KeyState] = {}
+        #: states as bytes at rest, which cost the garbage collector nothing, decoded while they change
+        self.cache: dict[bytes, KeyState | bytes] = {}
         self.gone: set[bytes] = set()
         #: every open key is in the cache, so a miss needs no read
         self.complete = True
@@ -44,14 +45,14 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
 
     def get(self, key: bytes, default: Any = None) -> Any:
         state = self.cache.get(key)
-        if state is not None:
-            return state
-        if self.complete or key in self.gone:
-            return default
-        raw = self.store.get(STATE + key)
-        if raw is None:
-            return default
-        state = self.cache[key] = unpack_state(raw)
+        if state is None:
+            if self.complete or key in self.gone:
+                return default
+            state = self.store.get(STATE + key)
+            if state is None:
+                return default
+        if type(state) is bytes:
+            state = self.cache[key] = unpack_state(state)
         return state
 
     def __getitem__(self, key: bytes) -> KeyState:
@@ -88,7 +89,8 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
             if state is None:
                 deletes.append(key)
             else:
-                puts.append((key, pack_state(state)))
+                packed = cache[key] = state if type(state) is bytes else pack_state(state)
+                puts.append((key, packed))
         self.position = position
         return commit
 
@@ -197,7 +199,7 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
         for raw_key, raw in self.store.scan(STATE):
             key, state = raw_key[len(STATE) :], unpack_state(raw)
             if room > 0:
-                self.cache[key] = state
+                self.cache[key] = raw
                 room -= 1
             else:
                 self.complete = False

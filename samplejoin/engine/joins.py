@@ -48,12 +48,9 @@ class Joins:
         self.wanted = partitions
         for number in [n for n in self.running if n not in partitions]:
             await self.running.pop(number).stop(commit=False)
-        for number in sorted(partitions):
-            join = self.running.get(number)
-            if join is not None:
-                self.on_ready(number, join.position)
-            else:
-                await self._start(number)
+        for number in partitions & set(self.running):
+            self.on_ready(number, self.running[number].position)
+        await asyncio.gather(*(self._start(number) for number in sorted(partitions - set(self.running))))
 
     async def commit(self) -> None:
         """Commits what every partition has stepped, before partitions may move; a failure loses nothing."""

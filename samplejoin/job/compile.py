@@ -151,7 +151,7 @@ def fingerprint_of(model: JobModel) -> str:
         [name, s.role, s.pattern or sorted(s.topic_names), s.decode, s.columns, s.time_field, s.time_unit, s.id]
         for name, s in model.streams.items()
     ]
-    data["sample"] = [[name, f.source, f.agg] for name, f in model.sample.items()]
+    data["sample"] = [[name, f.source, f.agg or "first"] for name, f in model.sample.items()]
     return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

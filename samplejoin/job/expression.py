@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -34,7 +35,10 @@ def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str
         if name not in fields:
             hint = did_you_mean(name, fields) or f"the fields are {', '.join(sorted(fields))}"
             raise RefusedError(f"there is no field {name!r}", hint)
-    code = compile(tree, "<label>", "eval")
+    try:
+        code = compile(tree, "<label>", "eval")
+    except (RecursionError, MemoryError, ValueError):
+        raise RefusedError("is nested too deeply", _HINT) from None
     scope = {"__builtins__": {}, **FUNCTIONS}
 
     def label(sample: dict[str, Any]) -> Any:
@@ -48,7 +52,9 @@ def _parse(text: str) -> ast.Expression:
     if len(text) > MAX_LENGTH:
         raise RefusedError(f"is longer than {MAX_LENGTH} characters", "write a function: label: functions:my_label")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Python warns of odd escapes: here they are mistakes
+            tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
         raise RefusedError(f"{text!r} is no expression: {error.msg}", _HINT) from None
     except (RecursionError, MemoryError, ValueError) as error:
@@ -73,6 +79,10 @@ def _check(node: ast.AST) -> None:
                 isinstance(side, ast.Constant) and type(side.value) not in (int, float)
             ):
                 raise RefusedError(f"{_source(node)}: arithmetic is for numbers", "compare texts with == or in")
+    elif isinstance(node, ast.Compare):
+        for operator, side in zip(node.ops, node.comparators, strict=True):
+            if isinstance(operator, ast.Is | ast.IsNot) and not (isinstance(side, ast.Constant) and side.value is None):
+                raise RefusedError(f"{_source(node)}: 'is' is for None", "compare with ==")
     elif isinstance(node, ast.Constant) and not isinstance(node.value, str | int | float | bool | None):
         raise RefusedError(f"{_source(node)} is not allowed", "constants are numbers, texts, True, False, None")
 

@@ -43,7 +43,7 @@ def import_module(name: str, base_dir: Path) -> ModuleType:
     """Imports a module, from the job's directory if it is there. Raises RefusedError, also if the module raises."""
     top = name.partition(".")[0]
     base_dir = base_dir.resolve()
-    local = (base_dir / f"{top}.py").is_file() or (base_dir / top).is_dir()
+    local = (base_dir / f"{top}.py").is_file() or any((base_dir / top).glob("*.py"))
     if local:
         _make_room(top, base_dir)
     _first_on_path(base_dir)

@@ -29,8 +29,9 @@ One YAML file says what a job joins. `samplejoin check job.yaml` finds mistakes 
 nested by `__`) over file over default. A list is set as a whole: `--set 'key=[uid, mid]'`.
 
 **References.** `${env:NAME}` and `${file:path}` stand for the value of an environment variable or the content of a
-file (without its last line end; relative to the job file) anywhere in text; `$${` is a plain `${`. Passwords are given
-only so, or in the environment (`SAMPLEJOIN_SECURITY__PASSWORD`). Messages show the reference, never what it stands for.
+file (without its last line end; relative to the job file) anywhere in text; `$${` is a plain `${`. Inside `{...}` and
+`[...]` YAML wants them quoted: `{password: "${env:KAFKA_PASSWORD}"}`. Passwords are given only so, or in the
+environment (`SAMPLEJOIN_SECURITY__PASSWORD`). Messages show the reference, never what it stands for.
 
 **Functions** are named `module:function`; modules are looked for in the job file's directory first.
 

@@ -72,8 +72,13 @@ class _Reader:
             return None if node is None else self._value(node, ())
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            hint = "indent with spaces" if "'\\t'" in str(error.problem) else None
-            self._issue((), f"no YAML: {error.problem or error.context}", mark.line + 1 if mark else None, hint)
+            line = mark.line + 1 if mark else None
+            hint = None
+            if "'\\t'" in str(error.problem):
+                hint = "indent with spaces"
+            elif line and "${" in "".join(text.splitlines()[line - 1 : line]):
+                hint = 'quote references inside {...} and [...]: "${env:NAME}"'
+            self._issue((), f"no YAML: {error.problem or error.context}", line, hint)
         except yaml.YAMLError as error:
             self._issue((), f"no YAML: {str(error).splitlines()[0]}", None)
         except RecursionError:

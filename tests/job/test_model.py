@@ -31,7 +31,7 @@ def test_without_a_loader_errors_are_pydantics():
 
 def test_it_cannot_be_changed():
     with pytest.raises(ValidationError):
-        model().name = "other"  # type: ignore[misc]
+        model().name = "other"
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ def test_brokers(value):
 
 def test_the_password_is_not_shown():
     job = JobModel.model_validate(
-        job_data(security={"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "me", "password": "s3cret"})
+        job_data(security={"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "alice", "password": "s3cret"})
     )
     for shown in (repr(job), str(job), job.model_dump_json(), str(job.model_dump())):
         assert "s3cret" not in shown
-    assert "me" not in repr(job.security)
+    assert "alice" not in repr(job.security)
 
 
 #: (changes, path, part of the message, part of the hint)
@@ -83,7 +83,7 @@ WRONG = [
     ({"partitions": 1025}, "partitions", "at most 1024", ""),
     ({"keep_negatives": 0}, "keep_negatives", "more than 0", ""),
     ({"keep_negatives": 1.1}, "keep_negatives", "at most 1", ""),
-    ({"keep_negatives": float("nan")}, "keep_negatives", "more than 0", ""),
+    ({"keep_negatives": float("nan")}, "keep_negatives", "must be at most 1", ""),
     ({"error_rate": 0}, "error_rate", "more than 0", ""),
     ({"limits__rows": 0}, "limits.rows", "at least 1", ""),
     ({"web_port": 70_000}, "web_port", "at most 65535", ""),

@@ -1,0 +1,195 @@
+"""Decoders, the codec of payloads, and sample encoders."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import math
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samplejoin.formats.csv import encoder
+from samplejoin.formats.json import dumps
+from samplejoin.job.codec import CODEC
+from samplejoin.job.decoders import csv_decoder, decode_json, decode_raw, read_path
+
+
+def record(value, **other):
+    return SimpleNamespace(**{"key": None, "value": value, "timestamp": 5, "headers": (), **other})
+
+
+# ---- decoders -------------------------------------------------------------------------------------------------------
+
+
+def test_json():
+    assert decode_json(record(b'{"a": [1, null]}')) == {"a": [1, None]}
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "empty record"),
+        (b"", "empty record"),
+        (b"{", "unexpected end"),
+        (b'{"a": NaN}', "unexpected"),
+        (b"\xff", "."),
+        (b"[1]", "a JSON list, not an object"),
+        (b"null", "a JSON NoneType, not an object"),
+        (b'"x"', "a JSON str, not an object"),
+        (b"[" * 100_000, "."),
+    ],
+)
+def test_what_is_no_json_object(value, message):
+    with pytest.raises(ValueError, match=message):
+        decode_json(record(value))
+
+
+def test_raw():
+    given = record(b"\xff", key=b"k", timestamp=7, headers=(("a", b"1"), ("b", b"2"), ("a", b"3")))
+    assert decode_raw(given) == {"key": b"k", "value": b"\xff", "timestamp": 7, "headers": {"a": b"3", "b": b"2"}}
+    assert decode_raw(record(None, headers=None))["value"] is None
+
+
+def test_csv():
+    decode = csv_decoder(["a", "b", "c"])
+    assert decode(record('1,"x, ""y""\nz",é'.encode())) == {"a": "1", "b": 'x, "y"\nz', "c": "é"}
+    assert decode(record(b",,\r\n")) == {"a": "", "b": "", "c": ""}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "empty record"),
+        (b"", "empty record"),
+        (b"1,2", "2 columns, expected 3: a, b, c"),
+        (b"1,2,3,4", "4 columns"),
+        (b"1,2,3\n4,5,6", "2 lines"),
+        (b'1,2,"3', "no CSV"),
+        (b"\xff,2,3", "utf-8"),
+    ],
+)
+def test_what_is_no_csv(value, message):
+    with pytest.raises(ValueError, match=message):
+        csv_decoder(["a", "b", "c"])(record(value))
+
+
+@given(st.binary())
+def test_anything_is_decoded_or_a_value_error(value):
+    for decode in (decode_json, csv_decoder(["a", "b"])):
+        with suppress(ValueError):
+            assert isinstance(decode(record(value)), dict)
+
+
+def test_paths():
+    data = {"a": {"b": {"c": 1}}, "x.y": 2, "n": None}
+    assert (read_path(data, "a.b.c"), read_path(data, "x.y"), read_path(data, "n")) == (1, 2, None)
+    for path in ("z", "a.z", "a.b.c.d", "n.x"):
+        with pytest.raises(ValueError, match=f"the record has no field {path}"):
+            read_path(data, path)
+
+
+# ---- codec ----------------------------------------------------------------------------------------------------------
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text("aé☃\0")
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+
+
+def same(a, b):
+    """Equal, and of the same types all the way down: 1, 1.0 and True differ."""
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    return type(a) is type(b) and a == b and (a != 0 or math.copysign(1, a) == math.copysign(1, b))
+
+
+@given(VALUES)
+def test_the_codec_gives_back_what_it_was_given(value):
+    assert same(CODEC.loads(CODEC.dumps(value)), value)
+
+
+def test_the_codec_keeps_nan():
+    assert math.isnan(CODEC.loads(CODEC.dumps([float("nan")]))[0])
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({1, 2}, "set is not JSON data"),
+        (b"x", "bytes is not JSON data"),
+        (dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "datetime is not JSON data"),
+        (object(), "object is not JSON data"),
+        (1j, "complex is not JSON data"),
+        ({1: 2}, "a key of an object must be a string, got int 1"),
+        (2**64, "an integer does not fit into 64 bits"),
+        (-(2**63) - 1, "an integer does not fit into 64 bits"),
+        ("\ud800", "surrogates"),
+    ],
+)
+def test_the_codec_takes_nothing_else(value, message):
+    for form in (value, [value], [[value]], {"a": value}, ["ok", {"a": [value]}]):
+        with pytest.raises((TypeError, ValueError), match=message):
+            CODEC.dumps(form)
+
+
+def test_the_codec_refuses_depth():
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="too deeply"):
+        CODEC.dumps(deep)
+
+
+# ---- samples --------------------------------------------------------------------------------------------------------
+
+
+def test_json_samples():
+    assert dumps({"a": "é", "b": float("inf"), "c": [1]}) == '{"a":"é","b":null,"c":[1]}'.encode()
+    wrong: Any
+    for wrong in ({"a": 2**64}, {1: 2}, {"a": {1}}):
+        with pytest.raises(TypeError):
+            dumps(wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        ("", '""'),
+        ("x", "x"),
+        ("a,b", '"a,b"'),
+        ('say "hi"', '"say ""hi"""'),
+        ("two\nlines", '"two\nlines"'),
+        (" x", '" x"'),
+        ("=1+1", "=1+1"),
+        (True, "1"),
+        (False, "0"),
+        (5, "5"),
+        (0.1, "0.1"),
+        (float("nan"), "nan"),
+        ([1, "a"], '"[1,""a""]"'),
+        ({}, "{}"),
+    ],
+)
+def test_csv_cells(value, text):
+    assert encoder(["a"])({"a": value}) == text.encode()
+
+
+def test_csv_order_and_missing_fields():
+    assert encoder(["b", "a"])({"a": 1, "b": 2, "c": 3}) == b"2,1"
+    with pytest.raises(KeyError):
+        encoder(["x"])({"a": 1})
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=2))
+def test_csv_is_read_back_by_csv(values):
+    line = encoder([str(i) for i in range(len(values))])({str(i): v for i, v in enumerate(values)})
+    assert list(csv.reader(io.StringIO(line.decode(), newline=""), strict=True)) == [values]
