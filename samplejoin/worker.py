@@ -6,6 +6,7 @@ Faust's own consumer, producer and tables stay off (`enable_kafka`): the engine 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -132,6 +133,9 @@ class JoinApp(faust.App):
     async def on_started_init_extra_services(self) -> None:
         """The engine starts when the agents listen."""
         self.flow_control.resume()
+        # Open state rests as bytes and needs no cycle search; what the modules made at import never dies.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
         await self.add_runtime_dependency(Watchdog(self.watch))
         await self.add_runtime_dependency(self.runtime)
         log.info(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from samplejoin.core.aggregates import canonical
+from samplejoin.core.aggregates import Custom, canonical
 from samplejoin.core.spec import Codec, Plan
 
 WireCell = tuple[bytes, int, int, int, int, int, list[Any]]
@@ -21,23 +21,25 @@ STREAM, SLICE, ROWS, PARTIALS = range(4)
 def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
     """The partials of a single row. Raises TypeError or ValueError, naming the field, on a value it cannot take."""
     get = row.get
-    first = last = None
+    partials = plan.template.copy()
     if plan.needs_first:
         id_ = get(plan.stream.id_field) if plan.stream.id_field else None
         if id_ is not None and type(id_) is not str and type(id_) is not int:
             id_ = canonical(id_)
-        first = [order, codec.dumps([get(f.source_field) for f in plan.first_fields]), id_]
+        partials[0] = [order, codec.dumps([get(name) for name in plan.first_names]), id_]
     if plan.last_fields:
-        last = [order, codec.dumps([get(f.source_field) for f in plan.last_fields])]
-    partials = [first, last]
-    for field in plan.aggregates:
-        aggregate = field.aggregate
-        value = True if field.source_field is None else get(field.source_field)
-        try:
-            partials.append(aggregate.zero() if value is None else aggregate.add(aggregate.zero(), value, order))
-        except Exception as error:  # an aggregate can be the user's code
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"field {field.name} (from {field.stream}.{field.source_field}): {error}") from error
+        partials[1] = [order, codec.dumps([get(name) for name in plan.last_names])]
+    for i, name, aggregate in plan.watched:
+        value = True if name is None else get(name)
+        if value is not None:
+            try:
+                partials[i] = aggregate.add(aggregate.zero(), value, order)
+            except Exception as error:  # an aggregate can be the user's code
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                field = plan.aggregates[i - 2]
+                raise kind(f"field {field.name} (from {field.stream}.{name}): {error}") from error
+        elif isinstance(aggregate, Custom):
+            partials[i] = aggregate.zero()  # a user's partial may be one that it changes in place
     return partials
 
 

@@ -17,7 +17,7 @@ class Finisher:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.anchors = {s.name for s in spec.streams if s.role == "anchor"}
+        self.anchors = {plan.index for plan in spec.plans if plan.anchor}
 
     def finish(
         self, key: bytes, window: Window, out: Outcomes, *, revision: int = 0, previous_weight: float = 0.0,
@@ -58,13 +58,15 @@ class Finisher:
             self._count(joined, label, out)
         return weight
 
-    def _label(self, values: dict[str, Any], joined: dict[str, int]) -> Any:
+    def _label(self, values: dict[str, Any], joined: dict[int, int]) -> Any:
         if self.spec.label is not None:
             return self.spec.label(values)
-        return int(any(name not in self.anchors for name in joined))
+        return int(any(stream not in self.anchors for stream in joined))
 
-    def _count(self, joined: dict[str, int], label: Any, out: Outcomes) -> None:
+    def _count(self, joined: dict[int, int], label: Any, out: Outcomes) -> None:
         out.count("samples", "positive" if label else "negative")
-        for name, rows in joined.items():
+        streams = self.spec.streams
+        for stream, rows in joined.items():
+            name = streams[stream].name
             out.count("joined_rows", name, rows)
             out.count("joined_samples", name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, order_of
+from samplejoin.core.cells import PARTIALS, SLICE, STREAM, Cell, merge_partials, order_of
 from samplejoin.core.keys import decode_key
-from samplejoin.core.spec import Spec
+from samplejoin.core.spec import Plan, Spec
 
 
 @dataclass(slots=True)
@@ -30,6 +30,9 @@ class Window:
 def windows_of(spec: Spec, cells: list[Cell]) -> list[Window]:
     """The windows of a key, in order of (slice, event time, source) of their first anchor, without their labels."""
     plans, length = spec.plans, spec.window
+    if len(cells) == 1 and plans[cells[0][STREAM]].anchor:  # most keys: one impression and nothing else
+        slice_ = cells[0][SLICE]
+        return [Window(slice_, slice_ + length, cells[0], [cells[0]])]
     processing = spec.clock == "processing"
     anchors = [c for c in cells if processing or plans[c[STREAM]].anchor]
     if len(anchors) > 1:
@@ -92,24 +95,24 @@ def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[
     return rest
 
 
-def fields_of(spec: Spec, key: bytes, window: Window) -> tuple[dict[str, Any], dict[str, int]]:
-    """The sample's fields, and the rows that joined per stream."""
+def fields_of(spec: Spec, key: bytes, window: Window) -> tuple[dict[str, Any], dict[int, int]]:
+    """The sample's fields, and the rows that joined by stream index."""
     merged: dict[int, list[Any]] = {}
-    joined: dict[str, int] = {}
-    for cell in unique(spec, window):
-        stream, partials = cell[STREAM], cell[PARTIALS]
-        name = spec.streams[stream].name
-        joined[name] = joined.get(name, 0) + cell[ROWS]
+    joined: dict[int, int] = {}
+    for stream, _, rows, partials in unique(spec, window):
         known = merged.get(stream)
-        merged[stream] = partials if known is None else merge_partials(spec.plans[stream], known, partials)
+        if known is None:
+            merged[stream], joined[stream] = partials, rows
+        else:
+            merged[stream] = merge_partials(spec.plans[stream], known, partials)
+            joined[stream] += rows
     values = dict(zip(spec.key_fields, decode_key(key), strict=True))
     for plan in spec.plans:
         stream_partials = merged.get(plan.index)
-        _read(values, spec, plan.first_fields, stream_partials and stream_partials[0])
-        _read(values, spec, plan.last_fields, stream_partials and stream_partials[1])
-        for i, f in enumerate(plan.aggregates, 2):
-            aggregate = f.aggregate
-            values[f.name] = aggregate.result(stream_partials[i] if stream_partials else aggregate.zero())
+        if stream_partials is None:
+            values.update(plan.empty())
+        else:
+            _read_all(values, spec, plan, stream_partials)
     return values, joined
 
 
@@ -133,19 +136,21 @@ def unique(spec: Spec, window: Window) -> list[Cell]:
 
 def cell_fields(spec: Spec, cell: Cell) -> dict[str, Any]:
     """What a single cell says of its stream's fields: the body of a late or orphan row."""
-    plan, partials = spec.plans[cell[STREAM]], cell[PARTIALS]
     values: dict[str, Any] = {}
-    _read(values, spec, plan.first_fields, partials[0])
-    _read(values, spec, plan.last_fields, partials[1])
-    for i, f in enumerate(plan.aggregates, 2):
-        values[f.name] = f.aggregate.result(partials[i])
+    _read_all(values, spec, spec.plans[cell[STREAM]], cell[PARTIALS])
     return values
 
 
-def _read(values: dict[str, Any], spec: Spec, fields: tuple[Any, ...], partial: list[Any] | None) -> None:
-    if fields:
-        row = spec.codec.loads(partial[1]) if partial else [None] * len(fields)
-        values.update(zip([f.name for f in fields], row, strict=True))
+def _read_all(values: dict[str, Any], spec: Spec, plan: Plan, partials: list[Any]) -> None:
+    """Adds a stream's sample fields to `values`."""
+    if plan.first_fields:
+        for f, value in zip(plan.first_fields, spec.codec.loads(partials[0][1]), strict=True):
+            values[f.name] = value
+    if plan.last_fields:
+        for f, value in zip(plan.last_fields, spec.codec.loads(partials[1][1]), strict=True):
+            values[f.name] = value
+    for f, partial in zip(plan.aggregates, partials[2:], strict=True):
+        values[f.name] = f.aggregate.result(partial)
 
 
 def _earliest(windows: list[Window], window: Window, highest: bool) -> Window:

@@ -10,6 +10,9 @@ from typing import Any
 
 _SCALARS = (str, int, bool)
 
+_scan = json.JSONDecoder().scan_once
+"""json.loads without its search for white space and encodings, which these keys do not have."""
+
 
 def encode_key(values: Iterable[Any]) -> bytes:
     """The key as a JSON array, e.g. `["u1",42]`, so that no value can run into its neighbour.
@@ -23,7 +26,7 @@ def encode_key(values: Iterable[Any]) -> bytes:
 
 def decode_key(key: bytes) -> list[Any]:
     """The values that `encode_key` was given."""
-    values: list[Any] = json.loads(key.decode("utf-8", "surrogatepass"))
+    values: list[Any] = _scan(key.decode("utf-8", "surrogatepass"), 0)[0]
     return values
 
 

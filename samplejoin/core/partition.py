@@ -118,9 +118,9 @@ class Partition:
     def _watch_label(self, key: bytes, state: KeyState, slice_: int) -> None:
         """A label beside anchors needs a deadline of its own only if none of them holds it yet."""
         spec, cells = self.spec, state[CELLS]
-        if len(cells) == 2 and spec.plans[cells[0][STREAM]].anchor:
-            if -spec.before <= slice_ - cells[0][SLICE] < spec.window:
-                return
+        lone_anchor = len(cells) == 2 and spec.plans[cells[0][STREAM]].anchor
+        if lone_anchor and -spec.before <= slice_ - cells[0][SLICE] < spec.window:
+            return
         window = holder(self.spec, windows_of(self.spec, state[CELLS]), slice_)
         if window is None:
             self.deadlines.add(slice_ + self.spec.before + 1, key)

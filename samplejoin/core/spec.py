@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from samplejoin.core.aggregates import Aggregate
+from samplejoin.core.aggregates import Aggregate, Custom
 
 Role = Literal["anchor", "label"]
 Repeat = Literal["merge", "each"]
@@ -86,17 +87,17 @@ class Spec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "plans", tuple(_plan(i, s, self) for i, s in enumerate(self.streams)))
 
-    @property
+    @cached_property
     def window(self) -> int:
         """Window length in slices."""
         return self.window_ms // self.resolution_ms
 
-    @property
+    @cached_property
     def before(self) -> int:
         """How far before its anchor a label may lie, in slices."""
         return self.before_ms // self.resolution_ms
 
-    @property
+    @cached_property
     def correction(self) -> int:
         """How long after its end a window can still be corrected, in slices (0 unless `late: correct`).
 
@@ -137,10 +138,57 @@ class Plan:
     last_fields: tuple[Field, ...]
     aggregates: tuple[Field, ...]
 
-    @property
+    @cached_property
     def needs_first(self) -> bool:
         """Whether cells keep their first row: for its fields, or because it identifies a window or a row."""
         return self.anchor or self.single or bool(self.first_fields)
+
+    # What follows only restates the above in the form that the hot path reads.
+
+    @cached_property
+    def first_names(self) -> tuple[str | None, ...]:
+        """Source fields of the first row's payload."""
+        return tuple(f.source_field for f in self.first_fields)
+
+    @cached_property
+    def last_names(self) -> tuple[str | None, ...]:
+        """Source fields of the last row's payload."""
+        return tuple(f.source_field for f in self.last_fields)
+
+    @cached_property
+    def template(self) -> list[Any]:
+        """The partials of a row without values; counts of rows are one already. Copied per row, never changed."""
+        return [None, None, *(1 if _counts_rows(f) else f.aggregate.zero() for f in self.aggregates)]
+
+    @cached_property
+    def watched(self) -> tuple[tuple[int, str | None, Aggregate], ...]:
+        """(position in the partials, source field, aggregate) of what must be looked at per row."""
+        return tuple((i, f.source_field, f.aggregate) for i, f in enumerate(self.aggregates, 2) if not _counts_rows(f))
+
+    def empty(self) -> dict[str, Any]:
+        """The stream's sample fields when none of its rows joined; the caller's own to change."""
+        if self._empty_is_plain:
+            return self._empty.copy()
+        return self._make_empty()
+
+    @cached_property
+    def _empty(self) -> dict[str, Any]:
+        return self._make_empty()
+
+    @cached_property
+    def _empty_is_plain(self) -> bool:
+        plain = (int, float, str, bool, type(None))
+        return all(isinstance(v, plain) for v in self._empty.values()) and not any(
+            isinstance(f.aggregate, Custom) for f in self.aggregates
+        )
+
+    def _make_empty(self) -> dict[str, Any]:
+        values: dict[str, Any] = {f.name: None for f in (*self.first_fields, *self.last_fields)}
+        return values | {f.name: f.aggregate.result(f.aggregate.zero()) for f in self.aggregates}
+
+
+def _counts_rows(field_: Field) -> bool:
+    return field_.source_field is None and field_.aggregate.name == "count"
 
 
 def _plan(index: int, stream: Stream, spec: Spec) -> Plan:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from samplejoin.demo.errors import DemoError
+from samplejoin.job.errors import RefusedError
+from samplejoin.job.parts import brokers_of
 
 PARTITIONS = 4
 """What the mock cluster gives every topic; it cannot be told otherwise."""
@@ -20,6 +22,8 @@ class Broker(Protocol):
     bootstrap: str
     suffix: str
     what: str
+    #: it has no CreateTopics, so a worker must find its topics there
+    on_first_use: bool
 
     def create(self, topics: Iterable[str]) -> None:
         """Makes the topics, `PARTITIONS` partitions each. Raises DemoError."""
@@ -43,7 +47,7 @@ class EmbeddedBroker:
     It makes topics when they are first asked for, has no CreateTopics, keeps 5 MB per partition and forgets all.
     """
 
-    suffix = ""
+    suffix, on_first_use = "", True
     what = "a broker inside this process, which forgets all at the end (librdkafka's mock cluster)"
 
     def __init__(self) -> None:
@@ -72,10 +76,16 @@ class EmbeddedBroker:
 class RealBroker:
     """A Kafka that runs already. Each run has topics of its own, which it deletes at the end."""
 
+    on_first_use = False
+
     def __init__(self, brokers: str) -> None:
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
+        try:
+            brokers_of(brokers)
+        except RefusedError as error:
+            raise DemoError(f"--brokers: {error}; {error.hint}") from None
         self.bootstrap, self.what = brokers, f"Kafka at {brokers}; the demo's topics are deleted at the end"
         self.suffix = f"-demo-{uuid.uuid4().hex[:6]}"
         self._made: list[str] = []

@@ -90,8 +90,9 @@ def bandit_events(data: Path) -> list[Event]:
             events.append(Event("impression", shown_at, request_id, orjson.dumps(impression)))
             if row["click"] == "1":
                 delay_s = draw.lognormvariate(math.log(CLICK_DELAY_MEDIAN_S), CLICK_DELAY_SIGMA)
-                click = {"type": "click", "request_id": request_id, "ts": shown_at + round(delay_s * 1000)}
-                events.append(Event("click", click["ts"], request_id, orjson.dumps(click)))
+                clicked_at = shown_at + round(delay_s * 1000)
+                click = {"type": "click", "request_id": request_id, "ts": clicked_at}
+                events.append(Event("click", clicked_at, request_id, orjson.dumps(click)))
     return sorted(events, key=lambda event: event.time_ms)
 
 

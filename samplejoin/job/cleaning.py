@@ -10,10 +10,11 @@ import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32  # `core.keys.partition_of`, in place
 
 from samplejoin.core.cells import WireCell, partials_of
 from samplejoin.core.identity import source_id
-from samplejoin.core.keys import encode_key, key_values, partition_of
+from samplejoin.core.keys import encode_key, key_values
 from samplejoin.job.compile import Input, Job
 
 LOG_APPEND_TIME = 1
@@ -42,6 +43,8 @@ class Cleaned:
     row_time: int | None = None
     dead: list[DeadLetter] = field(default_factory=list)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: rows that became cells, by stream index
+    rows: list[int] = field(default_factory=list)
 
     def count(self, stream: str, outcome: str, by: int = 1) -> None:
         """Adds to what became of a stream's records and rows."""
@@ -62,100 +65,119 @@ class Cleaner:
     def __init__(self, job: Job, watch: Watch | None = None, start_ms: int | None = None) -> None:
         self.job = job
         self.watch = watch or Watch()
-        self.start_ms = start_ms
         self.by_topic: dict[str, list[Input]] = {}
         for each in job.inputs:
             for topic in each.plan.stream.topics:
                 self.by_topic.setdefault(topic, []).append(each)
+        spec, model = job.spec, job.model
+        self._spec, self._partitions, self._max_skew_ms = spec, model.partitions, model.max_skew_ms
+        self._row_bytes = model.limits.row_bytes
+        #: per stream, the event time below which a row can belong to no sample since the start
+        self._earliest_ms = [
+            None if start_ms is None else start_ms - (0 if plan.anchor else spec.before_ms) for plan in spec.plans
+        ]
 
     def clean(self, topic: str, partition: int, records: Iterable[Any], now_ms: int) -> Cleaned:
         """Cleans records of one source partition, in offset order; `now_ms` is the reader's clock (rule 9)."""
-        out = Cleaned()
+        out = Cleaned(rows=[0] * len(self._spec.plans))
         source = source_id(topic, partition)
         inputs = self.by_topic[topic]
         highest = -1
         for record in records:
             stamp = record.timestamp
-            reference = stamp if record.timestamp_type == LOG_APPEND_TIME else min(stamp, now_ms)
+            if stamp > now_ms and record.timestamp_type != LOG_APPEND_TIME:
+                stamp = now_ms
             for each in inputs:
-                time_ms = self._record(each, record, source, reference + self.job.model.max_skew_ms, out)
+                time_ms = self._record(each, record, source, stamp + self._max_skew_ms, out)
                 if time_ms > highest:
                     highest = time_ms
         if highest >= 0:
             out.row_time = highest
+        for plan, rows in zip(self._spec.plans, out.rows, strict=True):
+            if rows:
+                out.count(plan.stream.name, "ok", rows)
         return out
 
     def _record(self, each: Input, record: Any, source: str, latest_ms: int, out: Cleaned) -> int:
         """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
-        stream = each.plan.stream.name
         try:
             decoded = each.decode(record)
-        except Exception as error:
+        except Exception as error:  # a decoder can be the user's code
             return _dead(out, each, record, source, "decode", each.plan.stream.name, error)
         try:
             time_ms = _time_of(each, decoded, record)
         except (ValueError, TypeError, OverflowError) as error:
             return _dead(out, each, record, source, "time", each.time_field, error)
         if time_ms > latest_ms:
-            error = ValueError(f"event time {time_ms} ms is more than max_skew ahead of {latest_ms} ms")
-            return _dead(out, each, record, source, "future", each.time_field, error)
-        self.watch.function = each.clean_name
+            return _dead(out, each, record, source, "future", each.time_field, _too_early(time_ms, latest_ms))
+        watch = self.watch
+        watch.function = each.clean_name
         try:
             cleaned = each.clean(decoded)
         except Exception as error:
             _dead(out, each, record, source, "clean", each.clean_name, error)
             return time_ms
         finally:
-            self.watch.calls += 1
-            self.watch.function = ""
-        if cleaned is None:
-            out.count(stream, "filtered")
-        elif type(cleaned) is dict:
+            watch.calls += 1
+            watch.function = ""
+        if type(cleaned) is dict:
             self._row(each, record, source, 0, cleaned, time_ms, latest_ms, out)
+        elif cleaned is None:
+            out.count(each.plan.stream.name, "filtered")
         elif isinstance(cleaned, list):
-            for index, row in enumerate(cleaned):
-                self._row(each, record, source, index, row, time_ms, latest_ms, out)
+            self._rows(each, record, source, cleaned, time_ms, latest_ms, out)
         else:
             _dead(out, each, record, source, "clean", each.clean_name, _not_a_row(each, cleaned))
         return time_ms
 
-    def _row(
-        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
+    def _rows(
+        self, each: Input, record: Any, source: str, rows: list[Any], time_ms: int, latest_ms: int, out: Cleaned
     ) -> None:
-        """One row becomes a cell of its join partition, a count, or a dead letter."""
-        job, plan = self.job, each.plan
-        spec, stream = job.spec, plan.stream.name
+        """Several rows of one record. Together they may be four times as large as one: they travel in one block."""
+        size = 0
+        for index, row in enumerate(rows):
+            size += self._row(each, record, source, index, row, time_ms, latest_ms, out, size)
+
+    def _row(
+        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned,
+        before_bytes: int = 0,
+    ) -> int:  # fmt: skip
+        """One row becomes a cell of its join partition, a count, or a dead letter; returns its size in bytes."""
+        spec, plan = self._spec, each.plan
+        number = plan.index
         try:
             if type(row) is not dict:
                 raise _not_a_row(each, row)
             if each.time_field in row:
                 time_ms = each.read_time(row[each.time_field])
                 if time_ms > latest_ms:
-                    raise ValueError(f"row time {time_ms} ms is more than max_skew ahead of {latest_ms} ms")
+                    raise _too_early(time_ms, latest_ms)
             values = key_values(row, spec.key_fields, spec.junk_keys)
             if values is None:
-                out.count(stream, "junk_key")
-                return
-            if self.start_ms is not None and time_ms < self.start_ms - (0 if plan.anchor else spec.before_ms):
-                out.count(stream, "before_start")
-                return
+                out.count(plan.stream.name, "junk_key")
+                return 0
+            earliest_ms = self._earliest_ms[number]
+            if earliest_ms is not None and time_ms < earliest_ms:
+                out.count(plan.stream.name, "before_start")
+                return 0
             key = encode_key(values)
             offset = record.offset
             partials = partials_of(plan, row, (time_ms, source, offset, index), spec.codec)
-            size = len(key) + sum(len(p[1]) for p in partials[:2] if p)
-            if size > job.model.limits.row_bytes:
-                raise ValueError(f"row of {size} bytes is over limits.row ({job.model.limits.row_bytes} bytes)")
+            size = len(key) + size_of(partials)
+            if size > self._row_bytes or before_bytes + size > 4 * self._row_bytes:
+                raise ValueError(f"row of {size} bytes, {before_bytes} before it: over limits.row ({self._row_bytes})")
         except Exception as error:
             _dead(out, each, record, source, "row", each.clean_name, error)
-            return
-        target = partition_of(key, job.model.partitions)
-        cell = (key, plan.index, time_ms // spec.resolution_ms, offset, offset, 1, partials)
+            return 0
+        out.rows[number] += 1
+        cell = (key, number, time_ms // spec.resolution_ms, offset, offset, 1, partials)
+        target = crc32(key) % self._partitions
         cells = out.cells.get(target)
         if cells is None:
             out.cells[target] = [cell]
         else:
             cells.append(cell)
-        out.count(stream, "ok")
+        return size
 
 
 def _time_of(each: Input, decoded: Any, record: Any) -> int:
@@ -193,6 +215,16 @@ def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, func
         )  # fmt: skip
     )
     return -1
+
+
+def size_of(partials: list[Any]) -> int:
+    """Bytes of a row's payloads; aggregated values are small or bounded by their aggregate."""
+    first, last = partials[0], partials[1]
+    return (len(first[1]) if first else 0) + (len(last[1]) if last else 0)
+
+
+def _too_early(time_ms: int, latest_ms: int) -> ValueError:
+    return ValueError(f"event time {time_ms} ms is more than max_skew ahead: {latest_ms} ms is the latest allowed")
 
 
 def _not_a_row(each: Input, value: Any) -> TypeError:

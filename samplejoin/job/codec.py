@@ -17,8 +17,13 @@ def dumps(value: Any) -> bytes:
     """msgpack of JSON data. Raises TypeError for other data, ValueError for integers beyond 64 bits and for depth."""
     try:
         # msgspec would also take sets, dates and bytes, which do not come back as they were
-        if type(value) is not list or not _all_scalar(map(type, value)):
+        if type(value) is not list:
             _check(value)
+        elif not _all_scalar(map(type, value)):
+            for item in value:
+                kind = type(item)
+                if kind not in _SCALARS and (kind is not list or not _all_scalar(map(type, item))):
+                    _check(item)
         return _encode(value)
     except OverflowError:
         raise ValueError("an integer does not fit into 64 bits") from None

@@ -144,6 +144,8 @@ class World:
     committed: dict[tuple[str, int], tuple[int, int | None]] = field(init=False, default_factory=dict)
     generations: int = 0
     restarts: float = 0.0
+    #: whether the logs are all there will ever be, or a silence is still to come
+    ends: bool = True
     sent: int = 0
 
     def __post_init__(self) -> None:
@@ -173,11 +175,11 @@ class World:
             chance = self.random.random()
             if chance < self.restarts:
                 self.assign(name)
-            elif chance < 0.6:
+            elif chance < 0.4:
                 self.read(name)
-            elif chance < 0.75:
+            elif chance < 0.65:
                 self.acknowledge(name)
-            elif chance < 0.85:
+            elif chance < 0.75:
                 self.commit(name)
             else:
                 self.tick(names if self.random.random() < 0.5 else [name])
@@ -187,7 +189,7 @@ class World:
     def read(self, name: tuple[str, int]) -> None:
         """One fetch: its rows go to their join partitions, combined or not."""
         owner, log = self.owners[name], self.sources[name]
-        last = min(owner.position + self.random.randrange(8), len(log) - 1, owner.writer.limit)
+        last = min(owner.position + self.random.choice([0, 0, 1, 3, 7]), len(log) - 1, owner.writer.limit)
         if last < owner.position:
             return
         fetched = log[owner.position : last + 1]
@@ -219,7 +221,11 @@ class World:
             writer.confirm(writer.acked)
 
     def tick(self, names: list[tuple[str, int]]) -> None:
-        """One worker's tick to every join partition."""
+        """One worker's tick to every join partition. A source that has come to its end holds nobody."""
+        for name in names:
+            writer = self.owners[name].writer
+            if self.ends and writer.acked + 1 == len(self.sources[name]):
+                writer.row_time = FAR
         for partition, log in enumerate(self.logs):
             writers = [self.owners[name].writer for name in names]
             log.append((Tick([writer.tick(partition) for writer in writers], self.counts), self.now))

@@ -51,7 +51,9 @@ class Play:
         topic = {"show": "shows", "click": "clicks"}[stream]
         offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
         row = Row(stream, key, int(second * 1000), (topic, 0, offset, 0), value)
-        return self.apply(block_of(source_id(topic, 0), offset - 1 if offset else None, offset, wire_cells(self.spec, row)))
+        return self.apply(
+            block_of(source_id(topic, 0), offset - 1 if offset else None, offset, wire_cells(self.spec, row))
+        )
 
     def show(self, second: float, **value: Any) -> Play:
         return self.row("show", second, **value)
@@ -145,7 +147,9 @@ def test_each_anchor_is_a_sample_and_a_label_belongs_to_one(attribution, second,
 
 
 @pytest.mark.rule(3)
-@pytest.mark.parametrize(("attribution", "second", "winner"), [("last", 6, 2), ("first", 6, 1), ("last", 4, 2), ("first", 4, 1)])
+@pytest.mark.parametrize(
+    ("attribution", "second", "winner"), [("last", 6, 2), ("first", 6, 1), ("last", 4, 2), ("first", 4, 1)]
+)
 def test_ties_within_a_slice_go_by_event_time_and_source(attribution, second, winner):
     spec = spec_of(repeat="each", attribution=attribution, before_ms=5000)
     for times in ((5.1, 5.2), (5.0, 5.0)):
@@ -428,6 +432,65 @@ def test_a_proof_names_the_last_tick_in_this_log():
 
 
 @pytest.mark.rule(8)
+def test_an_end_below_what_is_covered_proves_nothing():
+    """An owner that was paused still sees an end that another has long passed."""
+    ticks, other = Ticks(spec_of(), shows=2, clicks=1), source_id("shows", 1)
+    for second in range(3):
+        ticks.tick(CLICKS, second, 100)
+        ticks.tick(SHOWS, second, 10)
+        ticks.clock.tick(TickEntry(other, 1, None, 0, 4000, True, ticks.prev.get(other)), 1, ticks.offset)
+        ticks.prev[other] = ticks.offset
+        ticks.offset += 1
+        ticks.clock.advance()
+    assert ticks.clock.value == 4000
+
+
+@pytest.mark.rule(8)
+def test_an_end_is_proven_by_a_fetch_sent_after_the_acknowledgement():
+    writer = SourceWriter(CLICKS, 1, -1, 10)
+    writer.saw_fetch(0, 0, 0)
+    assert not writer.tick(0).at_end  # nothing acknowledged yet
+    writer.tick_acked(0, 7)
+    writer.saw_fetch(1, 0, 0)  # may have been sent before the acknowledgement
+    writer.saw_fetch(1, 0, 0)  # the same answer again
+    assert not writer.tick(0).at_end
+    writer.saw_fetch(2, 0, 0)
+    entry = writer.tick(0)
+    assert (entry.at_end, entry.prev) == (True, 7)
+    writer.saw_fetch(3, 0, 1)  # there is more to read
+    assert not writer.tick(0).at_end
+
+
+@pytest.mark.rule(7, 8)
+def test_a_new_owner_goes_on_from_what_was_committed():
+    writer = SourceWriter(CLICKS, 2, 41, 10, row_time=5000)
+    assert (writer.limit, writer.uncombined) == (51, 51)
+    entry = writer.tick(0)
+    assert (entry.after, entry.upto, entry.row_time) == (None, 41, 5000)
+    writer.confirm(45)
+    writer.confirm(43)
+    assert (writer.limit, writer.uncombined) == (55, 51)
+    assert SourceWriter(CLICKS, 1, -1, 10, log_end=70).uncombined == 80
+    assert SourceWriter(CLICKS, 1, 90, 10, log_end=70).uncombined == 100
+
+
+@pytest.mark.rule(7, 8)
+def test_a_tick_speaks_of_acknowledged_batches_only():
+    writer = SourceWriter(CLICKS, 1, -1, 100)
+    first, second = writer.batch(4, 9000), writer.batch(8, 7000)
+    first.outstanding = second.outstanding = 1
+    assert [writer.block(0, b, []).after for b in (first, second)] == [None, 4]
+    second.outstanding = 0
+    writer.settle()
+    assert (writer.acked, writer.row_time) == (-1, None)
+    first.outstanding = 0
+    writer.settle()
+    entry = writer.tick(0)
+    assert (entry.after, entry.upto, entry.row_time) == (8, 8, 9000)
+    assert writer.tick(1).after is None
+
+
+@pytest.mark.rule(8)
 def test_idle_advance_closes_the_tail_after_a_proven_silence():
     ticks = Ticks(spec_of(), shows=1, clicks=1)
     values = []
@@ -580,7 +643,9 @@ def test_partitions_of_keys_are_for_ever():
 @pytest.mark.rule(11)
 def test_a_hot_key_is_one_cell_per_stream_and_slice():
     spec = spec_of()
-    cells = [c for o in range(1000) for c in wire_cells(spec, Row("click", KEY, 5000 + o % 900, ("clicks", 0, o, 0), {}))]
+    cells = [
+        c for o in range(1000) for c in wire_cells(spec, Row("click", KEY, 5000 + o % 900, ("clicks", 0, o, 0), {}))
+    ]
     (cell,) = combine(spec.plans, cells, -1)
     assert cell[2:6] == (5, 0, 999, 1000)
     assert len(combine(spec.plans, cells, 9)) == 11

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -28,11 +30,11 @@ def merged(outs: list[Outcomes]) -> Outcomes:
     return whole
 
 
-def orphans_of(out: Outcomes) -> Counter:
+def orphans_of(out: Outcomes) -> Counter[Any]:
     return Counter((r.key, r.stream, r.slice_ms) for r in out.side_rows for _ in range(r.rows))
 
 
-def expected_orphans(spec, rows) -> Counter:
+def expected_orphans(spec, rows) -> Counter[Any]:
     return Counter((r.key, r.stream, r.time // spec.resolution_ms * spec.resolution_ms) for r in rows)
 
 
@@ -59,7 +61,7 @@ def test_stream_equals_offline_equals_oracle(case, random, partitions, combined,
 @settings(max_examples=60)
 def test_the_tail_closes_by_proven_silence(case, random):
     spec, records = case
-    world = World(spec, records, 2, random, restarts=0.05)
+    world = World(spec, records, 2, random, restarts=0.05, ends=False)
     logs = world.run(close=lambda w: w.silence(160))
     streamed = merged([replay(spec, log, random) for log in logs])
     samples, _ = oracle.join(spec, rows_of(records))
@@ -88,7 +90,7 @@ def test_the_last_revision_equals_the_offline_sample(case, random):
     spec, records = case
     spec = with_options(spec, late="correct", correction_ms=1000 * spec.resolution_ms)
     world = World(spec, records, 1, random, restarts=0.05)
-    (log,) = world.run(close=lambda w: (w.tick(list(w.sources)), w.end_of_input()))
+    (log,) = world.run()
     streamed = replay(spec, log, random)
     samples, _ = oracle.join(spec, rows_of(records))
     refused = {r.key for r in streamed.side_rows if r.kind == "late"}
@@ -97,7 +99,7 @@ def test_the_last_revision_equals_the_offline_sample(case, random):
     newest = last_revisions(streamed)
     assert {id_: newest[id_] for id_ in mine} == theirs
     assert all(samples[id_] == theirs[id_] for id_ in mine)
-    weights = {}
+    weights: dict[str, float] = {}
     for sample in streamed.samples:
         assert sample.previous_weight == weights.get(sample.sample_id, 0.0)
         weights[sample.sample_id] = sample.weight
@@ -130,7 +132,7 @@ def test_no_row_is_dropped_silently(case, random, late):
     """Every label row is in a window, an orphan, late, or counted as truncated; none is in two places."""
     spec, records = case
     spec = with_options(spec, late=late, correction_ms=2 * spec.resolution_ms, keep_negatives=1.0)
-    streams = tuple(with_options(s, id_field=None) for s in spec.streams)
+    streams = tuple(replace(s, id_field=None) for s in spec.streams)
     spec = with_options(spec, streams=streams, max_rows=random.choice([1, 4, 99]))
     (log,) = World(spec, records, 1, random, restarts=0.05).run()
     partition, out = stepped(spec, log, random)
