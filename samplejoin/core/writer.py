@@ -38,7 +38,8 @@ class SourceWriter:
     """The owner of one source partition, from an assignment to its end.
 
     `start` is the last offset below the committed position (-1: none); `log_end` the last offset that existed at the
-    assignment, to be given if nothing was committed yet; `row_time` the committed highest event time in ms.
+    assignment, to be given if nothing was committed yet, and wherever a confirmed commit may have been lost: what the
+    owner before may have sent lies at or below it. `row_time` is the committed highest event time in ms.
     """
 
     source: Source

@@ -100,7 +100,7 @@ def run_demo(
 def overrides(model: JobModel, broker: Broker, suffix: bool = True) -> dict[str, str]:
     """What the demo lays over a job file: the brokers, and names that no other run on them has."""
     end = broker.suffix if suffix else ""
-    laid = {"brokers": broker.bootstrap, "name": model.name + end}
+    laid = {"brokers": broker.bootstrap, "guarantee": broker.guarantee, "name": model.name + end}
     for name, stream in model.streams.items():
         laid[f"streams.{name}.topic"] = stream.topic_names[0] + end
     for name, topic in model.output_topics().items():

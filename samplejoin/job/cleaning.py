@@ -12,12 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
+from samplejoin.core.aggregates import Custom
 from samplejoin.core.cells import WireCell, partials_of
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import encode_key, key_values
+from samplejoin.core.spec import Plan
 from samplejoin.job.compile import Input, Job
 
 LOG_APPEND_TIME = 1
+ROWS_PER_RECORD = 4
+"""The rows of one record may together be as large as so many of the largest (`limits.row`)."""
+CELL_BYTES = 150
+"""About what a cell takes beside its key and values."""
+_MEASURED = frozenset(("min", "max", "list", "top"))
 
 
 @dataclass(slots=True)
@@ -45,6 +52,9 @@ class Cleaned:
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     #: rows that became cells, by stream index
     rows: list[int] = field(default_factory=list)
+    #: records that were cleaned, and about how many bytes their cells take
+    records: int = 0
+    bytes: int = 0
 
     def count(self, stream: str, outcome: str, by: int = 1) -> None:
         """Adds to what became of a stream's records and rows."""
@@ -72,13 +82,19 @@ class Cleaner:
         spec, model = job.spec, job.model
         self._spec, self._partitions, self._max_skew_ms = spec, model.partitions, model.max_skew_ms
         self._row_bytes = model.limits.row_bytes
+        self._measured = [_measured(plan) for plan in spec.plans]
         #: per stream, the event time below which a row can belong to no sample since the start
         self._earliest_ms = [
             None if start_ms is None else start_ms - (0 if plan.anchor else spec.before_ms) for plan in spec.plans
         ]
 
-    def clean(self, topic: str, partition: int, records: Iterable[Any], now_ms: int) -> Cleaned:
-        """Cleans records of one source partition, in offset order; `now_ms` is the reader's clock (rule 9)."""
+    def clean(
+        self, topic: str, partition: int, records: Iterable[Any], now_ms: int, max_bytes: int | None = None
+    ) -> Cleaned:
+        """Cleans records of one source partition, in offset order; `now_ms` is the reader's clock (rule 9).
+
+        With `max_bytes` it ends after the record whose cells pass it: `Cleaned.records` says how many were cleaned.
+        """
         out = Cleaned(rows=[0] * len(self._spec.plans))
         source = source_id(topic, partition)
         inputs = self.by_topic[topic]
@@ -91,6 +107,9 @@ class Cleaner:
                 time_ms = self._record(each, record, source, stamp + self._max_skew_ms, out)
                 if time_ms > highest:
                     highest = time_ms
+            out.records += 1
+            if max_bytes is not None and out.bytes > max_bytes:
+                break
         if highest >= 0:
             out.row_time = highest
         for plan, rows in zip(self._spec.plans, out.rows, strict=True):
@@ -102,7 +121,7 @@ class Cleaner:
         """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
         try:
             decoded = each.decode(record)
-        except Exception as error:  # a decoder can be the user's code
+        except (Exception, SystemExit) as error:  # a decoder can be the user's code
             return _dead(out, each, record, source, "decode", each.plan.stream.name, error)
         try:
             time_ms = _time_of(each, decoded, record)
@@ -114,7 +133,7 @@ class Cleaner:
         watch.function = each.clean_name
         try:
             cleaned = each.clean(decoded)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _dead(out, each, record, source, "clean", each.clean_name, error)
             return time_ms
         finally:
@@ -126,6 +145,8 @@ class Cleaner:
             out.count(each.plan.stream.name, "filtered")
         elif isinstance(cleaned, list):
             self._rows(each, record, source, cleaned, time_ms, latest_ms, out)
+        elif isinstance(cleaned, dict):
+            self._row(each, record, source, 0, cleaned, time_ms, latest_ms, out)
         else:
             _dead(out, each, record, source, "clean", each.clean_name, _not_a_row(each, cleaned))
         return time_ms
@@ -133,20 +154,25 @@ class Cleaner:
     def _rows(
         self, each: Input, record: Any, source: str, rows: list[Any], time_ms: int, latest_ms: int, out: Cleaned
     ) -> None:
-        """Several rows of one record. Together they may be four times as large as one: they travel in one block."""
-        size = 0
+        """All rows of one record, or none of them if they are too large together: they travel in one block."""
+        before, limit = out.bytes, ROWS_PER_RECORD * self._row_bytes
         for index, row in enumerate(rows):
-            size += self._row(each, record, source, index, row, time_ms, latest_ms, out, size)
+            self._row(each, record, source, index, row, time_ms, latest_ms, out)
+            if out.bytes - before > limit:
+                _take_back(each, record.offset, out)
+                out.bytes = before
+                error = ValueError(f"the record's rows are over {ROWS_PER_RECORD} times limits.row ({limit} bytes)")
+                _dead(out, each, record, source, "row", each.clean_name, error)
+                return
 
     def _row(
-        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned,
-        before_bytes: int = 0,
-    ) -> int:  # fmt: skip
-        """One row becomes a cell of its join partition, a count, or a dead letter; returns its size in bytes."""
+        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
+    ) -> None:
+        """One row becomes a cell of its join partition, a count, or a dead letter."""
         spec, plan = self._spec, each.plan
         number = plan.index
         try:
-            if type(row) is not dict:
+            if not isinstance(row, dict):
                 raise _not_a_row(each, row)
             if each.time_field in row:
                 time_ms = each.read_time(row[each.time_field])
@@ -155,20 +181,27 @@ class Cleaner:
             values = key_values(row, spec.key_fields, spec.junk_keys)
             if values is None:
                 out.count(plan.stream.name, "junk_key")
-                return 0
+                return
             earliest_ms = self._earliest_ms[number]
             if earliest_ms is not None and time_ms < earliest_ms:
                 out.count(plan.stream.name, "before_start")
-                return 0
+                return
             key = encode_key(values)
             offset = record.offset
             partials = partials_of(plan, row, (time_ms, source, offset, index), spec.codec)
             size = len(key) + size_of(partials)
-            if size > self._row_bytes or before_bytes + size > 4 * self._row_bytes:
-                raise ValueError(f"row of {size} bytes, {before_bytes} before it: over limits.row ({self._row_bytes})")
-        except Exception as error:
-            _dead(out, each, record, source, "row", each.clean_name, error)
-            return 0
+            measured = self._measured[number]
+            if measured:  # values of any kind and size, which our own topics must be able to carry
+                size += len(spec.codec.dumps([_id_of(partials), *(partials[i] for i in measured if i)]))
+            if size > self._row_bytes:
+                raise ValueError(f"row of {size} bytes is over limits.row ({self._row_bytes} bytes)")
+        except (Exception, SystemExit) as error:
+            if out.dead and (out.dead[-1].offset, out.dead[-1].stream) == (record.offset, plan.stream.name):
+                out.count(plan.stream.name, "dead_row")  # an earlier row has made the record a dead letter
+            else:
+                _dead(out, each, record, source, "row", each.clean_name, error)
+            return
+        out.bytes += size + CELL_BYTES
         out.rows[number] += 1
         cell = (key, number, time_ms // spec.resolution_ms, offset, offset, 1, partials)
         target = crc32(key) % self._partitions
@@ -177,13 +210,14 @@ class Cleaner:
             out.cells[target] = [cell]
         else:
             cells.append(cell)
-        return size
 
 
 def _time_of(each: Input, decoded: Any, record: Any) -> int:
     """The record's event time, read before cleaning (rule 8)."""
     name = each.time_field
     if name == "@timestamp":
+        if record.timestamp < 0:
+            raise ValueError("the record has no timestamp")
         return int(record.timestamp)
     if name in decoded:
         return each.read_time(decoded[name])
@@ -212,15 +246,37 @@ def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, func
             f"{type(error).__name__}: {error}"[:1000],
             trace,
             record,
-        )  # fmt: skip
+        )
     )
     return -1
 
 
 def size_of(partials: list[Any]) -> int:
-    """Bytes of a row's payloads; aggregated values are small or bounded by their aggregate."""
+    """Bytes of a row's payloads."""
     first, last = partials[0], partials[1]
     return (len(first[1]) if first else 0) + (len(last[1]) if last else 0)
+
+
+def _measured(plan: Plan) -> tuple[int, ...]:
+    """Which partials can be of any kind and size; 0 stands for the row's id."""
+    grows = [
+        i for i, f in enumerate(plan.aggregates, 2) if f.aggregate.name in _MEASURED or isinstance(f.aggregate, Custom)
+    ]
+    return (0, *grows) if plan.stream.id_field else tuple(grows)
+
+
+def _id_of(partials: list[Any]) -> Any:
+    return partials[0][2] if partials[0] else None
+
+
+def _take_back(each: Input, offset: int, out: Cleaned) -> None:
+    """Removes the stream's cells of one record, the last ones made."""
+    stream = each.plan.index
+    for cells in out.cells.values():
+        while cells and cells[-1][1] == stream and cells[-1][3] == offset:
+            cells.pop()
+            out.rows[stream] -= 1
+    out.cells = {target: cells for target, cells in out.cells.items() if cells}
 
 
 def _too_early(time_ms: int, latest_ms: int) -> ValueError:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
 
 from samplejoin.job import rules
 from samplejoin.job.errors import ConflictError, Places, RefusedError
@@ -49,6 +49,15 @@ def _format(value: str) -> str:
     return value
 
 
+def _junk_key(value: Any) -> str | int:
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise RefusedError("must be text or a whole number", 'quote it: "true"')
+
+
+JunkKey = Annotated[str | int, PlainValidator(_junk_key, json_schema_input_type=str | int)]
+"""A key value that means nobody."""
+
 FieldOrSource = Annotated[
     SampleField,
     BeforeValidator(
@@ -71,8 +80,10 @@ class JobModel(Part):
     key: Annotated[Names, Field(min_length=1, max_length=16)] = Field(
         description="The row fields that make up the join key, in order; every stream's rows have them."
     )
-    junk_keys: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        ("", "0"), description="Text values that are no key: rows with one of them are counted and dropped."
+    junk_keys: Annotated[tuple[JunkKey, ...], Field(strict=False)] = Field(
+        ("", "0"),
+        description="Texts and whole numbers that are no key: rows with one of them are counted and dropped. "
+        '`"0"` is the text, `0` the number.',
     )
     window_ms: PositiveDuration = Field(
         alias="window", description="How long after its anchor a label still joins; the end is exclusive."

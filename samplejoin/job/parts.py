@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
 from samplejoin.job.errors import RefusedError, did_you_mean
-from samplejoin.job.units import Size
+from samplejoin.job.units import Size, format_size
 
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _AGGREGATE = re.compile(r"([a-z]+)(?:\(\s*(\d{1,6})\s*\))?", re.ASCII)
 PLAIN_AGGREGATES = ("count", "sum", "mean", "min", "max", "first", "last", "any", "all", "distinct")
 LIMITED_AGGREGATES = ("list", "top")
+MAX_ROW_BYTES = 1 << 20
 
 
 class Part(BaseModel):
@@ -84,6 +85,12 @@ def _decode(value: str) -> str:
     if value not in ("json", "csv", "raw") and not FUNCTION.fullmatch(value):
         near = did_you_mean(value, ("json", "csv", "raw"))
         raise RefusedError(f"{value!r} is no way to decode", near or "json, csv, raw or module:function")
+    return value
+
+
+def _fits_a_message(value: int) -> int:
+    if value > MAX_ROW_BYTES:
+        raise RefusedError(f"{format_size(value)} is over {format_size(MAX_ROW_BYTES)}", "many rows share a message")
     return value
 
 
@@ -237,7 +244,12 @@ class Limits(Part):
         10_000, ge=1, le=10_000_000,
         description="(stream, slice) cells kept per key; past it labels are dropped, the sample says `truncated`.",
     )  # fmt: skip
-    row_bytes: Size = Field(512 << 10, alias="row", description="Largest row; a larger one is a dead letter.")
+    row_bytes: Annotated[Size, AfterValidator(_fits_a_message)] = Field(
+        512 << 10,
+        alias="row",
+        description="Largest row, at most `1MiB`; a larger one, or a record whose rows together are over four times "
+        "as large, is a dead letter.",
+    )
     sample_bytes: Size = Field(
         512 << 10, alias="sample", description="Largest formatted sample; a larger one is a dead letter."
     )

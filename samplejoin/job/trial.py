@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 import traceback
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from samplejoin.core.keys import encode_key, key_values
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.decoders import read_path
+from samplejoin.job.encoders import encode
 
 
 @dataclass
@@ -121,13 +120,7 @@ class Trial:
         insert(spec.plans, cells, [plan.index, order[0] // spec.resolution_ms, 1, partials], spec.max_rows)
 
     def _kafka_record(self, each: Input, entry: dict[str, Any]) -> Any:
-        value = entry["record"]
-        stream = self.job.model.streams[each.plan.stream.name]
-        if isinstance(value, dict) and stream.decode == "csv":
-            line = io.StringIO()
-            csv.writer(line, lineterminator="").writerow([value.get(name, "") for name in stream.columns or ()])
-            value = line.getvalue()
-        data = None if value is None else value.encode() if isinstance(value, str) else orjson.dumps(value)
+        data = encode(self.job.model.streams[each.plan.stream.name], entry["record"])
         key = entry.get("key")
         return SimpleNamespace(
             key=key.encode() if isinstance(key, str) else None,

@@ -172,6 +172,8 @@ class World:
         while any(self.owners[n].writer.acked + 1 < len(self.sources[n]) for n in names):
             self.now += self.random.randrange(500)
             name = self.random.choice(names)
+            if self.random.random() < 0.5:  # sources are read side by side, most of the time
+                name = min(names, key=lambda n: self.owners[n].position / (len(self.sources[n]) or 1))
             chance = self.random.random()
             if chance < self.restarts:
                 self.assign(name)

@@ -90,7 +90,7 @@ def spec_of(options: Options, resolution: int) -> Spec:
         idle_after_ms=IDLE_AFTER * 100,
         max_wait_ms=options.max_wait and options.max_wait * 100,
         late="correct" if options.correct else "topic",
-        correction_ms=10_000_000 if options.correct else 0,
+        correction_ms=10_000 if options.correct else 0,
     )
 
 
@@ -309,7 +309,8 @@ class Sim:
         if options.doubles:
             self.sharp, self.slow_time, self.counts = True, False, {"shows": 2, "clicks": 1}
         self.sources = [source_id(t, p) for t in TOPICS for p in range(self.counts[t])]
-        self.logs: dict[Source, list[Event | None]] = {s: [] for s in self.sources}
+        #: events by offset; None where there is none (compacted away)
+        self.logs: dict[Source, list[Any]] = {s: [] for s in self.sources}
         self.rate = {s: r.choice([0, 0, 0.3, 0.8]) for s in self.sources}
         self.written: dict[str, list[int]] = {t: [] for t in TOPICS}
         self.born = dict.fromkeys(self.sources, START)

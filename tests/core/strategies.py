@@ -60,7 +60,8 @@ def specs(draw, **fixed: Any) -> Spec:
     if draw(st.booleans()):
         streams.append(Stream("like", "label", ("clicks" if shared else "likes",), draw(ids)))
     if draw(st.booleans()):
-        streams.append(Stream("view", "anchor", ("shows" if shared else "views",), draw(ids)))
+        # without an id: two anchor streams with the same ids would give their samples the same names
+        streams.append(Stream("view", "anchor", ("shows" if shared else "views",)))
     resolution = draw(st.sampled_from([1000, 500, 3000]))
     options = {
         "window_ms": resolution * draw(st.integers(1, 8)),
@@ -82,15 +83,15 @@ def specs(draw, **fixed: Any) -> Spec:
 
 
 @st.composite
-def records(draw, spec: Spec, *, late: bool = False, most: int = 30) -> Records:
-    """Records by source partition. Unless `late`, each lies within `lateness` of those before it in its partition."""
+def records(draw, spec: Spec, *, most: int = 30) -> Records:
+    """Records by source partition, each within `lateness` of those before it in its partition."""
     sources = {(topic, p): [] for topic in spec.topics() for p in range(draw(st.sampled_from([1, 1, 2])))}
     by_topic = {topic: [s for s in spec.streams if topic in s.topics] for topic in spec.topics()}
     highest: dict[tuple[str, int], int] = {}
     for _ in range(draw(st.integers(1, most))):
         topic, partition = name = draw(st.sampled_from(sorted(sources)))
-        step = spec.resolution_ms // 2 * draw(st.integers(-8, 24) if late else st.integers(0, 8))
-        drift = draw(st.integers(0, spec.lateness_ms)) if not late else 0
+        step = spec.resolution_ms // 2 * draw(st.integers(0, 8))
+        drift = draw(st.integers(0, spec.lateness_ms))
         time = highest.get(name, ORIGIN) + step
         highest[name] = max(time, highest.get(name, ORIGIN))
         time -= drift
@@ -106,6 +107,27 @@ def records(draw, spec: Spec, *, late: bool = False, most: int = 30) -> Records:
     return sources
 
 
+def busy_records(spec: Spec, random: Random, *, late: bool = False) -> Records:
+    """Many rows of two keys in all sources at once, so that windows close while others are still being filled."""
+    sources: Records = {(topic, p): [] for topic in spec.topics() for p in range(random.choice([1, 1, 2]))}
+    by_topic = {topic: [s for s in spec.streams if topic in s.topics] for topic in spec.topics()}
+    drift = spec.lateness_ms + (spec.resolution_ms * (2 * spec.window + spec.before) if late else 0)
+    for i in range(random.randint(20, 120)):
+        topic, partition = name = random.choice(sorted(sources))
+        time = ORIGIN + i * spec.resolution_ms // random.choice([1, 2])
+        time -= random.randint(0, drift) if random.random() < 0.3 else 0
+        if not late:
+            highest = max((t for t, _ in sources[name]), default=time)
+            time = max(time, highest - spec.lateness_ms)
+        stream = random.choice(by_topic[topic])
+        value = {"x": random.choice([None, 1, 2, 0.1, *ODD_FLOATS]), "s": random.choice("ab")}
+        if stream.id_field:
+            value["id"] = random.choice([None, *range(9)])
+        key = random.choice(KEYS[:2])
+        sources[name].append((time, [Row(stream.name, key, time, (topic, partition, len(sources[name]), 0), value)]))
+    return sources
+
+
 def rows_of(sources: Records) -> list[Row]:
     return [row for log in sources.values() for _, rows in log for row in rows]
 
@@ -116,7 +138,9 @@ randoms = st.integers(0, 2**32 - 1).map(Random)
 @st.composite
 def cases(draw, *, late: bool = False, **fixed: Any) -> tuple[Spec, Records]:
     spec = draw(specs(**fixed))
-    return spec, draw(records(spec, late=late))
+    if late or draw(st.booleans()):
+        return spec, busy_records(spec, draw(randoms), late=late)
+    return spec, draw(records(spec))
 
 
 def with_options(spec: Spec, **options: Any) -> Spec:

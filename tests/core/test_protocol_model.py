@@ -133,16 +133,6 @@ def covered_ticks_are_not_believed(monkeypatch):
     on_apply(monkeypatch, change)
 
 
-def siblings_are_followed_as_they_are_now(monkeypatch):
-    follow = Clock._follow
-
-    def mutant(self, entry, state, topic, covered):
-        state.last_siblings = self._highest(topic, without=entry.source)
-        follow(self, entry, state, topic, covered)
-
-    monkeypatch.setattr(Clock, "_follow", mutant)
-
-
 def a_source_at_its_end_is_nobodys_concern(monkeypatch):
     """Nothing is followed: the clock stands wherever one partition gets no rows."""
 
@@ -222,7 +212,6 @@ MUTATIONS = {
     straddling_cells_are_merged: HOLD,
     straddling_cells_are_dropped: HOLD,
     covered_ticks_are_not_believed: ADVANCE,
-    siblings_are_followed_as_they_are_now: ADVANCE,
     a_source_at_its_end_is_nobodys_concern: ADVANCE,
     at_end_needs_no_fetch_after_the_acknowledgement: DOUBLES,
     ticks_speak_of_what_is_read: HOLD,

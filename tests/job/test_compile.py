@@ -219,6 +219,10 @@ def test_junk_keys_reach_the_core(folder):
     spec = compiled(folder, junk_keys=["-"]).spec
     assert key_values({"uid": "-", "mid": 1}, spec.key_fields, spec.junk_keys) is None
     assert key_values({"uid": "0", "mid": 1}, spec.key_fields, spec.junk_keys) == ["0", 1]
+    numbers = compiled(folder, junk_keys=[0]).spec.junk_keys
+    assert key_values({"uid": 0}, ["uid"], numbers) is None
+    for different in ("0", False, -1):
+        assert key_values({"uid": different}, ["uid"], numbers) == [different]
     default = compiled(folder).spec
     for junk in ("", "0", None):
         assert key_values({"uid": junk, "mid": 1}, default.key_fields, default.junk_keys) is None

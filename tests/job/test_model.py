@@ -177,4 +177,7 @@ def test_all_problems_are_shown_at_once():
 def test_the_key_is_a_list_of_fields_and_junk_is_configurable():
     job = model(key=["a", "b", "c"], junk_keys=["-"])
     assert (job.key, job.junk_keys) == (("a", "b", "c"), ("-",))
-    assert problems_of(junk_keys=[0])[0].path == "junk_keys.0"
+    assert model(junk_keys=["", 0]).junk_keys == ("", 0)
+    for wrong in (True, 1.0, None):
+        (problem,) = problems_of(junk_keys=["-", wrong])
+        assert (problem.path, problem.message) == ("junk_keys.1", "must be text or a whole number")

@@ -1,0 +1,61 @@
+"""The command line: `samplejoin COMMAND`. Each command is a module of its own, loaded only when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+import samplejoin
+
+
+class _Command(NamedTuple):
+    """Where a command is, and what `--help` says of it without loading it."""
+
+    module: str
+    help: str
+    extra: str | None = None
+
+
+COMMANDS = {
+    "init": _Command("samplejoin.commands.init", "Make a small project: job file, functions, tests, a Kafka."),
+    "check": _Command("samplejoin.commands.check", "Check a job file, its functions and its topics."),
+    "worker": _Command("samplejoin.commands.worker", "Run a job until it is stopped."),
+    "demo": _Command("samplejoin.commands.demo", "Join real events into labelled samples, and watch.", "demo"),
+    "schema": _Command("samplejoin.commands.schema", "Print the JSON Schema of job files, for editors."),
+    "version": _Command("samplejoin.commands.version", "Print the version."),
+}
+
+
+class _Commands(click.Group):
+    """A group that imports a command when it runs: help is fast, and `check` loads no Faust."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        known = COMMANDS.get(cmd_name)
+        if known is None:
+            return None
+        try:
+            command: click.Command = getattr(import_module(known.module), cmd_name)
+        except ImportError as error:
+            if known.extra is None or (error.name or "").partition(".")[0] == "samplejoin":
+                raise
+            raise click.ClickException(f"{error}; it comes with: pip install 'samplejoin[{known.extra}]'") from None
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(samplejoin.__version__, message="samplejoin %(version)s")
+def main() -> None:
+    """Joins impressions with their clicks and other labels into training samples, from Kafka to Kafka."""
+
+
+if __name__ == "__main__":
+    main(prog_name="samplejoin")
