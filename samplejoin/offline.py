@@ -57,6 +57,7 @@ def run_offline(
     finisher = Finisher(job.spec)
     for key in sorted(keys):
         _join(job, finisher, key, keys[key], out)
+    finisher.count(out)
     _refuse_large(out, job.model.limits.sample_bytes)
     return out, dead
 
@@ -68,7 +69,6 @@ def _join(job: Job, finisher: Finisher, key: bytes, cells: list[Cell], out: Outc
         _orphan(job, key, cell, out)
     for window in windows:
         finisher.finish(key, window, out)
-        out.count("windows")
 
 
 def _refuse_large(out: Outcomes, limit: int) -> None:

@@ -122,7 +122,7 @@ class JobTest:
             base_dir = Path(base_dir or Path(job).parent)
             model = load_job(job, sets, environ)
         self.job: Job = compile_job(assume_topics(model), base_dir)
-        #: what was counted, as by the worker's metrics: `counts["events", "click", "ok"]`, `counts["windows"]`
+        #: what was counted, as by the worker's metrics: `counts["events", "click", "ok"]`, `counts["samples", "positive"]`
         self.counts = Counts()
         self._config = config_of(self.job)
         self._cleaner = cleaning.Cleaner(self.job, start_ms=model.start_ms)

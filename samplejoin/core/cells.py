@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from samplejoin.core.aggregates import Custom, canonical
+from samplejoin.core.aggregates import canonical
 from samplejoin.core.spec import Codec, Plan
 
 WireCell = tuple[bytes, int, int, int, int, int, list[Any]]
@@ -21,26 +21,27 @@ STREAM, SLICE, ROWS, PARTIALS = range(4)
 def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
     """The partials of a single row. Raises TypeError or ValueError, naming the field, on a value it cannot take."""
     get = row.get
-    partials = plan.template.copy()
+    first = last = None
     if plan.needs_first:
-        id_ = get(plan.stream.id_field) if plan.stream.id_field else None
-        if id_ is not None and type(id_) is not str and type(id_) is not int:
-            id_ = canonical(id_)
-        partials[0] = [order, codec.dumps([get(name) for name in plan.first_names]), id_]
+        id_ = ident(get(plan.stream.id_field)) if plan.stream.id_field else None
+        first = [order, codec.dumps([get(str(f.source_field)) for f in plan.first_fields]), id_]
     if plan.last_fields:
-        partials[1] = [order, codec.dumps([get(name) for name in plan.last_names])]
-    for i, name, aggregate in plan.watched:
-        value = True if name is None else get(name)
-        if value is not None:
-            try:
-                partials[i] = aggregate.add(aggregate.zero(), value, order)
-            except Exception as error:  # an aggregate can be the user's code
-                kind = TypeError if isinstance(error, TypeError) else ValueError
-                field = plan.aggregates[i - 2]
-                raise kind(f"field {field.name} (from {field.stream}.{name}): {error}") from error
-        elif isinstance(aggregate, Custom):
-            partials[i] = aggregate.zero()  # a user's partial may be one that it changes in place
+        last = [order, codec.dumps([get(str(f.source_field)) for f in plan.last_fields])]
+    partials = [first, last]
+    for field in plan.aggregates:
+        aggregate = field.aggregate
+        value = True if field.source_field is None else get(field.source_field)
+        try:
+            partials.append(aggregate.zero() if value is None else aggregate.add(aggregate.zero(), value, order))
+        except Exception as error:  # an aggregate can be the user's code
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"field {field.name} (from {field.stream}.{field.source_field}): {error}") from error
     return partials
+
+
+def ident(value: Any) -> str | int | None:
+    """A row's id as something that can be compared and kept: text, an integer, or the canonical text of other data."""
+    return value if value is None or type(value) is str or type(value) is int else canonical(value)
 
 
 def merge_partials(plan: Plan, a: list[Any], b: list[Any]) -> list[Any]:

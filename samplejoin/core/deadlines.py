@@ -11,6 +11,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._buckets: dict[int, list[bytes]] = {}
         self._slices: list[int] = []
+        self._popping: int | None = None
 
     def add(self, slice_: int, key: bytes) -> None:
         """Looks at `key` when the clock reaches `slice_`."""
@@ -27,12 +28,20 @@ class Deadlines:
         return bool(self._slices) and self._slices[0] <= clock
 
     def pop(self, clock: int) -> bytes | None:
-        """A key whose deadline is at or below the clock, None if there is none."""
+        """A key whose deadline is at or below the clock, None if there is none. Each comes once per slice, in order.
+
+        A key that is looked at enters its further deadlines again; taken twice, they would double with every slice.
+        """
         while self.due(clock):
-            bucket = self._buckets[self._slices[0]]
+            slice_ = self._slices[0]
+            bucket = self._buckets[slice_]
+            if slice_ != self._popping:
+                self._popping = slice_
+                bucket[:] = sorted(set(bucket), reverse=True)
             if bucket:
                 return bucket.pop()
             del self._buckets[heapq.heappop(self._slices)]
+            self._popping = None
         return None
 
     def furthest(self) -> int | None:

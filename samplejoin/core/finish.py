@@ -6,6 +6,7 @@ import traceback
 from typing import Any
 
 from samplejoin.core.cells import SLICE
+from samplejoin.core.fast import readers
 from samplejoin.core.fold import Window, fields_of
 from samplejoin.core.identity import keep, sample_id
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample
@@ -17,6 +18,8 @@ class Finisher:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        self._reset()
+        self.readers = readers(spec.plans, spec.codec)
         self.anchors = {plan.index for plan in spec.plans if plan.anchor}
 
     def finish(
@@ -25,12 +28,13 @@ class Finisher:
     ) -> float:  # fmt: skip
         """Emits the window's sample into `out`; returns its weight, 0 if nothing went out."""
         spec = self.spec
+        self._windows += not revision
         slice_ms = window.slice * spec.resolution_ms
         id_ = sample_id(spec.name, key, window.anchor[SLICE], window.first)
         values: dict[str, Any] = {}
         function = "aggregate"
         try:
-            values, joined = fields_of(spec, key, window)
+            values, joined = fields_of(spec, key, window, self.readers)
             function = "label"
             label = self._label(values, joined)
             weight = 1.0
@@ -53,20 +57,38 @@ class Finisher:
         if payload is None:
             out.count("samples", "filtered")
             return 0.0
-        out.samples.append(Sample(key, id_, slice_ms, payload, revision, weight, previous_weight, truncated, missing))
+        sample = Sample(key, id_, slice_ms, payload, revision, weight, previous_weight, truncated, missing)
+        if out.emit is None:
+            out.samples.append(sample)
+        else:
+            out.emit(sample)
         if not revision:
-            self._count(joined, label, out)
+            self._made[bool(label)] += 1
+            for stream, rows in joined.items():
+                self._rows[stream] += rows
+                self._joined[stream] += 1
         return weight
+
+    def count(self, out: Outcomes) -> None:
+        """Adds to `out` what was counted since the last time: sums are cheaper than a count per sample."""
+        if self._windows:
+            out.count("windows", by=self._windows)
+        for name, number in zip(("negative", "positive"), self._made, strict=True):
+            if number:
+                out.count("samples", name, number)
+        for stream, rows, samples in zip(self.spec.streams, self._rows, self._joined, strict=True):
+            if rows:
+                out.count("joined_rows", stream.name, rows)
+                out.count("joined_samples", stream.name, samples)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._windows = 0
+        self._made = [0, 0]
+        self._rows = [0] * len(self.spec.streams)
+        self._joined = [0] * len(self.spec.streams)
 
     def _label(self, values: dict[str, Any], joined: dict[int, int]) -> Any:
         if self.spec.label is not None:
             return self.spec.label(values)
         return int(any(stream not in self.anchors for stream in joined))
-
-    def _count(self, joined: dict[int, int], label: Any, out: Outcomes) -> None:
-        out.count("samples", "positive" if label else "negative")
-        streams = self.spec.streams
-        for stream, rows in joined.items():
-            name = streams[stream].name
-            out.count("joined_rows", name, rows)
-            out.count("joined_samples", name)

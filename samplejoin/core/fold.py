@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from samplejoin.core.cells import PARTIALS, SLICE, STREAM, Cell, merge_partials, order_of
 from samplejoin.core.keys import decode_key
-from samplejoin.core.spec import Plan, Spec
+from samplejoin.core.spec import Codec, Plan, Spec
 
 
 @dataclass(slots=True)
@@ -95,8 +96,10 @@ def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[
     return rest
 
 
-def fields_of(spec: Spec, key: bytes, window: Window) -> tuple[dict[str, Any], dict[int, int]]:
-    """The sample's fields, and the rows that joined by stream index."""
+def fields_of(
+    spec: Spec, key: bytes, window: Window, readers: Sequence[Callable[[list[Any]], dict[str, Any]]]
+) -> tuple[dict[str, Any], dict[int, int]]:
+    """The sample's fields, and the rows that joined by stream index. `readers`: `read_fields` per stream."""
     merged: dict[int, list[Any]] = {}
     joined: dict[int, int] = {}
     for stream, _, rows, partials in unique(spec, window):
@@ -106,13 +109,15 @@ def fields_of(spec: Spec, key: bytes, window: Window) -> tuple[dict[str, Any], d
         else:
             merged[stream] = merge_partials(spec.plans[stream], known, partials)
             joined[stream] += rows
-    values = dict(zip(spec.key_fields, decode_key(key), strict=True))
+    values: dict[str, Any] = {}
+    for name, value in zip(spec.key_fields, decode_key(key), strict=True):
+        values[name] = value
     for plan in spec.plans:
         stream_partials = merged.get(plan.index)
         if stream_partials is None:
-            values.update(plan.empty())
+            values.update(plan.empty or plan.make_empty())
         else:
-            _read_all(values, spec, plan, stream_partials)
+            values.update(readers[plan.index](stream_partials))
     return values, joined
 
 
@@ -136,21 +141,19 @@ def unique(spec: Spec, window: Window) -> list[Cell]:
 
 def cell_fields(spec: Spec, cell: Cell) -> dict[str, Any]:
     """What a single cell says of its stream's fields: the body of a late or orphan row."""
+    return read_fields(spec.plans[cell[STREAM]], spec.codec, cell[PARTIALS])
+
+
+def read_fields(plan: Plan, codec: Codec, partials: list[Any]) -> dict[str, Any]:
+    """A stream's sample fields, from its partials."""
     values: dict[str, Any] = {}
-    _read_all(values, spec, spec.plans[cell[STREAM]], cell[PARTIALS])
-    return values
-
-
-def _read_all(values: dict[str, Any], spec: Spec, plan: Plan, partials: list[Any]) -> None:
-    """Adds a stream's sample fields to `values`."""
     if plan.first_fields:
-        for f, value in zip(plan.first_fields, spec.codec.loads(partials[0][1]), strict=True):
-            values[f.name] = value
+        values.update(zip([f.name for f in plan.first_fields], codec.loads(partials[0][1]), strict=True))
     if plan.last_fields:
-        for f, value in zip(plan.last_fields, spec.codec.loads(partials[1][1]), strict=True):
-            values[f.name] = value
-    for f, partial in zip(plan.aggregates, partials[2:], strict=True):
-        values[f.name] = f.aggregate.result(partial)
+        values.update(zip([f.name for f in plan.last_fields], codec.loads(partials[1][1]), strict=True))
+    for i, name, result in plan.results:
+        values[name] = partials[i] if result is None else result(partials[i])
+    return values
 
 
 def _earliest(windows: list[Window], window: Window, highest: bool) -> Window:

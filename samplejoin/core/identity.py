@@ -21,7 +21,7 @@ def sample_id(job: str, key: bytes, slice_: int, anchor: list[Any]) -> str:
     """
     (_, source, offset, index), _, id_ = anchor
     which = f"{source}\0{offset}\0{index}" if id_ is None else f"id\0{id_!r}"
-    text = b"\0".join((job.encode(), key, b"%d" % slice_, which.encode("utf-8", "surrogatepass")))
+    text = f"{slice_}\0{which}\0{job}\0".encode("utf-8", "surrogatepass") + key
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 _SCALARS = (str, int, bool)
 
-_scan = json.JSONDecoder().scan_once
+_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # public, but not in the stubs
 """json.loads without its search for white space and encodings, which these keys do not have."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,6 +57,8 @@ class Outcomes:
     side_rows: list[SideRow] = field(default_factory=list)
     dead: list[DeadSample] = field(default_factory=list)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: takes each sample as it is made, instead of `samples`: payloads that are kept cost fresh memory each
+    emit: Callable[[Sample], None] | None = None
     revised: bool = False
 
     def count(self, name: str, label: str = "", by: int = 1) -> None:

@@ -182,11 +182,12 @@ class Partition:
             if key is None:
                 key = self.deadlines.pop(clock)
             if key is None:
-                return False
+                break
             state = self.keys.get(key)
             if state is not None:
                 self._close(key, state, clock, out, revise)
                 done += 1
+        self.finisher.count(out)
         return self.due()
 
     def _next_revision(self) -> bytes | None:
@@ -205,14 +206,11 @@ class Partition:
         kept: list[Cell] = []
         closed: list[Any] = []
         for window in windows:
-            if window.end > clock:
-                self.deadlines.add(window.end, key)
-            else:
+            if window.end <= clock:
                 record = self._emit(key, state, window, out, revise)
                 if window.end + spec.correction <= clock:
                     continue
                 closed.append(record)
-                self.deadlines.add(window.end + spec.correction, key)
             kept += window.anchors + window.labels
         for cell in pending:
             if cell[SLICE] + spec.before < clock:
@@ -238,6 +236,9 @@ class Partition:
             return []
         truncated = bool(cut) and cut[0] < window.end and cut[1] >= window.slice - spec.before
         missing = self.clock.missing_streams() if self.clock.left_out else ()
+        if not spec.correction:  # nothing is remembered of a window that has gone out
+            self.finisher.finish(key, window, out, truncated=truncated, missing=missing)
+            return []
         order = list(window.first[0])
         for record in state[CLOSED]:
             if record[0] == window.slice and list(record[1]) == order:
@@ -250,7 +251,7 @@ class Partition:
                     record[3:] = [record[3] + 1, weight or record[4], False]
                 return list(record)
         weight = self.finisher.finish(key, window, out, truncated=truncated, missing=missing)
-        out.count("windows")
+        self.deadlines.add(window.end + spec.correction, key)
         return [window.slice, order, window.end, 0, weight, False]
 
     # ---- state --------------------------------------------------------------------------------------------------

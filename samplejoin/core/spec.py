@@ -143,52 +143,26 @@ class Plan:
         """Whether cells keep their first row: for its fields, or because it identifies a window or a row."""
         return self.anchor or self.single or bool(self.first_fields)
 
-    # What follows only restates the above in the form that the hot path reads.
-
     @cached_property
-    def first_names(self) -> tuple[str | None, ...]:
-        """Source fields of the first row's payload."""
-        return tuple(f.source_field for f in self.first_fields)
-
-    @cached_property
-    def last_names(self) -> tuple[str | None, ...]:
-        """Source fields of the last row's payload."""
-        return tuple(f.source_field for f in self.last_fields)
-
-    @cached_property
-    def template(self) -> list[Any]:
-        """The partials of a row without values; counts of rows are one already. Copied per row, never changed."""
-        return [None, None, *(1 if _counts_rows(f) else f.aggregate.zero() for f in self.aggregates)]
-
-    @cached_property
-    def watched(self) -> tuple[tuple[int, str | None, Aggregate], ...]:
-        """(position in the partials, source field, aggregate) of what must be looked at per row."""
-        return tuple((i, f.source_field, f.aggregate) for i, f in enumerate(self.aggregates, 2) if not _counts_rows(f))
-
-    def empty(self) -> dict[str, Any]:
-        """The stream's sample fields when none of its rows joined; the caller's own to change."""
-        if self._empty_is_plain:
-            return self._empty.copy()
-        return self._make_empty()
-
-    @cached_property
-    def _empty(self) -> dict[str, Any]:
-        return self._make_empty()
-
-    @cached_property
-    def _empty_is_plain(self) -> bool:
-        plain = (int, float, str, bool, type(None))
-        return all(isinstance(v, plain) for v in self._empty.values()) and not any(
-            isinstance(f.aggregate, Custom) for f in self.aggregates
+    def results(self) -> tuple[tuple[int, str, Callable[[Any], Any] | None], ...]:
+        """(position in the partials, sample field, result); None where the partial is the result."""
+        plain = Aggregate.result
+        return tuple(
+            (i, f.name, None if type(f.aggregate).result is plain else f.aggregate.result)
+            for i, f in enumerate(self.aggregates, 2)
         )
 
-    def _make_empty(self) -> dict[str, Any]:
-        values: dict[str, Any] = {f.name: None for f in (*self.first_fields, *self.last_fields)}
+    @cached_property
+    def empty(self) -> dict[str, Any] | None:
+        """The stream's sample fields when none of its rows joined; None if some must be made anew for each sample."""
+        values = self.make_empty()
+        plain = all(isinstance(v, int | float | str | None) for v in values.values())
+        return values if plain and not any(isinstance(f.aggregate, Custom) for f in self.aggregates) else None
+
+    def make_empty(self) -> dict[str, Any]:
+        """As `empty`, the caller's own to change."""
+        values: dict[str, Any] = dict.fromkeys(f.name for f in self.first_fields + self.last_fields)
         return values | {f.name: f.aggregate.result(f.aggregate.zero()) for f in self.aggregates}
-
-
-def _counts_rows(field_: Field) -> bool:
-    return field_.source_field is None and field_.aggregate.name == "count"
 
 
 def _plan(index: int, stream: Stream, spec: Spec) -> Plan:

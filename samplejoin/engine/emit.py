@@ -24,9 +24,7 @@ class Emitter:
         self._constant = [("job", config.spec.name.encode()), ("fingerprint", config.fingerprint.encode())]
 
     def emit(self, out: Outcomes, outbox: Outbox) -> None:
-        """Adds samples, side rows and dead samples to the outbox, and counts."""
-        for sample in out.samples:
-            self._sample(sample, outbox)
+        """Adds side rows and dead samples to the outbox, and counts."""
         for row in out.side_rows:
             self._side(row, outbox)
         for dead in out.dead:
@@ -34,8 +32,8 @@ class Emitter:
         for (name, label), count in out.counts.items():
             self.meters.add(name, (label,) if label else (), count)
 
-    def _sample(self, sample: Sample, outbox: Outbox) -> None:
-        """The samples topic's contract: partition by key hash, key = join key, these headers."""
+    def sample(self, sample: Sample, outbox: Outbox) -> None:
+        """Adds a sample by the samples topic's contract: partition by key hash, key = join key, these headers."""
         if len(sample.payload) > self.config.max_sample_bytes:
             self._too_large(sample, outbox)
             return

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from samplejoin.core.outcomes import Outcomes
+from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import KeyState, Partition
 from samplejoin.engine.changelog import Commit, parts_of
 from samplejoin.engine.codec import unpack_entry
@@ -76,7 +76,7 @@ class JoinPartition:
         self.position = self.table.position
         self.running = True
         async with self._applied:
-            await self._sweep(Outcomes())
+            await self._sweep(Outcomes(emit=self._sample))
         self._committer = asyncio.create_task(self._commit_regularly(), name=f"commit-{self.number}")
         log.info(
             "join partition %d recovered: %d open keys, position %d, %.2f s",
@@ -112,7 +112,7 @@ class JoinPartition:
                 if record.offset < self.position:
                     continue
                 entry = unpack_entry(record.value)
-                out = Outcomes()
+                out = Outcomes(emit=self._sample)
                 self.partition.apply(entry, record.offset, record.timestamp, out)
                 self.position = record.offset + 1
                 self._dirty = True
@@ -130,10 +130,14 @@ class JoinPartition:
             self._emit(out)
             if not more:
                 break
-            out = Outcomes(revised=revised)
+            out = Outcomes(emit=self._sample, revised=revised)
             await asyncio.sleep(0)
         if revised:
             await self.commit()
+
+    def _sample(self, sample: Sample) -> None:
+        assert self._outbox is not None
+        self.emitter.sample(sample, self._outbox)
 
     def _emit(self, out: Outcomes) -> None:
         if out.counts or out:

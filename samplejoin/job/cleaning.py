@@ -13,7 +13,8 @@ from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
 from samplejoin.core.aggregates import Custom
-from samplejoin.core.cells import WireCell, partials_of
+from samplejoin.core.cells import WireCell
+from samplejoin.core.fast import maker
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import encode_key, key_values
 from samplejoin.core.spec import Plan
@@ -24,6 +25,8 @@ ROWS_PER_RECORD = 4
 """The rows of one record may together be as large as so many of the largest (`limits.row`)."""
 CELL_BYTES = 150
 """About what a cell takes beside its key and values."""
+ROWS_APART = 1 << 20
+"""Streams of one topic number a record's rows so far apart: a row's source is (..., offset, stream, index)."""
 _MEASURED = frozenset(("min", "max", "list", "top"))
 
 
@@ -82,6 +85,7 @@ class Cleaner:
         spec, model = job.spec, job.model
         self._spec, self._partitions, self._max_skew_ms = spec, model.partitions, model.max_skew_ms
         self._row_bytes = model.limits.row_bytes
+        self._makers = [maker(plan, spec.codec) for plan in spec.plans]
         self._measured = [_measured(plan) for plan in spec.plans]
         #: per stream, the event time below which a row can belong to no sample since the start
         self._earliest_ms = [
@@ -103,8 +107,10 @@ class Cleaner:
             stamp = record.timestamp
             if stamp > now_ms and record.timestamp_type != LOG_APPEND_TIME:
                 stamp = now_ms
+            first_index = 0
             for each in inputs:
-                time_ms = self._record(each, record, source, stamp + self._max_skew_ms, out)
+                time_ms = self._record(each, record, source, first_index, stamp + self._max_skew_ms, out)
+                first_index += ROWS_APART
                 if time_ms > highest:
                     highest = time_ms
             out.records += 1
@@ -117,7 +123,7 @@ class Cleaner:
                 out.count(plan.stream.name, "ok", rows)
         return out
 
-    def _record(self, each: Input, record: Any, source: str, latest_ms: int, out: Cleaned) -> int:
+    def _record(self, each: Input, record: Any, source: str, first_index: int, latest_ms: int, out: Cleaned) -> int:
         """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
         try:
             decoded = each.decode(record)
@@ -140,23 +146,24 @@ class Cleaner:
             watch.calls += 1
             watch.function = ""
         if type(cleaned) is dict:
-            self._row(each, record, source, 0, cleaned, time_ms, latest_ms, out)
+            self._row(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
         elif cleaned is None:
             out.count(each.plan.stream.name, "filtered")
         elif isinstance(cleaned, list):
-            self._rows(each, record, source, cleaned, time_ms, latest_ms, out)
+            self._rows(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
         elif isinstance(cleaned, dict):
-            self._row(each, record, source, 0, cleaned, time_ms, latest_ms, out)
+            self._row(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
         else:
             _dead(out, each, record, source, "clean", each.clean_name, _not_a_row(each, cleaned))
         return time_ms
 
     def _rows(
-        self, each: Input, record: Any, source: str, rows: list[Any], time_ms: int, latest_ms: int, out: Cleaned
-    ) -> None:
+        self, each: Input, record: Any, source: str, first_index: int, rows: list[Any], time_ms: int, latest_ms: int,
+        out: Cleaned,
+    ) -> None:  # fmt: skip
         """All rows of one record, or none of them if they are too large together: they travel in one block."""
         before, limit = out.bytes, ROWS_PER_RECORD * self._row_bytes
-        for index, row in enumerate(rows):
+        for index, row in enumerate(rows, first_index):
             self._row(each, record, source, index, row, time_ms, latest_ms, out)
             if out.bytes - before > limit:
                 _take_back(each, record.offset, out)
@@ -188,7 +195,7 @@ class Cleaner:
                 return
             key = encode_key(values)
             offset = record.offset
-            partials = partials_of(plan, row, (time_ms, source, offset, index), spec.codec)
+            partials = self._makers[number](row, (time_ms, source, offset, index))
             size = len(key) + size_of(partials)
             measured = self._measured[number]
             if measured:  # values of any kind and size, which our own topics must be able to carry

@@ -793,3 +793,23 @@ def test_what_changed_is_named():
     play.partition.changed.clear()
     assert play.clock(6).partition.changed == set()
     assert play.clock(15).partition.changed == {KEY}
+
+
+@pytest.mark.rule(1, 11)
+@pytest.mark.parametrize(
+    "options", [{"repeat": "each"}, {"late": "correct", "correction_ms": 60_000, "window_ms": 1000}]
+)
+def test_keys_with_many_windows_are_looked_at_once_per_slice(options):
+    """Two keys with a window a second: looking at one must not multiply its deadlines."""
+    play = Play(spec_of(**{"window_ms": 40_000, **options}))
+    looks: list[bytes] = []
+    close = play.partition._close
+    play.partition._close = lambda key, *rest: (looks.append(key), close(key, *rest))  # type: ignore[method-assign]
+    for second in range(30):
+        for name in "ab":
+            play.row("show", second, key=keys.encode_key([name]))
+    for second in range(200):
+        play.clock(second)
+    assert len(play.samples) == 60
+    assert len(looks) <= 2 * 2 * 31
+    assert not play.partition.keys

@@ -1,0 +1,91 @@
+"""Fast twins of two plain functions, generated from a plan: `cells.partials_of` and `fold.read_fields`.
+
+They run once per row and once per sample, and their loops over the job's fields cost more than the work inside. A
+parity test holds that twin and plain function agree on every plan, and that the twins are the ones in use. Names of
+fields go into the generated source by `repr` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from samplejoin.core import cells, fold
+from samplejoin.core.aggregates import Count, Custom, Max, Min, Sum
+from samplejoin.core.spec import Codec, Field, Plan
+
+Maker = Callable[[dict[str, Any], tuple[int, str, int, int]], list[Any]]
+Reader = Callable[[list[Any]], dict[str, Any]]
+
+
+def maker(plan: Plan, codec: Codec) -> Maker:
+    """A function that makes a row's partials: `partials_of` with plan and codec filled in."""
+    names: dict[str, Any] = {"dumps": codec.dumps, "ident": cells.ident}
+    values = [_value(i, f, names) for i, f in enumerate(plan.aggregates)]
+    id_ = f"ident(get({plan.stream.id_field!r}))" if plan.stream.id_field else "None"
+    first = f"[order, dumps({_row(plan.first_fields)}), {id_}]" if plan.needs_first else "None"
+    last = f"[order, dumps({_row(plan.last_fields)})]" if plan.last_fields else "None"
+    source = f"def make(row, order):\n    get = row.get\n    return [{', '.join([first, last, *values])}]\n"
+    make: Maker = _compiled(source, "make", names)
+
+    def made(row: dict[str, Any], order: tuple[int, str, int, int]) -> list[Any]:
+        try:
+            return make(row, order)
+        except Exception:
+            return cells.partials_of(plan, row, order, codec)  # raises again, and names the field
+
+    return made
+
+
+def reader(plan: Plan, codec: Codec) -> Reader:
+    """A function that reads a stream's sample fields from its partials: `read_fields` with plan and codec filled in."""
+    names: dict[str, Any] = {"loads": codec.loads}
+    items = [f"{f.name!r}: first[{i}]" for i, f in enumerate(plan.first_fields)]
+    items += [f"{f.name!r}: last[{i}]" for i, f in enumerate(plan.last_fields)]
+    for i, name, result in plan.results:
+        names[f"result{i}"] = result
+        items.append(f"{name!r}: partials[{i}]" if result is None else f"{name!r}: result{i}(partials[{i}])")
+    source = "def read(partials):\n"
+    if plan.first_fields:
+        source += "    first = loads(partials[0][1])\n"
+    if plan.last_fields:
+        source += "    last = loads(partials[1][1])\n"
+    read: Reader = _compiled(source + f"    return {{{', '.join(items)}}}\n", "read", names)
+    return read
+
+
+def readers(plans: tuple[Plan, ...], codec: Codec) -> tuple[Reader, ...]:
+    """One reader per stream."""
+    return tuple(reader(plan, codec) for plan in plans)
+
+
+def plain_readers(plans: tuple[Plan, ...], codec: Codec) -> tuple[Reader, ...]:
+    """What `readers` gives, without generated code."""
+    return tuple(lambda partials, plan=plan: fold.read_fields(plan, codec, partials) for plan in plans)
+
+
+def _row(fields: tuple[Field, ...]) -> str:
+    return "[" + ", ".join(f"get({f.source_field!r})" for f in fields) + "]"
+
+
+def _value(i: int, field: Field, names: dict[str, Any]) -> str:
+    """Source of one aggregate's partial; the common case of a number without a call."""
+    kind, name = type(field.aggregate), field.source_field
+    if kind is Count:
+        return "1" if name is None else f"(0 if get({name!r}) is None else 1)"
+    names[f"add{i}"], names[f"zero{i}"] = field.aggregate.add, field.aggregate.zero()
+    zero = f"zero{i}"
+    if kind is Custom:
+        names[zero] = field.aggregate.zero
+        zero += "()"
+    added = f"add{i}({zero}, v, order)"
+    if name is None:
+        return f"add{i}({zero}, True, order)"
+    if kind in (Sum, Min, Max):
+        added = f"v if type(v) is int else {added}"
+    return f"({zero} if (v := get({name!r})) is None else {added})"
+
+
+def _compiled(source: str, name: str, names: dict[str, Any]) -> Any:
+    exec(compile(source, f"<samplejoin: {name}>", "exec"), names)  # the source holds nothing but our text and reprs
+    return names[name]

@@ -1,0 +1,352 @@
+"""The cleaner: whatever a record is, it lands where the rules say, counted, and the next one goes on."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+
+from samplejoin.core.keys import partition_of
+from samplejoin.job.cleaning import LOG_APPEND_TIME, Cleaned, Cleaner, Watch
+from samplejoin.job.compile import compile_job
+from samplejoin.job.load import model_of
+from tests.job.helpers import job_data
+
+NOW = 1_735_689_600_000
+SKEW = 60_000
+
+FUNCTIONS = """
+import sys
+
+watch = None
+
+def clean(record):
+    return eval(record.get("do", "record"), {"record": record, "sys": sys, "watch": watch})
+
+def decode(record):
+    return eval(record.value)
+
+class Pairs:
+    def zero(self): return []
+    def add(self, partial, value): return [*partial, eval(value)]
+    def merge(self, a, b): return a + b
+    def result(self, partial): return len(partial)
+"""
+
+
+@dataclass
+class Record:
+    value: bytes | None
+    offset: int = 0
+    timestamp: int = NOW
+    timestamp_type: int = 0
+    key: bytes | None = None
+    headers: Any = ()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    return tmp_path
+
+
+def cleaner(folder: Path, start_ms: int | None = None, **changes: Any) -> Cleaner:
+    changes = {"streams__click__clean": "functions:clean", **changes}
+    return Cleaner(compile_job(model_of(job_data(**changes), environ={}), folder), start_ms=start_ms)
+
+
+def click(**values: Any) -> bytes:
+    return orjson.dumps({"uid": "u", "mid": 1, "ts": NOW, **values})
+
+
+def cleaned(cleaner: Cleaner, *values: Any, topic: str = "clk", now_ms: int = NOW, **kwargs: Any) -> Cleaned:
+    records = [v if isinstance(v, Record) else Record(v) for v in values]
+    for offset, record in enumerate(records):
+        record.offset = offset
+    return cleaner.clean(topic, 0, records, now_ms, **kwargs)
+
+
+def cells_of(out: Cleaned) -> list[Any]:
+    return list(itertools.chain(*out.cells.values()))
+
+
+GOOD = click(uid="good")
+
+
+def lands_as(out: Cleaned, outcome: str) -> Any:
+    """The first record came to `outcome`; the second, a good one, became a row all the same."""
+    assert out.counts == {("click", outcome): 1, ("click", "ok"): 1}
+    assert [cell[0] for cell in cells_of(out)] == [b'["good",1]']
+    return out.dead[0] if out.dead else None
+
+
+# ---- records that cannot be read ------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    "value",
+    [None, b"", b"{", b"[1]", b"5", b"null", b"\xff\xfe", b'{"ts": NaN}', b'{"uid":"\\ud800"}', b"[" * 100_000],
+    ids=lambda v: repr(v)[:20],
+)
+def test_what_is_no_json_object_is_a_dead_letter(folder, value):
+    letter = lands_as(cleaned(cleaner(folder), value, GOOD), "dead_decode")
+    assert (letter.reason, letter.topic, letter.partition, letter.offset) == ("decode", "clk", 0, 0)
+    assert letter.record.value == value
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("value", [b"1/0", b"[1]", b"None", b"__import__('sys').exit(1)"])
+def test_a_decoder_that_fails(folder, value):
+    good = repr(orjson.loads(GOOD)).encode()
+    lands_as(cleaned(cleaner(folder, streams__click__decode="functions:decode"), value, good), "dead_decode")
+
+
+# ---- times ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(9)
+@pytest.mark.parametrize("ts", [None, "soon", True, -1, 10**18, [], {}, "", "nan", "1e400"])
+def test_an_unreadable_time_is_a_dead_letter(folder, ts):
+    letter = lands_as(cleaned(cleaner(folder), click(ts=ts), GOOD), "dead_time")
+    assert letter.function == "ts"
+
+
+@pytest.mark.rule(9)
+def test_no_time_at_all(folder):
+    lands_as(cleaned(cleaner(folder), b'{"uid":"u","mid":1}', GOOD), "dead_time")
+    without = cleaner(folder, streams__click__time="@timestamp")
+    lands_as(cleaned(without, Record(click(), timestamp=-1), GOOD), "dead_time")
+
+
+@pytest.mark.rule(8, 9)
+def test_1970_is_a_time(folder):
+    out = cleaned(cleaner(folder), click(ts=0))
+    assert (out.row_time, cells_of(out)[0][2]) == (0, 0)
+
+
+@pytest.mark.rule(9)
+@pytest.mark.parametrize(
+    ("ts", "timestamp", "type_", "future"),
+    [
+        (NOW + SKEW, NOW, 0, False),
+        (NOW + SKEW + 1, NOW, 0, True),
+        (4_070_908_800_000, NOW, 0, True),  # 2099
+        (NOW + SKEW + 1, NOW + 10 * SKEW, 0, True),  # a producer's clock that is ahead proves nothing
+        (NOW - SKEW, NOW - 3 * SKEW, 0, True),  # nor is one that is behind believed: the smaller of both
+        (NOW + 2 * SKEW, NOW + SKEW, LOG_APPEND_TIME, False),  # the broker's clock is the reference
+        (NOW - SKEW, NOW - 3 * SKEW, LOG_APPEND_TIME, True),
+    ],
+)
+def test_the_future(folder, ts, timestamp, type_, future):
+    record = Record(click(ts=ts), timestamp=timestamp, timestamp_type=type_)
+    out = cleaned(cleaner(folder), record, GOOD)
+    if future:
+        assert lands_as(out, "dead_future").reason == "future"
+        assert out.row_time == NOW
+    else:
+        assert out.counts == {("click", "ok"): 2}
+        assert out.row_time == max(ts, NOW)
+
+
+@pytest.mark.rule(9)
+def test_a_row_must_not_be_sent_into_the_future_by_its_function(folder):
+    lands_as(cleaned(cleaner(folder), click(do="{**record, 'ts': 4_070_908_800_000}"), GOOD), "dead_row")
+
+
+@pytest.mark.rule(8, 13)
+def test_filtered_and_failed_records_move_the_time_all_the_same(folder):
+    out = cleaned(cleaner(folder), click(ts=NOW + 1, do="None"), click(ts=NOW + 2, do="1/0"), click(ts=NOW + 3, uid=""))
+    assert out.row_time == NOW + 3
+    assert out.counts == {("click", "filtered"): 1, ("click", "dead_clean"): 1, ("click", "junk_key"): 1}
+    assert not out.cells
+
+
+@pytest.mark.rule(8)
+def test_nothing_that_can_be_read_gives_no_time(folder):
+    assert cleaned(cleaner(folder), b"", click(ts="x")).row_time is None
+
+
+def test_rows_from_before_the_start_are_counted_and_dropped(folder):
+    late = cleaner(folder, start_ms=NOW, before="1m", streams__impression__clean="functions:clean")
+    assert cleaned(late, click(ts=NOW - 60_000), click(ts=NOW - 60_001)).counts == {
+        ("click", "ok"): 1,
+        ("click", "before_start"): 1,
+    }
+    assert cleaned(late, click(ts=NOW), click(ts=NOW - 1), topic="imp").counts == {
+        ("impression", "ok"): 1,
+        ("impression", "before_start"): 1,
+    }
+
+
+# ---- keys -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(10)
+@pytest.mark.parametrize("values", [{"uid": None}, {"uid": ""}, {"uid": "0"}, {"mid": None}, {"do": "{'uid': 'u'}"}])
+def test_missing_null_and_junk_keys_are_counted(folder, values):
+    lands_as(cleaned(cleaner(folder), click(**values), GOOD), "junk_key")
+
+
+@pytest.mark.rule(10)
+def test_numbers_can_be_junk_too(folder):
+    junk = cleaner(folder, junk_keys=[0, -1])
+    out = cleaned(junk, *(click(uid=uid) for uid in (0, -1, "0", "", False, 1)))
+    assert out.counts == {("click", "junk_key"): 2, ("click", "ok"): 4}
+
+
+@pytest.mark.rule(10)
+@pytest.mark.parametrize("uid", [1.5, [], {}])
+def test_a_key_that_is_no_scalar_is_a_dead_letter(folder, uid):
+    lands_as(cleaned(cleaner(folder), click(uid=uid), GOOD), "dead_row")
+
+
+@pytest.mark.rule(10)
+def test_rows_go_to_their_keys_partition(folder):
+    out = cleaned(cleaner(folder, partitions=7), *(click(uid=f"u{i}") for i in range(50)))
+    assert len(out.cells) == 7
+    assert all(partition_of(cell[0], 7) == target for target, cells in out.cells.items() for cell in cells)
+
+
+# ---- functions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    "do",
+    ["1/0", "record['nope']", "sys.exit(0)", "5", "'x'", "(record,)", "{1, 2}", "(lambda f: f(f))(lambda f: f(f))"],
+)
+def test_a_function_that_raises_or_returns_nonsense(folder, do):
+    letter = lands_as(cleaned(cleaner(folder), click(do=do), GOOD), "dead_clean")
+    assert (letter.function, letter.stream) == ("functions:clean", "click")
+    assert letter.error
+    assert letter.traceback
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("do", ["[5]", "[None]", "[{**record, 'ts': None}]", "[{**record, 'uid': 1.5}]"])
+def test_a_row_that_is_none(folder, do):
+    assert lands_as(cleaned(cleaner(folder), click(do=do), GOOD), "dead_row").function == "functions:clean"
+
+
+@pytest.mark.rule(12)
+def test_many_bad_rows_of_a_record_are_one_dead_letter(folder):
+    out = cleaned(cleaner(folder), click(do="[5, record, 6, 7]"), click(do="[8, 9]"))
+    assert out.counts == {("click", "dead_row"): 5, ("click", "ok"): 1}
+    assert [letter.offset for letter in out.dead] == [0, 1]
+
+
+@pytest.mark.rule(13)
+def test_none_one_or_several_rows(folder):
+    out = cleaned(
+        cleaner(folder), click(do="None"), click(do="[]"), click(do="[{**record, 'mid': i} for i in range(3)]"), click()
+    )
+    assert out.counts == {("click", "filtered"): 1, ("click", "ok"): 4}
+    keys = sorted((cell[0], cell[3]) for cell in cells_of(out))
+    assert keys == [(b'["u",0]', 2), (b'["u",1]', 2), (b'["u",1]', 3), (b'["u",2]', 2)]
+
+
+def test_a_dict_of_another_class_is_a_dict(folder):
+    out = cleaned(cleaner(folder), click(do="__import__('collections').OrderedDict(record)"))
+    assert out.counts == {("click", "ok"): 1}
+
+
+@pytest.mark.rule(12)
+def test_the_watch_knows_which_function_runs(folder):
+    each = cleaner(folder)
+    assert isinstance(each.watch, Watch)
+    each.job.inputs[1].clean.__globals__["watch"] = each.watch
+    out = cleaned(each, click(do="{**record, 'uid': watch.function}"), click(do="1/0"))
+    assert cells_of(out)[0][0] == b'["functions:clean",1]'
+    assert (each.watch.function, each.watch.calls) == ("", 2)
+
+
+def test_several_streams_on_one_topic(folder):
+    both = cleaner(folder, streams__impression__topic="clk", streams__impression__clean="functions:clean")
+    out = cleaned(both, click(do="None"), click(), b"")
+    assert out.counts == {
+        (stream, outcome): 1 for stream in ("impression", "click") for outcome in ("filtered", "ok", "dead_decode")
+    }
+    assert sorted(cell[1] for cell in cells_of(out)) == [0, 1]
+    assert {letter.stream for letter in out.dead} == {"impression", "click"}
+
+
+# ---- sizes, and data that our own topics cannot carry ---------------------------------------------------------------
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("agg", ["first", "last", "min", "max", "list(3)", "top(3)"])
+def test_a_huge_row_is_a_dead_letter(folder, agg):
+    huge = cleaner(folder, sample__x={"from": "click.x", "agg": agg})
+    letter = lands_as(cleaned(huge, click(x="x" * 10_000_000), GOOD), "dead_row")
+    assert "over limits.row (524288 bytes)" in letter.error
+
+
+@pytest.mark.rule(12)
+def test_a_huge_key_is_a_dead_letter(folder):
+    lands_as(cleaned(cleaner(folder), click(uid="x" * 600_000), GOOD), "dead_row")
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("do", ["[{**record, 'x': 'x' * 9000}] * 50", "[record] * 1_000_000"])
+def test_a_record_whose_rows_are_too_large_together_gives_none_of_them(folder, do):
+    small = cleaner(folder, limits__row="10KiB", sample__x={"from": "click.x", "agg": "last"})
+    letter = lands_as(cleaned(small, click(do=do), GOOD), "dead_row")
+    assert "rows are over 4 times limits.row (40960 bytes)" in letter.error
+
+
+def test_the_largest_row_is_limited(folder):
+    with pytest.raises(Exception, match="2MiB is over 1MiB"):
+        cleaner(folder, limits__row="2MiB")
+
+
+def test_a_run_ends_when_its_cells_are_many_bytes(folder):
+    each = cleaner(folder, sample__x={"from": "click.x", "agg": "last"})
+    records = [click(x="x" * 10_000) for _ in range(50)]
+    out = cleaned(each, *records, max_bytes=100_000)
+    assert (out.records, out.counts) == (10, {("click", "ok"): 10})
+    assert cleaned(each, *records).records == 50
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    ("agg", "value"),
+    [
+        ("list(3)", "object()"),
+        ("list(3)", "{1}"),
+        ("list(3)", "2**64"),
+        ("list(3)", "chr(0xd800)"),
+        ("min", "2**64"),
+        ("max", "chr(0xd800)"),
+        ("top(2)", "-2**70"),
+        ("first", "object()"),
+        ("last", "b'x'"),
+        ("functions:Pairs", "'object()'"),
+        ("functions:Pairs", "'sys'"),
+    ],
+)
+def test_values_that_cannot_travel_are_dead_letters(folder, agg, value):
+    each = cleaner(folder, sample__x={"from": "click.x", "agg": agg})
+    lands_as(cleaned(each, click(do=f"{{**record, 'x': {value}}}"), GOOD), "dead_row")
+
+
+@pytest.mark.rule(7, 12)
+def test_an_id_that_cannot_travel_is_a_dead_letter(folder):
+    each = cleaner(folder, streams__click__id="id")
+    lands_as(cleaned(each, click(do="{**record, 'id': 2**64}"), GOOD), "dead_row")
+
+
+@pytest.mark.parametrize("agg", ["sum", "mean", "min", "max", "list(3)", "top(3)", "distinct", "functions:Pairs"])
+@pytest.mark.parametrize("value", ["1", "2**63-1", "0.5", "float('nan')", "float('inf')", "None"])
+def test_all_other_values_can_travel(folder, agg, value):
+    each = cleaner(folder, sample__x={"from": "click.x", "agg": agg})
+    text = repr(value) if ":" in agg and value != "None" else value
+    text = text.replace("float(", "__import__('builtins').float(")
+    out = cleaned(each, click(do=f"{{**record, 'x': {text}}}"))
+    assert out.counts == {("click", "ok"): 1}, out.dead
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(cells_of(out)))

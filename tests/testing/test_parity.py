@@ -1,0 +1,199 @@
+"""The same input gives the same samples, byte for byte: test kit, offline pass and oracle (rules 2, 6, 7, 11)."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+
+from samplejoin.core.keys import encode_key
+from samplejoin.job.cleaning import ROWS_APART
+from samplejoin.job.compile import compile_job
+from samplejoin.job.load import model_of
+from samplejoin.offline import InputRecord, run_offline
+from samplejoin.testing import FinishedSample, JobTest
+from tests.core import oracle
+
+START = 1_735_689_600_000
+TOPICS = {"show": "shows", "view": "shows", "click": "clicks", "like": "likes"}
+AGGREGATES = ("first", "last", "count", "sum", "mean", "min", "max", "any", "all", "distinct", "list(3)", "top(2)")
+CLEAN = "tests.testing.rows:clean"
+
+
+def job_of(random: Random, **changes: Any) -> dict[str, Any]:
+    """A job with two anchor and two label streams, and every aggregate on some of them."""
+    repeat = random.choice(["merge", "each"])
+    streams = {
+        name: {
+            "role": "anchor" if topic == "shows" else "label", "topic": topic, "time": "ts", "clean": CLEAN,
+            "idle": "hold", **({"id": "id"} if name != "view" and random.random() < 0.3 else {}),
+        }
+        for name, topic in TOPICS.items()
+    }  # fmt: skip
+    sample = {
+        f"{name}_{agg.partition('(')[0]}": {"from": f"{name}.x", "agg": agg}
+        for name in TOPICS
+        for agg in random.sample(AGGREGATES, 5)
+    }
+    return {
+        "name": "parity", "streams": streams, "key": ["user", "item"], "sample": sample, "partitions": 3,
+        "window": f"{random.choice([2, 10, 40])}s", "before": random.choice(["0s", "3s"]), "lateness": "4s",
+        "repeat": repeat, "attribution": "last" if repeat == "merge" else random.choice(["last", "first"]),
+        "max_in_flight": random.choice([1, 5, 50_000]), "combine": random.random() < 0.8,
+        "keep_negatives": random.choice([1.0, 0.5]), **changes,
+    }  # fmt: skip
+
+
+def records_of(random: Random, count: int, drift_ms: int) -> list[tuple[str, int, dict[str, Any]]]:
+    """(stream, topic partition, record), at most `drift_ms` out of order; all streams of its topic read a record."""
+    made, now = [], START
+    for _ in range(count):
+        now += random.choice([0, 300, 1000, 2500])
+        ts = now - random.randrange(drift_ms + 1)
+        rows = [row_of(random) for _ in range(random.choice([1, 1, 1, 2, 0]))]
+        made.append((random.choice(["show", "click", "click", "like"]), random.randrange(2), {"ts": ts, "rows": rows}))
+    return made
+
+
+def row_of(random: Random) -> dict[str, Any]:
+    row: dict[str, Any] = {"user": random.choice(["u1", "u2", "", None, "a|b"]), "item": random.choice([1, 1, 2])}
+    if random.random() < 0.8:
+        row["x"] = random.choice([None, 1, 2, -3, 0.1, 0.2, 1e16, -1e16, 2**62])
+    if random.random() < 0.5:
+        row["id"] = random.choice(["a", "b", 1])
+    return row
+
+
+def rows_of(name: str, partition: int, offset: int, record: dict[str, Any]) -> list[oracle.Row]:
+    """What the streams of the record's topic make of it, as the oracle reads it."""
+    topic = TOPICS[name]
+    readers = [stream for stream in TOPICS if TOPICS[stream] == topic]
+    return [
+        oracle.Row(
+            stream,
+            encode_key([row["user"], row["item"]]),
+            record["ts"],
+            (topic, partition, offset, number * ROWS_APART + index),
+            row,
+        )
+        for number, stream in enumerate(readers)
+        for index, row in enumerate(record["rows"])
+        if row["user"]
+    ]
+
+
+class Inputs:
+    """The same records for all three."""
+
+    def __init__(self, records: list[tuple[str, int, dict[str, Any]]]) -> None:
+        self.records: list[InputRecord] = []
+        self.rows: list[oracle.Row] = []
+        ends: dict[tuple[str, int], int] = {}
+        for name, partition, record in records:
+            offset = ends.get((TOPICS[name], partition), 0)
+            ends[TOPICS[name], partition] = offset + 1
+            self.records.append(
+                InputRecord(TOPICS[name], partition, offset, record["ts"], orjson.dumps(record))
+            )  # fmt: skip
+            self.rows += rows_of(name, partition, offset, record)
+
+
+def offline_samples(data: dict[str, Any], inputs: Inputs, random: Random) -> dict[str, tuple[int, bytes, float]]:
+    shuffled = random.sample(inputs.records, len(inputs.records))
+    out, dead = run_offline(compile_job(model_of(data, environ={}), "."), shuffled)
+    assert (dead, out.dead) == ([], [])
+    return {s.sample_id: (s.slice_ms, s.payload, s.weight) for s in out.samples}
+
+
+def parsed(samples: dict[str, tuple[int, bytes, float]]) -> dict[str, Any]:
+    return {id_: (window_ms, orjson.loads(payload), weight) for id_, (window_ms, payload, weight) in samples.items()}
+
+
+def drive(job: JobTest, records: list[tuple[str, int, dict[str, Any]]], random: Random) -> None:
+    """Sends everything; time, commits and crashes come as they like."""
+    for name, partition, record in records:
+        job.send(name, record, partition=partition)
+        chance = random.random()
+        if chance < 0.2:
+            job.advance(random.choice(["1s", "3s"]))
+        elif chance < 0.3:
+            job.commit(sources=random.random() < 0.5, joins=random.random() < 0.5)
+        elif chance < 0.35:
+            job.crash(lose_disk=random.random() < 0.5)
+
+
+@pytest.mark.rule(1, 2, 3, 6, 7, 11, 16)
+@pytest.mark.parametrize("seed", range(60))
+def test_test_kit_offline_pass_and_oracle_agree(seed):
+    random = Random(seed)
+    data = job_of(random)
+    records = records_of(random, 50, drift_ms=4000)
+    inputs = Inputs(records)
+    job = JobTest(data, topic_partitions=2)
+    drive(job, records, random)
+    bodies = job.finish()
+    made = {s.sample_id: (s.window_ms, s.value, s.weight) for s in job.samples}
+    assert job.late == []
+    assert job.dead_letters == []
+    assert len(job.samples) == len(made) == len(bodies)
+    assert made == offline_samples(data, inputs, random)
+    assert parsed(made) == parsed(oracle.join(job.job.spec, inputs.rows)[0])
+
+
+@pytest.mark.rule(5, 6)
+@pytest.mark.parametrize("seed", range(30))
+def test_the_last_revision_is_the_offline_sample(seed):
+    random = Random(seed)
+    data = job_of(random, late="correct", correction="1h", keep_negatives=1.0)
+    records = records_of(random, 40, drift_ms=40_000)
+    inputs = Inputs(records)
+    job = JobTest(data, topic_partitions=2)
+    drive(job, records, random)
+    job.finish()
+    newest: dict[str, FinishedSample] = {}
+    for sample in job.samples:
+        known = newest.get(sample.sample_id)
+        assert known is None or sample.revision == known.revision + 1
+        newest[sample.sample_id] = sample
+    refused = [row["key"] for row in job.late]
+    expected = offline_samples(data, inputs, random)
+    untouched = {id_: (s.window_ms, s.value, s.weight) for id_, s in newest.items() if s.key not in refused}
+    assert untouched == {id_: expected[id_] for id_ in untouched}
+    keys = {id_: [body["user"], body["item"]] for id_, (_, body, _) in parsed(expected).items()}
+    assert set(untouched) == {id_ for id_, key in keys.items() if key not in refused}
+
+
+@pytest.mark.rule(4, 6)
+def test_the_offline_pass_names_orphans_and_dead_letters():
+    data = job_of(Random(1), keep_negatives=1.0, repeat="merge", attribution="last")
+    job = compile_job(model_of(data, environ={}), ".")
+    row = {"user": "u", "item": 1}
+    records = [
+        InputRecord("clicks", 0, 0, START, orjson.dumps({"ts": START, "rows": [row]})),
+        InputRecord("clicks", 0, 1, START, b"{"),
+        InputRecord("likes", 0, 0, START, orjson.dumps({"ts": START + 60_001, "rows": [row]})),
+    ]
+    out, dead = run_offline(job, records)
+    assert [(r.kind, r.stream, r.rows) for r in out.side_rows] == [("orphan", "click", 1)]
+    assert [(letter.reason, letter.offset) for letter in dead] == [("decode", 1), ("future", 0)]
+    out, dead = run_offline(job, records, now_ms=START - 60_001)
+    assert [letter.reason for letter in dead] == ["future", "decode", "future"]
+
+
+def test_an_offline_pass_by_processing_time_means_nothing():
+    data = job_of(Random(1), clock="processing", repeat="merge", attribution="last", before="0s")
+    with pytest.raises(ValueError, match="order of arrival"):
+        run_offline(compile_job(model_of(data, environ={}), "."), [])
+
+
+def test_a_sample_that_is_too_large_is_a_dead_letter_offline_too():
+    data = job_of(Random(1), keep_negatives=1.0, limits={"sample": "100B"})
+    value = orjson.dumps({"ts": START, "rows": [{"user": "u" * 100, "item": 1}]})
+    out, _ = run_offline(compile_job(model_of(data, environ={}), "."), [InputRecord("shows", 0, 0, START, value)])
+    assert (out.samples, [dead.function for dead in out.dead]) == ([], ["sample_too_large"])
+    job = JobTest(data)
+    job.send("show", value)
+    assert job.finish() == []
+    assert [letter.reason for letter in job.dead_letters] == ["sample_too_large"]
