@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,10 @@ from samplejoin.engine.sources import OwnedSource, SourceBlock
 from samplejoin.job.cleaning import Cleaned, Cleaner, DeadLetter
 
 RUN_RECORDS = 2000
+#: bytes of cells after which a run ends: its blocks must stay below Kafka's request size
 RUN_BYTES = 1 << 20
+#: time a run should take
+RUN_S = 0.02
 
 
 @dataclass
@@ -37,30 +39,50 @@ class Cleaning:
     dead_letters: Any
     meters: Meters
     fatal: Any
+    run_records: int = RUN_RECORDS
 
     async def block(self, block: SourceBlock) -> None:
-        """Cleans and sends one fetched block, unless its partition has gone to another owner."""
-        owned = block.owned
-        for records, upto in runs_of(block):
+        """Cleans and sends one fetched block in runs, unless its partition has gone to another owner."""
+        owned, records = block.owned, block.records
+        done = 0
+        while True:
             await self.sender.room()
             if not owned.alive:
                 return
-            topic, partition = owned.tp.topic, owned.tp.partition
-            started = time.perf_counter()
-            cleaned = self.cleaner.clean(topic, partition, records, int(time.time() * 1000))
-            self.meters.observe("clean_seconds", (topic,), time.perf_counter() - started)
-            batch = owned.writer.batch(upto, cleaned.row_time)
-            self._send(owned, batch, cleaned)
-            for letter in cleaned.dead:
-                await self._dead_letter(owned, batch, letter)
-            owned.writer.settle()
-            if cleaned.row_time is not None:
-                owned.read_time = max(owned.read_time or 0, cleaned.row_time)
-            for (stream, outcome), count in cleaned.counts.items():
-                self.meters.add("events", (stream, outcome), count)
+            run = records[done : done + self.run_records]
+            cleaned = self._clean(owned, run)
+            done += cleaned.records
+            last = done >= len(records)
+            await self._send(owned, cleaned, block.upto if last else run[cleaned.records - 1].offset)
+            if last:
+                return
             await asyncio.sleep(0)
 
-    def _send(self, owned: OwnedSource, batch: Batch, cleaned: Cleaned) -> None:
+    def _clean(self, owned: OwnedSource, run: list[Any]) -> Cleaned:
+        """One run; the next one is as long as fits the time slice, however slow the user's function is."""
+        topic = owned.tp.topic
+        started = time.perf_counter()
+        cleaned = self.cleaner.clean(topic, owned.tp.partition, run, int(time.time() * 1000), RUN_BYTES)
+        elapsed_s = time.perf_counter() - started
+        if cleaned.records:
+            self.run_records = max(1, min(RUN_RECORDS, int(RUN_S * cleaned.records / max(elapsed_s, 1e-6))))
+        self.meters.observe("clean_seconds", (topic,), elapsed_s)
+        if cleaned.row_time is not None:
+            owned.read_time = max(owned.read_time or 0, cleaned.row_time)
+        for (stream, outcome), count in cleaned.counts.items():
+            self.meters.add("events", (stream, outcome), count)
+        return cleaned
+
+    async def _send(self, owned: OwnedSource, cleaned: Cleaned, upto: int) -> None:
+        """Sends what a run became. The batch is held open until all of it is on its way."""
+        batch = owned.writer.batch(upto, cleaned.row_time)
+        batch.outstanding += 1
+        self._send_blocks(owned, batch, cleaned)
+        for letter in cleaned.dead:
+            await self._dead_letter(owned, batch, letter)
+        _acked(owned, batch)
+
+    def _send_blocks(self, owned: OwnedSource, batch: Batch, cleaned: Cleaned) -> None:
         writer, plans = owned.writer, self.config.spec.plans
         for target, cells in sorted(cleaned.cells.items()):
             if self.config.combine:
@@ -91,20 +113,6 @@ class Cleaning:
         future.add_done_callback(done)
 
 
-def runs_of(block: SourceBlock) -> Iterator[tuple[list[Any], int]]:
-    """The block's records in runs, each with the source offset it covers up to."""
-    run: list[Any] = []
-    size = 0
-    for record in block.records:
-        length = len(record.value or b"")
-        if run and (len(run) >= RUN_RECORDS or size + length > RUN_BYTES):
-            yield run, run[-1].offset
-            run, size = [], 0
-        run.append(record)
-        size += length
-    yield run, block.upto
-
-
 def _acked(owned: OwnedSource, batch: Batch) -> None:
     batch.outstanding -= 1
     owned.writer.settle()
@@ -114,7 +122,7 @@ def clean_agent(app: faust.App, channel: Any, cleaning: Cleaning) -> None:
     """Registers the agent on the channel of fetched source blocks."""
 
     @app.agent(channel, name="clean", concurrency=1)
-    async def clean(blocks: AsyncIterator[SourceBlock]) -> None:
+    async def clean(blocks: faust.StreamT[SourceBlock]) -> None:
         async for block in blocks:
             try:
                 await cleaning.block(block)

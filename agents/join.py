@@ -1,8 +1,7 @@
-"""The join agent: entries of the repartition log in, samples and state changes out, through each partition's commits."""
+"""The join agent: entries of the repartition log in, samples and state changes out, by each partition's commits."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import faust
@@ -14,7 +13,7 @@ def join_agent(app: faust.App, channel: Any, joins: Joins) -> None:
     """Registers the agent on the channel of (join partition, fetched records)."""
 
     @app.agent(channel, name="join", concurrency=1)
-    async def join(fetched: AsyncIterator[tuple[int, list[Any]]]) -> None:
+    async def join(fetched: faust.StreamT[tuple[int, list[Any]]]) -> None:
         async for partition, records in fetched:
             try:
                 await joins.apply(partition, records)

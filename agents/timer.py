@@ -41,6 +41,6 @@ class Ticking:
 def timer_agent(app: faust.App, ticking: Ticking, interval_s: float) -> None:
     """Registers the timer."""
 
-    @app.timer(interval=interval_s, name="timer")
+    @app.timer(interval=interval_s, name="timer")  # type: ignore[untyped-decorator]  # Faust
     async def timer() -> None:
         ticking.tick()

@@ -1,6 +1,6 @@
 """CPU-seconds per million events of this project's workers, on a preloaded Kafka; checks the samples against the truth.
 
-    python -m bench.cost [--impressions 1000000] [--workers 1] [--profile out.svg]
+python -m bench.cost [--impressions 1000000] [--workers 1] [--profile out.svg]
 """
 
 from __future__ import annotations
@@ -56,8 +56,14 @@ def run(bootstrap: str, workers: int, expected: int, root: Path, profile: str | 
             **os.environ, "BENCH_BROKERS": bootstrap, "SAMPLEJOIN_JOB": str(HERE / "job" / "job.yaml"),
             "SAMPLEJOIN_STATE_DIR": str(root / f"state{i}"), "SAMPLEJOIN_WEB_PORT": str(7100 + i),
         }  # fmt: skip
-        processes.append(subprocess.Popen([sys.executable, "-m", "faust", "-A", "samplejoin", "worker", "-l", "info"],
-                                          env=env, stderr=(root / f"worker{i}.log").open("w"), stdout=subprocess.DEVNULL))
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "faust", "-A", "samplejoin", "worker", "-l", "info"],
+                env=env,
+                stderr=(root / f"worker{i}.log").open("w"),
+                stdout=subprocess.DEVNULL,
+            )
+        )
     started = time.monotonic()
     time.sleep(2.0)
     base = [cpu_s(p.pid) for p in processes]

@@ -1,4 +1,4 @@
-"""The benchmark's events: impressions and actions of a feed, deterministic, with the truth a join of them must reach."""
+"""The benchmark's events: impressions and actions of a feed, deterministic, with the truth that a join must reach."""
 
 from __future__ import annotations
 

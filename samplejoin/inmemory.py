@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samplejoin.core.messages import Entry
-from samplejoin.core.outcomes import Outcomes
+from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
 from samplejoin.engine.changelog import join_parts, parts_of
 from samplejoin.engine.codec import pack_entry, unpack_entry
@@ -107,7 +107,7 @@ class MemoryJoin:
         for key, state in self.table.states():
             self.partition.watch(key, state)
         self.position = self.table.position
-        self._sweep(Outcomes())
+        self._sweep(Outcomes(emit=self._sample))
 
     def lose_disk(self) -> None:
         """The changelog is all that is left."""
@@ -122,7 +122,7 @@ class MemoryJoin:
         """All of the log that was not stepped yet."""
         while self.position < len(self.log):
             value, append_ms = self.log[self.position]
-            out = Outcomes()
+            out = Outcomes(emit=self._sample)
             self.partition.apply(unpack_entry(value), self.position, append_ms, out)
             self.position += 1
             self._sweep(out)
@@ -142,7 +142,10 @@ class MemoryJoin:
 
     def _sweep(self, out: Outcomes) -> None:
         self.partition.sweep(out)
-        self.windows.update((sample.sample_id, sample.slice_ms) for sample in out.samples)
         self.emitter.emit(out, self.outbox)
         if out.revised:
             self.commit()  # at most one revision per sample and commit (rule 5)
+
+    def _sample(self, sample: Sample) -> None:
+        self.windows[sample.sample_id] = sample.slice_ms
+        self.emitter.sample(sample, self.outbox)

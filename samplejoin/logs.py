@@ -33,5 +33,6 @@ def setup_logging(style: str, level: str | int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level if isinstance(level, int) else level.upper())
+    handler.addFilter(lambda record: not str(record.msg).startswith("Unable connect to"))  # `until_there` says it once
     for noisy in ("aiokafka", "faust", "mode", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

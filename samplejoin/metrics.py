@@ -1,4 +1,4 @@
-"""Prometheus metrics of a worker. Names and units follow Prometheus' rules; every metric is listed in docs/metrics.md."""
+"""Prometheus metrics of a worker. Names and units follow Prometheus' rules; docs/metrics.md lists them all."""
 
 from __future__ import annotations
 

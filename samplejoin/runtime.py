@@ -115,9 +115,7 @@ class Runtime(Service):
         await self.joins.commit()
 
     def _may_read(self, owned: OwnedSource) -> bool:
-        return not self.control.backlogged() and not self.control.too_far_ahead(
-            owned.writer.source, owned.read_time
-        )
+        return not self.control.backlogged() and not self.control.too_far_ahead(owned.writer.source, owned.read_time)
 
     # ---- what the web port and the status line ask --------------------------------------------------------------
 
@@ -236,5 +234,3 @@ async def _start_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, int]:
         return {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in tps}
     finally:
         await consumer.stop()
-
-

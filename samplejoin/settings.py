@@ -16,7 +16,8 @@ class WorkerSettings(BaseSettings):
 
     job: Path = Field(Path("job.yaml"), description="The job file.")
     instance_id: str | None = Field(
-        None, description="Static group membership: a stable name per worker, e.g. the pod's; a restart keeps its share."
+        None,
+        description="Static group membership: a stable name per worker, e.g. its pod's; a restart keeps its share.",
     )
     web_bind: str = Field("0.0.0.0", description="Address of the web port.")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, else JSON.")

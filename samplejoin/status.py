@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 log = logging.getLogger("samplejoin")
+
+#: a clock further behind than this reads old data
+REPLAY_MS = 3_600_000
 
 _last: dict[int, tuple[float, float, float]] = {}
 
@@ -25,14 +30,24 @@ def status_line(app: Any) -> None:
         log.info("waiting: %s", "; ".join(problems))
         return
     lag = sum(
-        max(0, (runtime.group.consumer.highwater(tp) or 0) - o.delivered - 1)
-        for tp, o in runtime.sources.owned.items()
+        max(0, (runtime.group.consumer.highwater(tp) or 0) - o.delivered - 1) for tp, o in runtime.sources.owned.items()
     )
     joins = runtime.joins.running.values()
-    delays = [j.partition.clock.now - j.partition.clock.value for j in joins if j.partition.clock.value > 0]
     stuck = f", {runtime.sender.unacked} unacknowledged" if runtime.sender.unacked > 256 else ""
     log.info(
-        "%.0f events/s, %.0f samples/s, lag %d, %d open keys, clock delay %s, %d sources, %d joins%s",
+        "%.0f events/s, %.0f samples/s, lag %d, %d open keys, clock %s, %d sources, %d joins%s",
         (events - events_then) / span, (samples - samples_then) / span, lag, sum(len(j.table) for j in joins),
-        f"{max(delays) / 1000:.1f} s" if delays else "not known", len(runtime.sources.owned), len(joins), stuck,
+        _clock(joins), len(runtime.sources.owned), len(joins), stuck,
     )  # fmt: skip
+
+
+def _clock(joins: Iterable[Any]) -> str:
+    """How far the slowest clock is behind the broker's; its event time where old data are replayed."""
+    clocks = [join.partition.clock for join in joins if join.partition.clock.value > 0]
+    if not clocks:
+        return "not known yet"
+    slowest = min(clocks, key=lambda clock: clock.value)
+    delay_ms = slowest.now - slowest.value
+    if delay_ms < REPLAY_MS:
+        return f"{delay_ms / 1000:.1f} s behind"
+    return f"at {datetime.fromtimestamp(slowest.value / 1000, UTC):%Y-%m-%d %H:%M:%S}"

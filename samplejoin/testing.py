@@ -122,7 +122,7 @@ class JobTest:
             base_dir = Path(base_dir or Path(job).parent)
             model = load_job(job, sets, environ)
         self.job: Job = compile_job(assume_topics(model), base_dir)
-        #: what was counted, as by the worker's metrics: `counts["events", "click", "ok"]`, `counts["samples", "positive"]`
+        #: as the worker's metrics count: `counts["events", "click", "ok"]`, `counts["samples", "positive"]`
         self.counts = Counts()
         self._config = config_of(self.job)
         self._cleaner = cleaning.Cleaner(self.job, start_ms=model.start_ms)
@@ -139,7 +139,7 @@ class JobTest:
         self._letters: list[DeadLetter] = []
         self._generation = self._fetches = 0
         self._ended = False
-        self._assign(fresh=True)
+        self._assign()
 
     # ---- what a test does -------------------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ class JobTest:
             if lose_disk:
                 join.lose_disk()
             join.start()
-        self._assign(fresh=False)
+        self._assign()
 
     # ---- what a test looks at ---------------------------------------------------------------------------------------
 
@@ -271,13 +271,13 @@ class JobTest:
         self._read()
         return [sent for join in self._joins for sent in (*join.committed, *join.outbox) if sent.topic == topic]
 
-    def _assign(self, fresh: bool) -> None:
+    def _assign(self) -> None:
         """A new owner of all sources, which knows what the group has committed."""
         self._generation += 1
         self._sources = Sources(self._config)
         self._sources.partitions = self._counts_of_topics
         for tp, (offset, metadata) in self._committed.items():
-            self._sources.add(tp, self._generation, offset, metadata, len(self._logs[tp]), fresh)
+            self._sources.add(tp, self._generation, offset, metadata, len(self._logs[tp]))
 
     def _read(self) -> None:
         """Everything in the input topics is read, cleaned and joined."""

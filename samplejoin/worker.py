@@ -55,16 +55,17 @@ class JoinWorker(faust.Worker):
 
     def __init__(self, app: JoinApp, *args: Any, **kwargs: Any) -> None:
         super().__init__(app, *args, **kwargs)
+        self.join_app = app
         app.worker = self
 
     def _setup_logging(self) -> None:
-        setup_logging(self.app.settings.log_format, self.loglevel or "INFO")
+        setup_logging(self.join_app.settings.log_format, self.loglevel or "INFO")
 
     def execute_from_commandline(self) -> Any:
         try:
             super().execute_from_commandline()
         except SystemExit as error:
-            failed = self.app.failure is not None
+            failed = self.join_app.failure is not None
             raise SystemExit(1 if failed else error.code) from None
 
 
@@ -118,15 +119,15 @@ class JoinApp(faust.App):
         timer_agent(self, Ticking(config, runtime.sources, runtime.sender), config.tick_interval_ms / 1000)
         web.pages(self)
 
-        @self.timer(interval=1.0, name="say")
+        @self.timer(interval=1.0, name="say")  # type: ignore[untyped-decorator]  # Faust
         async def say() -> None:
             await runtime.say()
 
-        @self.timer(interval=10.0, name="status")
+        @self.timer(interval=10.0, name="status")  # type: ignore[untyped-decorator]  # Faust
         async def status() -> None:
             status_line(self)
 
-        @self.timer(interval=60.0, name="trim")
+        @self.timer(interval=60.0, name="trim")  # type: ignore[untyped-decorator]  # Faust
         async def trim() -> None:
             await runtime.trim()
 
@@ -140,7 +141,7 @@ class JoinApp(faust.App):
         await self.add_runtime_dependency(self.runtime)
         log.info(
             "samplejoin %s, job %s: %d streams, key (%s), window %d s, %d join partitions, brokers %s, web port %d",
-            samplejoin.__version__, self.job.model.name, len(self.job.spec.streams), ", ".join(self.job.spec.key_fields),
+            samplejoin.__version__, self.job.model.name, len(self.job.spec.streams), ", ".join(self.job.model.key),
             self.job.spec.window_ms // 1000, self.config.partitions,
             self.config.connection.get("bootstrap_servers"), self.job.model.web_port,
         )  # fmt: skip

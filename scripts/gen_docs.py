@@ -58,7 +58,9 @@ def metrics_tables() -> str:
     ):
         parts += [f"\n### {title}\n", "| name | labels | means | hint |", "|---|---|---|---|"]
         for key, (name, labels, means) in metrics.items():
-            parts.append(f"| `{name}{suffix}` | {', '.join(f'`{each}`' for each in labels)} | {means} | {HINTS.get(key, '')} |")
+            parts.append(
+                f"| `{name}{suffix}` | {', '.join(f'`{each}`' for each in labels)} | {means} | {HINTS.get(key, '')} |"
+            )
     parts += [
         "\n`samplejoin_build_info` has the label `version` (and no `pipeline`) and is always 1.",
         "Counters and histograms also have a series `…_created` with the time they were first raised.\n",

@@ -171,7 +171,8 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
             raise WorkerError(
                 f"join partition {self.partition}: open keys were made by another version of job "
                 f"{self.config.topics.prefix!r} (fingerprint {fingerprint}, now {self.config.fingerprint}): its "
-                "streams, key, window, fields, label or partitions were edited. Set them back, or give the job a new name"
+                "streams, key, window, fields, label or partitions were edited. Set them back, or give the job a new "
+                "name"
             )
 
     def _forget(self) -> None:

@@ -270,10 +270,10 @@ class Custom(Aggregate):
         return copy.deepcopy(self.user.zero())
 
     def add(self, partial: Any, value: Any, order: Order) -> Any:
-        return self.user.add(partial, value)
+        return _json_data(self.name, self.user.add(partial, value))
 
     def merge(self, a: Any, b: Any) -> Any:
-        return self.user.merge(copy.deepcopy(a), copy.deepcopy(b))
+        return _json_data(self.name, self.user.merge(copy.deepcopy(a), copy.deepcopy(b)))
 
     def result(self, partial: Any) -> Any:
         return self.user.result(copy.deepcopy(partial))
@@ -305,6 +305,22 @@ def canonical(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(canonical, value)) + "]"
     return repr(value)
+
+
+def _json_data(name: str, partial: Any) -> Any:
+    """The partial itself; raises TypeError if it cannot wait in a changelog."""
+    if isinstance(partial, list | tuple):
+        for item in partial:
+            _json_data(name, item)
+    elif isinstance(partial, dict):
+        for key, item in partial.items():
+            _json_data(name, key)
+            _json_data(name, item)
+    elif isinstance(partial, int) and not -(1 << 63) <= partial < 1 << 63:
+        raise ValueError(f"{name}: a partial holds an integer beyond 64 bits")
+    elif partial is not None and not isinstance(partial, bool | int | float | str | bytes):
+        raise TypeError(f"{name}: a partial must be JSON data, got {type(partial).__name__}")
+    return partial
 
 
 def _number(aggregate: Aggregate, value: Any) -> int | float:

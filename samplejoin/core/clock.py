@@ -172,12 +172,12 @@ class Clock:
             self.silent |= group
             return
         name = min(group)
-        spent = self.spent.get(name, since)
-        step = max(0, min(until - max(spent, since + self.spec.idle_after_ms), STEP_MS))
+        spent = max(self.spent.get(name, since), since + self.spec.idle_after_ms)
+        step = max(0, min(until - spent, STEP_MS))
         for state in states:
             if state is not None:
                 _raise_to(state, highest + step)
-        self.spent[name] = max(until, spent)
+        self.spent[name] = spent + step
 
     def _wait_no_longer(self, limit_ms: int) -> None:
         """`max_wait`: counts append time in which a source's watermark stood while another's rose."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from samplejoin.core import cells, fold
+from samplejoin.core import cells
 from samplejoin.core.aggregates import Count, Custom, Max, Min, Sum
 from samplejoin.core.spec import Codec, Field, Plan
 
@@ -57,11 +57,6 @@ def reader(plan: Plan, codec: Codec) -> Reader:
 def readers(plans: tuple[Plan, ...], codec: Codec) -> tuple[Reader, ...]:
     """One reader per stream."""
     return tuple(reader(plan, codec) for plan in plans)
-
-
-def plain_readers(plans: tuple[Plan, ...], codec: Codec) -> tuple[Reader, ...]:
-    """What `readers` gives, without generated code."""
-    return tuple(lambda partials, plan=plan: fold.read_fields(plan, codec, partials) for plan in plans)
 
 
 def _row(fields: tuple[Field, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from samplejoin.core.cells import SLICE
+from samplejoin.core.cells import SLICE, STREAM
 from samplejoin.core.fast import readers
 from samplejoin.core.fold import Window, fields_of
 from samplejoin.core.identity import keep, sample_id
@@ -30,7 +30,8 @@ class Finisher:
         spec = self.spec
         self._windows += not revision
         slice_ms = window.slice * spec.resolution_ms
-        id_ = sample_id(spec.name, key, window.anchor[SLICE], window.first)
+        anchor = window.anchor
+        id_ = sample_id(spec.name, key, anchor[SLICE], spec.streams[anchor[STREAM]].name, window.first)
         values: dict[str, Any] = {}
         function = "aggregate"
         try:
@@ -48,7 +49,7 @@ class Finisher:
                 values["weight"] = weight
             function = "format"
             payload = spec.format(values)
-        except Exception as error:  # the user's code: whatever it raises costs this sample only
+        except (Exception, SystemExit) as error:  # the user's code: whatever it raises costs this sample only
             out.dead.append(
                 DeadSample(key, id_, slice_ms, function, repr(error)[:1000], traceback.format_exc(limit=-8), values)
             )

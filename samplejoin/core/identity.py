@@ -14,14 +14,14 @@ def source_id(topic: str, partition: int) -> str:
     return f"{topic} {partition:06d}"
 
 
-def sample_id(job: str, key: bytes, slice_: int, anchor: list[Any]) -> str:
-    """32 hex digits from job name, key, slice of the window's first anchor, and that anchor's id, else its source.
+def sample_id(job: str, key: bytes, slice_: int, stream: str, anchor: list[Any]) -> str:
+    """32 hex digits from job name, key, slice and stream of the window's first anchor, and its id, else its source.
 
     `anchor` is the first partial `[order, payload, id]`.
     """
     (_, source, offset, index), _, id_ = anchor
     which = f"{source}\0{offset}\0{index}" if id_ is None else f"id\0{id_!r}"
-    text = f"{slice_}\0{which}\0{job}\0".encode("utf-8", "surrogatepass") + key
+    text = f"{slice_}\0{stream}\0{which}\0{job}\0".encode("utf-8", "surrogatepass") + key
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 

@@ -162,7 +162,7 @@ class Partition:
         fields: dict[str, Any] = {}
         try:
             fields = cell_fields(self.spec, cell)
-        except Exception as error:  # a user's aggregate (rule 12)
+        except (Exception, SystemExit) as error:  # a user's aggregate (rule 12)
             out.dead.append(DeadSample(key, "", slice_ms, "aggregate", repr(error)[:1000], traceback.format_exc(), {}))
         out.side_rows.append(SideRow(kind, key, name, slice_ms, cell[ROWS], source, fields))
 

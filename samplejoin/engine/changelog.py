@@ -39,9 +39,13 @@ def parts_of(commit: Commit) -> Iterable[bytes]:
     """The record values of a commit, each well below the topic's message size."""
     puts: list[tuple[bytes, bytes]] = []
     size = 0
-    for put in commit.puts:
-        puts.append(put)
-        size += len(put[0]) + len(put[1])
+    for key, state in commit.puts:
+        while len(state) > PART_BYTES:  # a state larger than a record: its pieces follow each other
+            piece, state = state[:PART_BYTES], state[PART_BYTES:]
+            yield pack_commit({"start": commit.start, "more": True, "puts": [*puts, (key, piece)], "cut": True})
+            puts, size = [], 0
+        puts.append((key, state))
+        size += len(key) + len(state)
         if size > PART_BYTES:
             yield pack_commit({"start": commit.start, "more": True, "puts": puts})
             puts, size = [], 0
@@ -54,12 +58,17 @@ def parts_of(commit: Commit) -> Iterable[bytes]:
 def join_parts(values: Iterable[tuple[int, bytes]]) -> Iterable[Commit]:
     """Whole commits from (offset, record value)s in log order; a commit cut off at the end is not one."""
     puts: list[tuple[bytes, bytes]] = []
-    first = -1
+    first, cut = -1, False
     for offset, value in values:
         body = unpack_commit(value)
         if not puts:
             first = offset
-        puts += [(key, state) for key, state in body["puts"]]
+        fresh = [(key, state) for key, state in body["puts"]]
+        if cut:
+            key, piece = puts.pop()
+            fresh[0] = (key, piece + fresh[0][1])
+        puts += fresh
+        cut = body.get("cut", False)
         if body["more"]:
             continue
         yield Commit(

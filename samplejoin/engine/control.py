@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 from mode import Service
 
 from samplejoin.engine.config import EngineConfig
@@ -30,16 +31,26 @@ class Control(Service):
         #: join partition -> (records behind, heard at)
         self.lags: dict[int, tuple[int, float]] = {}
         self._rose: tuple[int, float] = (-1, 0.0)
+        self._answered = time.monotonic()
         super().__init__(**kwargs)
 
     async def on_start(self) -> None:
+        self._answered = time.monotonic()
         self.add_future(self._listen())
 
     async def say(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
         """One word to everybody, this worker included."""
         body = orjson.dumps({"worker": self.worker, "sources": sources, "lags": {str(p): n for p, n in lags.items()}})
         self._hear(body)
-        await self.producer.send(self.config.topics.control, body, partition=0)
+        (await self.producer.send(self.config.topics.control, body, partition=0)).add_done_callback(self._sent)
+
+    def silent_s(self) -> float:
+        """How long ago the brokers last acknowledged a word of this worker, which speaks every second."""
+        return time.monotonic() - self._answered
+
+    def _sent(self, word: asyncio.Future[Any]) -> None:
+        if not word.cancelled() and word.exception() is None:
+            self._answered = time.monotonic()
 
     def backlogged(self) -> bool:
         """Whether a join partition is further behind than `max_backlog` records of its log."""
@@ -83,9 +94,15 @@ class Control(Service):
             consumer.assign([tp])
             await consumer.seek_to_end(tp)
             while not self.should_stop:
-                for records in (await consumer.getmany(tp, timeout_ms=500)).values():
+                try:
+                    heard = await consumer.getmany(tp, timeout_ms=500)
+                except OffsetOutOfRangeError:  # away for longer than the topic is kept
+                    await consumer.seek_to_end(tp)
+                    continue
+                for records in heard.values():
                     for record in records:
                         self._hear(record.value)
                 await asyncio.sleep(0)
         finally:
-            await consumer.stop()
+            async with asyncio.timeout(2):
+                await consumer.stop()

@@ -24,7 +24,7 @@ from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.kafka import admin, group_consumer, until_there
+from samplejoin.engine.kafka import admin, group_consumer, is_away, until_there
 from samplejoin.engine.sources import SourceBlock, Sources, check_start
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class Group(Service):
         self._ready_joins: dict[int, Any] = {}
         self._starting: set[asyncio.Task[None]] = set()
         self._commit_lock = asyncio.Lock()
+        self._ending = False
         super().__init__(**kwargs)
 
     # ---- life ---------------------------------------------------------------------------------------------------
@@ -82,17 +83,23 @@ class Group(Service):
         self.add_future(self._pump(self._read_joins))
         self.add_future(self._pump(self._commit_regularly))
 
-    async def leave(self) -> None:
-        """Leaves the group after a last commit; bounded, so that a worker stops though the brokers are away."""
+    def end_reading(self) -> None:
+        """No further block is fetched."""
+        self._ending = True
         for task in self._starting:
             task.cancel()
-        if self.joined:
-            try:
-                async with asyncio.timeout(4):
+
+    async def leave(self, commit: bool) -> None:
+        """Leaves the group, after a last commit if asked for; bounded, so that it ends though the brokers are away."""
+        if not self.joined:
+            return
+        try:
+            async with asyncio.timeout(2):
+                if commit:
                     await self.commit()
-                    await self.consumer.stop()
-            except (TimeoutError, KafkaError) as error:
-                log.warning("left group %s without a last commit: %r", self.config.group, error)
+                await self.consumer.stop()
+        except (TimeoutError, KafkaError) as error:
+            log.warning("left group %s without a last word: %r", self.config.group, error)
 
     @property
     def generation(self) -> int:
@@ -142,15 +149,19 @@ class Group(Service):
         if not tps:
             return
         generation = self.generation
-        committed = await until_there("reading committed offsets", self.config, lambda: self._committed(tps))
-        begins, ends = await self.consumer.beginning_offsets(tps), await self.consumer.end_offsets(tps)
+
+        async def look() -> tuple[dict[Any, tuple[int, str]], dict[Any, int], dict[Any, int]]:
+            consumer = self.consumer
+            return await self._committed(tps), await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+
+        committed, begins, ends = await until_there("reading committed offsets", self.config, look)
         fresh = {tp: begins[tp] for tp in tps if tp not in committed}
         if fresh:
             await self.consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in fresh.items()})
         for tp in tps:
             offset, metadata = committed.get(tp, (fresh.get(tp, 0), ""))
             check_start(tp, offset, begins[tp], ends[tp])
-            self.sources.add(tp, generation, offset, metadata, ends[tp], tp in fresh)
+            self.sources.add(tp, generation, offset, metadata, ends[tp])
             self.consumer.seek(tp, offset)
             self.consumer.resume(tp)
 
@@ -176,7 +187,7 @@ class Group(Service):
 
     async def _pump(self, step: Callable[[], Awaitable[None]]) -> None:
         """Runs `step` until the service stops; what it raises ends the worker."""
-        while not self.should_stop:
+        while not self.should_stop and not self._ending:
             try:
                 await step()
             except asyncio.CancelledError:
@@ -188,8 +199,11 @@ class Group(Service):
             except (IllegalStateError, AssertionError):
                 await asyncio.sleep(0.02)  # the assignment changed under our hands
             except Exception as error:
-                self.fatal(error)
-                return
+                if not is_away(error):
+                    self.fatal(error)
+                    return
+                log.warning("group %s: %r; trying again", self.config.group, error)
+                await asyncio.sleep(1.0)
 
     async def _read_sources(self) -> None:
         """One fetch of all sources that may be read now, one block of each that has something."""
@@ -242,16 +256,17 @@ class Group(Service):
 
     async def is_member(self) -> bool:
         """Whether the group still counts this worker in: it takes a commit of this generation."""
-        try:
-            tps = self.consumer.assignment()
-            tp = next(iter(sorted(tps)), None)
-            if tp is None:
+        async with self._commit_lock:  # or it would put back what is being committed
+            try:
+                tps = self.consumer.assignment()
+                tp = next(iter(sorted(tps)), None)
+                if tp is None:
+                    return False
+                offset = (await self._committed({tp})).get(tp)
+                await self.consumer.commit({tp: OffsetAndMetadata(*(offset or (0, "")))})
+            except (CommitFailedError, IllegalStateError):
                 return False
-            offset = (await self._committed({tp})).get(tp)
-            await self.consumer.commit({tp: OffsetAndMetadata(*(offset or (0, "")))})
-        except (CommitFailedError, IllegalStateError):
-            return False
-        return True
+            return True
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types

@@ -18,6 +18,7 @@ from samplejoin.engine.codec import unpack_entry
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.transaction import CommitFailed, Outbox, Transactions
+from samplejoin.stores import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,16 @@ class JoinPartition:
     """One join partition that this worker owns."""
 
     def __init__(
-        self, config: EngineConfig, number: int, table: Any, emitter: Emitter, on_lost: Callable[[int], None]
+        self,
+        config: EngineConfig,
+        number: int,
+        table: Any,
+        emitter: Emitter,
+        on_lost: Callable[[int], None],
+        fatal: Callable[[BaseException], None],
     ) -> None:
-        self.config, self.number, self.table, self.emitter, self.on_lost = config, number, table, emitter, on_lost
+        self.config, self.number, self.table, self.emitter = config, number, table, emitter
+        self.on_lost, self.fatal = on_lost, fatal
         self.transactions = Transactions(config, number)
         self.partition = Partition(config.spec, table)
         self.position = 0
@@ -88,10 +96,10 @@ class JoinPartition:
         """Ends the partition here, after a last commit if asked for."""
         if commit and self.running:
             try:
-                async with asyncio.timeout(4):
+                async with asyncio.timeout(3):
                     async with self._applied:
                         await self.commit()
-            except (CommitFailed, TimeoutError) as error:
+            except (CommitFailed, StoreError, TimeoutError) as error:
                 log.warning("join partition %d stopped without a last commit: %s", self.number, error or "timeout")
         self.running = False
         if self._committer is not None:
@@ -103,7 +111,8 @@ class JoinPartition:
     # ---- stepping -----------------------------------------------------------------------------------------------
 
     async def apply(self, records: list[Any]) -> None:
-        """Steps the entries of the log; records below the position were applied before."""
+        """Steps the entries of the log. Records below the position were applied before; above it lies what was
+        fetched before a recovery went back behind it, and will be fetched again: the log has no gaps."""
         async with self._applied:
             until = time.monotonic() + SLICE_S
             for record in records:
@@ -111,6 +120,8 @@ class JoinPartition:
                     return
                 if record.offset < self.position:
                     continue
+                if record.offset > self.position:
+                    return
                 entry = unpack_entry(record.value)
                 out = Outcomes(emit=self._sample)
                 self.partition.apply(entry, record.offset, record.timestamp, out)
@@ -132,6 +143,8 @@ class JoinPartition:
                 break
             out = Outcomes(emit=self._sample, revised=revised)
             await asyncio.sleep(0)
+            if not self.running:
+                return
         if revised:
             await self.commit()
 
@@ -158,8 +171,10 @@ class JoinPartition:
                 await self.commit()
             except CommitFailed as error:
                 log.warning("%s; the partition will be recovered", error)
-                self.running = False
                 self.on_lost(self.number)
+                return
+            except Exception as error:  # the state cannot be written, say
+                self.fatal(error)
                 return
 
     async def commit(self) -> None:
@@ -175,7 +190,13 @@ class JoinPartition:
             commit = self.table.commit_of(changed, self.position, partition.dump(), deadline)
             self._outbox = Outbox(self.transactions.kafka)
             self._dirty = False
-            commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, list(parts_of(commit)))
+            try:
+                commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, list(parts_of(commit)))
+            except BaseException:  # also if cancelled: the outcome is unknown, so this state is good for nothing more
+                self.running = False
+                raise
+            if not self.running:
+                raise CommitFailed(f"join partition {self.number} was given up during its commit")
             self.table.write(commit, partition.changed)
             if swept is not None:
                 self.swept = swept

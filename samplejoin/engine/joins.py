@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -37,6 +38,9 @@ class Joins:
         self.on_lost: Callable[[int], None] = lambda partition: None
         self.is_member: Callable[[], Awaitable[bool]]
         self._recovering: set[asyncio.Task[None]] = set()
+        #: one start of a partition at a time, and only after its last owner here has closed its store
+        self._starting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._ending: dict[int, asyncio.Task[None]] = {}
 
     @property
     def recovered(self) -> bool:
@@ -47,25 +51,33 @@ class Joins:
         """Exactly these partitions from now on: those kept go on where they are, new ones are recovered."""
         self.wanted = partitions
         for number in [n for n in self.running if n not in partitions]:
-            await self.running.pop(number).stop(commit=False)
+            self._end(self.running.pop(number))
         for number in partitions & set(self.running):
             self.on_ready(number, self.running[number].position)
         await asyncio.gather(*(self._start(number) for number in sorted(partitions - set(self.running))))
 
     async def commit(self) -> None:
-        """Commits what every partition has stepped, before partitions may move; a failure loses nothing."""
-        outcomes = await asyncio.gather(*(self._bounded_commit(j) for j in self.running.values()))
-        for error in outcomes:
-            if error is not None:
-                log.info("not committed before the rebalance: %s", error)
+        """Commits what every partition has stepped, before partitions may move.
 
-    async def stop(self) -> None:
-        """Ends all partitions after a last commit."""
+        One whose commit failed, or is cut off, is given up: if it stays here, it is recovered.
+        """
+        joins = list(self.running.values())
+        outcomes = await asyncio.gather(*(self._bounded_commit(join) for join in joins))
+        for join, error in zip(joins, outcomes, strict=True):
+            if error is not None:
+                log.info("join partition %d not committed before the rebalance: %r", join.number, error)
+            if not join.running and self.running.get(join.number) is join:
+                self._end(self.running.pop(join.number))
+
+    async def stop(self, commit: bool) -> None:
+        """Ends all partitions, after a last commit if asked for."""
         for task in self._recovering:
             task.cancel()
-        await asyncio.gather(*self._recovering, return_exceptions=True)
-        await asyncio.gather(*(join.stop(commit=True) for join in self.running.values()))
+        self.wanted = set()
+        for join in self.running.values():
+            self._end(join, commit)
         self.running.clear()
+        await asyncio.gather(*self._recovering, *self._ending.values(), return_exceptions=True)
 
     async def apply(self, partition: int, records: list[Any]) -> None:
         """Steps records of a join partition, if it is still this worker's."""
@@ -85,45 +97,68 @@ class Joins:
             return error
         return None
 
+    def _end(self, join: JoinPartition, commit: bool = False) -> None:
+        """Ends a partition in a task of its own, which no rebalance cancels half way."""
+
+        async def end() -> None:
+            try:
+                await join.stop(commit)
+            except Exception as error:  # the changelog has it all; a full disk, say, must not stop the stopping
+                log.warning("ending join partition %d: %s", join.number, error)
+
+        self._ending[join.number] = asyncio.create_task(end(), name=f"end-{join.number}")
+
     async def _start(self, number: int) -> None:
         """Recovers a partition from nothing but its store and the changelog."""
         started = time.monotonic()
 
         async def attempt() -> JoinPartition:
-            join = JoinPartition(self.config, number, self.make_table(number), self.emitter, self._lost)
+            if number in self._ending:
+                await asyncio.shield(self._ending[number])
+            join = JoinPartition(self.config, number, self.make_table(number), self.emitter, self._lost, self.fatal)
             try:
                 await join.start()
             except BaseException:
-                await join.stop(commit=False)
+                self._end(join)
                 raise
             return join
 
-        join = await until_there(f"recovering join partition {number}", self.config, attempt)
-        if number not in self.wanted:
-            await join.stop(commit=False)
-            return
-        self.running[number] = join
-        self.meters.observe("recovery_seconds", (), time.monotonic() - started)
-        self.on_ready(number, join.position)
+        async with self._starting[number]:
+            if number not in self.wanted or number in self.running:
+                return
+            try:
+                join = await until_there(f"recovering join partition {number}", self.config, attempt)
+            except CommitFailed as error:
+                log.warning("%s; the partition will be recovered", error)
+                self._recover_later(number)
+                return
+            if number not in self.wanted:
+                self._end(join)
+                return
+            self.running[number] = join
+            self.meters.observe("recovery_seconds", (), time.monotonic() - started)
+            self.on_ready(number, join.position)
 
     def _lost(self, number: int) -> None:
         """A commit's outcome is unknown: drop the state and recover, if the group still counts this worker in."""
         join = self.running.pop(number, None)
         self.on_lost(number)
         if join is not None:
-            task = asyncio.create_task(self._recover_again(join), name=f"recover-{number}")
-            self._recovering.add(task)
-            task.add_done_callback(self._recovering.discard)
+            self._end(join)
+            self._recover_later(number)
 
-    async def _recover_again(self, join: JoinPartition) -> None:
+    def _recover_later(self, number: int) -> None:
+        task = asyncio.create_task(self._recover_again(number), name=f"recover-{number}")
+        self._recovering.add(task)
+        task.add_done_callback(self._recovering.discard)
+
+    async def _recover_again(self, number: int) -> None:
         try:
-            await join.stop(commit=False)
             while not await until_there("asking for membership", self.config, self.is_member):
-                if join.number not in self.wanted:
+                if number not in self.wanted:
                     return
                 await asyncio.sleep(0.5)
-            if join.number in self.wanted and join.number not in self.running:
-                await self._start(join.number)
+            await self._start(number)
         except asyncio.CancelledError:
             raise
         except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -75,16 +75,26 @@ def admin(config: EngineConfig) -> Any:
     return AIOKafkaAdminClient(**config.connection)
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether an error only says that the brokers do not answer now."""
+    return isinstance(error, AWAY) or (isinstance(error, KafkaError) and bool(getattr(error, "retriable", False)))
+
+
 async def until_there(what: str, config: EngineConfig, attempt: Callable[[], Awaitable[T]]) -> T:
     """Runs `attempt` until the brokers answer, with backoff up to 10 s, and says so. Other errors end it."""
+    return await until_answered(what, config.connection, attempt)
+
+
+async def until_answered(what: str, connection: Mapping[str, Any], attempt: Callable[[], Awaitable[T]]) -> T:
+    """As `until_there`, where all that is known are the connection's arguments."""
     wait_s = 0.5
     while True:
         try:
             return await attempt()
         except (KafkaError, OSError) as error:
-            if not isinstance(error, AWAY) and not getattr(error, "retriable", False):
+            if not is_away(error):
                 raise WorkerError(f"{what}: {error or type(error).__name__}") from error
-            brokers = config.connection.get("bootstrap_servers")
+            brokers = connection.get("bootstrap_servers")
             log.warning("%s: no answer from the brokers %s (%s); trying again in %.1f s", what, brokers, error, wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, 10.0)

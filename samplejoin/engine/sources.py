@@ -76,15 +76,15 @@ class Sources:
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
 
-    def add(self, tp: Any, generation: int, committed: int, metadata: str, log_end: int, fresh: bool) -> OwnedSource:
-        """Starts on a partition whose next offset is `committed`; `fresh`: the group had no offset for it before."""
+    def add(self, tp: Any, generation: int, committed: int, metadata: str, log_end: int) -> OwnedSource:
+        """Starts on a partition whose next offset is `committed`, and whose log ends at `log_end` now."""
         writer = SourceWriter(
             source_id(tp.topic, tp.partition),
             generation,
             committed - 1,
             self.config.max_in_flight,
             row_time=int(metadata) if metadata.lstrip("-").isdigit() else None,
-            log_end=log_end - 1 if fresh else None,
+            log_end=log_end - 1,  # even where an offset was committed: a commit can be lost (ADR 11)
         )
         owned = OwnedSource(tp, writer, delivered=committed - 1, held_upto=committed - 1)
         self.owned[tp] = owned

@@ -44,8 +44,8 @@ def join(spec: Spec, rows: list[Row]) -> tuple[dict[str, tuple[int, bytes, float
         openers = [w[0] for w in windows]
         for row in mine:
             if streams[row.stream].role == "label":
-                home = holder(spec, openers, row)
-                windows[home].append(row) if home is not None else orphans.append(row)
+                place = holder(spec, openers, row)
+                windows[place].append(row) if place is not None else orphans.append(row)
         for window in windows:
             sample = finish(spec, streams, key, window)
             if sample:
@@ -97,7 +97,9 @@ def finish(spec, streams, key: bytes, window: list[Row]):
     id_field = streams[opener.stream].id_field
     topic, partition, offset, index = opener.source
     order = (opener.time, source_id(topic, partition), offset, index)
-    name = sample_id(spec.name, key, slice_of(spec, opener), [order, b"", id_field and opener.value.get(id_field)])
+    name = sample_id(
+        spec.name, key, slice_of(spec, opener), opener.stream, [order, b"", id_field and opener.value.get(id_field)]
+    )
     joined = any(streams[row.stream].role == "label" for row in counted)
     label = int(joined) if spec.label is None else spec.label(values)
     weight = 1.0

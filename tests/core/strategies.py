@@ -52,7 +52,7 @@ def fields(draw, stream: str) -> list[Field]:
 
 
 @st.composite
-def specs(draw, **fixed: Any) -> Spec:
+def specs(draw: st.DrawFn, /, **fixed: Any) -> Spec:
     """One or two anchor streams and one or two label streams; two streams may share a topic."""
     shared = draw(st.booleans())
     ids = st.sampled_from([None, None, "id"])
@@ -85,7 +85,7 @@ def specs(draw, **fixed: Any) -> Spec:
 @st.composite
 def records(draw, spec: Spec, *, most: int = 30) -> Records:
     """Records by source partition, each within `lateness` of those before it in its partition."""
-    sources = {(topic, p): [] for topic in spec.topics() for p in range(draw(st.sampled_from([1, 1, 2])))}
+    sources: Records = {(topic, p): [] for topic in spec.topics() for p in range(draw(st.sampled_from([1, 1, 2])))}
     by_topic = {topic: [s for s in spec.streams if topic in s.topics] for topic in spec.topics()}
     highest: dict[tuple[str, int], int] = {}
     for _ in range(draw(st.integers(1, most))):
@@ -136,7 +136,7 @@ randoms = st.integers(0, 2**32 - 1).map(Random)
 
 
 @st.composite
-def cases(draw, *, late: bool = False, **fixed: Any) -> tuple[Spec, Records]:
+def cases(draw: st.DrawFn, /, *, late: bool = False, **fixed: Any) -> tuple[Spec, Records]:
     spec = draw(specs(**fixed))
     if late or draw(st.booleans()):
         return spec, busy_records(spec, draw(randoms), late=late)

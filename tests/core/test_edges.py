@@ -280,19 +280,19 @@ def test_corrections_end_and_their_state_goes():
 def test_a_sample_is_named_by_job_key_slice_and_anchor():
     order = (5_000, SHOWS, 0, 0)
     sample = Play(spec_of()).show(5).clock(15).out.samples[0]
-    assert sample.sample_id == sample_id("job", KEY, 5, [order, b"", None])
+    assert sample.sample_id == sample_id("job", KEY, 5, "show", [order, b"", None])
     names = {
         sample.sample_id,
-        sample_id("job2", KEY, 5, [order, b"", None]),
-        sample_id("job", KEY + b" ", 5, [order, b"", None]),
-        sample_id("job", KEY, 6, [order, b"", None]),
-        sample_id("job", KEY, 5, [(5_000, SHOWS, 1, 0), b"", None]),
-        sample_id("job", KEY, 5, [(5_000, SHOWS, 0, 1), b"", None]),
-        sample_id("job", KEY, 5, [order, b"", 1]),
-        sample_id("job", KEY, 5, [order, b"", "1"]),
+        sample_id("job2", KEY, 5, "show", [order, b"", None]),
+        sample_id("job", KEY + b" ", 5, "show", [order, b"", None]),
+        sample_id("job", KEY, 6, "show", [order, b"", None]),
+        sample_id("job", KEY, 5, "show", [(5_000, SHOWS, 1, 0), b"", None]),
+        sample_id("job", KEY, 5, "show", [(5_000, SHOWS, 0, 1), b"", None]),
+        sample_id("job", KEY, 5, "show", [order, b"", 1]),
+        sample_id("job", KEY, 5, "show", [order, b"", "1"]),
     }
     assert len(names) == 8
-    assert sample_id("job", KEY, 5, [(7_000, CLICKS, 9, 9), b"", 1]) in names
+    assert sample_id("job", KEY, 5, "show", [(7_000, CLICKS, 9, 9), b"", 1]) in names
 
 
 @pytest.mark.rule(7)
@@ -603,7 +603,7 @@ def test_by_processing_time_nothing_is_corrected():
 
 @pytest.mark.rule(10)
 def test_keys_are_unambiguous():
-    parts = [["a|b", "c"], ["a", "b|c"], ["a", "b", "c"], ['a","b', "c"], ["a\\", "b"], ["1", 1], [1, "1"], [True, 1]]
+    parts: list[list[Any]] = [["a|b", "c"], ["a", "b|c"], ["a", "b", "c"], ['a","b', "c"], ["a\\", "b"], ["1", 1], [1, "1"], [True, 1]]
     encoded = [keys.encode_key(values) for values in parts]
     assert len(set(encoded)) == len(parts)
     assert [keys.decode_key(key) for key in encoded] == parts
@@ -804,7 +804,12 @@ def test_keys_with_many_windows_are_looked_at_once_per_slice(options):
     play = Play(spec_of(**{"window_ms": 40_000, **options}))
     looks: list[bytes] = []
     close = play.partition._close
-    play.partition._close = lambda key, *rest: (looks.append(key), close(key, *rest))  # type: ignore[method-assign]
+
+    def look(key: bytes, *rest: Any) -> None:
+        looks.append(key)
+        close(key, *rest)
+
+    play.partition._close = look  # type: ignore[method-assign,assignment]
     for second in range(30):
         for name in "ab":
             play.row("show", second, key=keys.encode_key([name]))

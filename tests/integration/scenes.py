@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
+
 from samplejoin.core.keys import encode_key
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import load_job
 from tests.core.oracle import Row
-from tests.integration.support import START_MS, Worker, World, wait_for
+from tests.integration.support import START_MS, STREAMS, Worker, World, wait_for
 from tests.support.kafka import consume_all, produce
 
 
@@ -98,3 +100,15 @@ def watch_until(
     while not condition():
         assert time.monotonic() < end, f"not reached in {timeout_s} s. {say()}"
         time.sleep(every_s)
+
+
+def forget_run(world: World) -> None:
+    """Deletes all that workers of the job made in Kafka; its input topics stay."""
+    admin = AdminClient({"bootstrap.servers": world.kafka.bootstrap})
+    inputs = {f"{world.name}-{stream}" for stream in STREAMS}
+    made = {t for t in admin.list_topics(timeout=10).topics if t.startswith(world.name)} - inputs
+    for deleted in admin.delete_topics(sorted(made), operation_timeout=30).values():
+        deleted.result()
+    for deleted in admin.delete_consumer_groups([world.name], request_timeout=30).values():
+        deleted.result()
+    watch_until(lambda: not made & set(admin.list_topics(timeout=10).topics), 30, lambda: f"{made} are still there")

@@ -106,7 +106,7 @@ class World:
     def samples(self) -> list[tuple[str, bytes]]:
         """(sample id, payload) of all samples so far, as a read_committed reader sees them."""
         records = consume_all(self.kafka.bootstrap, f"{self.name}-samples")
-        return [(r.headers["sample_id"].decode(), r.value) for r in records]
+        return [((r.headers["sample_id"] or b"").decode(), r.value or b"") for r in records]
 
     def written(self) -> int:
         """At least as many as there are samples, cheaply: the topic's end offsets, transaction markers included."""
@@ -234,17 +234,17 @@ def wait_for(
 def feed(seed: int, seconds: float, per_second: int, start_s: float = 0.0, users: int = 40) -> list[Any]:
     """Events of a feed as (stream, partition, record): repeats, clicks before impressions, disorder within lateness."""
     r = random.Random(seed)
-    events = []
+    events: list[tuple[int, str, dict[str, Any]]] = []
     for i in range(int(seconds * per_second)):
         ts = START_MS + int((start_s + i / per_second) * 1000)
         uid, mid = f"u{r.randrange(users)}", f"m{int(users * 25 * r.random() ** 2)}"
         events.append((ts, "impression", {"uid": uid, "mid": mid, "ts": ts, "pos": r.randrange(30)}))
         if r.random() < 0.3:
             lag = int(r.expovariate(1 / 6000)) - 1500
-            click = {"uid": uid, "mid": mid, "ts": max(START_MS, ts + lag), "dwell": round(r.random() * 9, 3)}
-            events.append((click["ts"], "click", click))
+            at = max(START_MS, ts + lag)
+            events.append((at, "click", {"uid": uid, "mid": mid, "ts": at, "dwell": round(r.random() * 9, 3)}))
         if r.random() < 0.1:
-            like = {"uid": uid, "mid": mid, "ts": ts + r.randrange(18_000)}
-            events.append((like["ts"], "like", like))
+            at = ts + r.randrange(18_000)
+            events.append((at, "like", {"uid": uid, "mid": mid, "ts": at}))
     events.sort(key=lambda e: e[0] + r.randrange(2500))
     return [(stream, r.randrange(4), record) for _, stream, record in events]

@@ -1,0 +1,209 @@
+"""What a worker cannot work with ends it clearly: what is wrong, where, what to do, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from samplejoin.engine.codec import pack_state
+from samplejoin.stores.rocks import RocksStore
+from samplejoin.tables.partial_samples import META
+from tests.integration.scenes import edit_job, wait_for_end, watch_until
+from tests.integration.support import Worker, World, feed, wait_for
+from tests.support.kafka import create_topics
+
+pytestmark = pytest.mark.kafka
+
+
+def ends_clearly(worker: Worker, *words: str, status: int = 1) -> str:
+    """The worker ends by itself, with these words in its log and no traceback; the log."""
+    assert wait_for_end(worker) == status, worker.log_tail()
+    log = worker.log.read_text()
+    missing = [word for word in words if word not in log]
+    assert not missing, f"{missing} not in:\n{log}"
+    assert "Traceback" not in log, log
+    return log
+
+
+def some_run(world: World, worker: Worker) -> None:
+    """Runs the job until it has closed some windows and still holds open keys, then stops it."""
+    world.send(feed(seed=41, seconds=60, per_second=20))
+    wait_for(lambda: world.written() > 0, 60, worker.log_tail, [worker])
+    assert worker.stop() == 0
+
+
+def settings_of(world: World, topic: str) -> dict[str, str]:
+    """A topic's configuration."""
+    admin = AdminClient({"bootstrap.servers": world.kafka.bootstrap})
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    found = admin.describe_configs([resource])[resource].result(30)
+    return {name: entry.value for name, entry in found.items()}
+
+
+# ---- topics --------------------------------------------------------------------------------------------------------
+
+
+def test_missing_input_topics_are_named(world, start_worker):
+    edit_job(world, (f"{world.name}-click", f"{world.name}-clack"), (f"{world.name}-like", f"{world.name}-luke"))
+    log = ends_clearly(start_worker(world, 1), f"{world.name}-clack, {world.name}-luke", "do not exist", "create them")
+    assert world.kafka.bootstrap in log
+
+
+@pytest.mark.parametrize("topic", ["repartition", "changelog"])
+def test_wrong_partition_counts_are_named(world, start_worker, topic):
+    create_topics(world.kafka.bootstrap, {f"{world.name}-{topic}": 3})
+    ends_clearly(
+        start_worker(world, 1), f"topic {world.name}-{topic} has 3 partitions", "partitions: 4", "set it back to 3"
+    )
+
+
+def test_internal_topics_have_the_settings_that_the_protocol_needs(world, start_worker):
+    worker = start_worker(world, 1)
+    worker.wait_ready()
+    for topic in ("repartition", "changelog"):
+        settings = settings_of(world, f"{world.name}-{topic}")
+        assert settings["message.timestamp.type"] == "LogAppendTime"
+        assert settings["retention.ms"] == settings["retention.bytes"] == "-1"
+        assert settings["cleanup.policy"] == "delete"
+        assert settings["unclean.leader.election.enable"] == "false"
+        assert int(settings["max.message.bytes"]) == 8 << 20
+    assert settings_of(world, f"{world.name}-control")["message.timestamp.type"] == "LogAppendTime"
+    admin = AdminClient({"bootstrap.servers": world.kafka.bootstrap})
+    counts = {name: len(t.partitions) for name, t in admin.list_topics(timeout=10).topics.items()}
+    made = ("repartition", "changelog", "control", "samples", "dead-letter", "late", "orphan")
+    assert [counts[f"{world.name}-{each}"] for each in made] == [4, 4, 1, 4, 4, 4, 4]
+
+
+@pytest.mark.rule(7)
+def test_a_committed_offset_off_the_log_is_named(world, start_worker):
+    """Records deleted before they were read: a gap that nobody may step over in silence."""
+    worker = start_worker(world, 1)
+    some_run(world, worker)
+    world.send(feed(seed=42, seconds=30, per_second=40, start_s=60))
+    admin = AdminClient({"bootstrap.servers": world.kafka.bootstrap})
+    topic = f"{world.name}-impression"
+    end = TopicPartition(topic, 1, -1)  # all there is
+    for deleted in admin.delete_records([end]).values():
+        deleted.result(30)
+    worker.start()
+    ends_clearly(worker, f"topic {topic} partition 1", "committed offset", "outside its log", "under a new name")
+
+
+# ---- state ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_locked_state_directory_is_named(world, start_worker):
+    first = start_worker(world, 1)
+    first.wait_ready()
+    second = start_worker(world, 2, SAMPLEJOIN_STATE_DIR=str(first.state))
+    ends_clearly(second, str(first.state), "another worker uses it", "state_dir of its own")
+    assert first.stop() == 0
+
+
+def test_state_of_an_edited_job_is_refused(world, start_worker):
+    worker = start_worker(world, 1)
+    some_run(world, worker)
+    edit_job(world, ("window: 20s", "window: 30s"))
+    worker.start()
+    ends_clearly(worker, "fingerprint", "were edited", "Set them back")
+    shutil.rmtree(worker.state)  # the changelog knows it as well
+    worker.start()
+    ends_clearly(worker, "fingerprint", "were edited", "Set them back")
+    edit_job(world, ("window: 30s", "window: 20s"))
+    worker.start()
+    worker.wait_ready()
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "job", "words"),
+    [
+        (99, None, ("state format 99", "delete the directory")),
+        (1, "another-job", ("job 'another-job'", "state_dir of its own")),
+    ],
+)
+def test_state_of_another_version_or_job_is_refused(world, start_worker, version, job, words):
+    worker = Worker(world, 1)
+    path = worker.state / world.name / "2"
+    path.parent.mkdir(parents=True)
+    store = RocksStore(path)
+    store.write([(META, pack_state([version, job or world.name, "f", 0, 0, pack_state(None)]))], [])
+    store.close()
+    ends_clearly(start_worker(world, 1), str(worker.state), "join partition 2", *words)
+
+
+def test_an_unwritable_state_directory_is_named(world, start_worker):
+    """A file stands where the directory should be: that stops root as well."""
+    worker = Worker(world, 1)
+    worker.state.write_text("not a directory")
+    ends_clearly(start_worker(world, 1), str(worker.state), "state directory")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.mark.rule(16)
+def test_a_full_disk_ends_the_worker_and_loses_nothing(world, start_worker, small_disk: Path):
+    """Once there is room again, all samples are as the oracle has them."""
+    state = small_disk / "state"
+    filler = small_disk / "filler"
+    world.send(feed(seed=43, seconds=120, per_second=100))
+    worker = start_worker(world, 1, SAMPLEJOIN_STATE_DIR=str(state))
+    wait_for(lambda: world.written() > 0, 60, worker.log_tail, [worker])
+    room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    filler.write_bytes(b"x" * max(0, room))
+    world.send(feed(seed=44, seconds=600, per_second=100, start_s=120, users=4000))
+    world.end()
+    ends_clearly(worker, str(state), "free space")
+    subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
+    worker.start()
+    world.wait_until_complete([worker])
+    world.check()
+
+
+# ---- brokers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_waits_for_a_broker_that_is_not_there_yet(own_kafka, tmp_path, start_worker):
+    world = World(own_kafka, "early", tmp_path)
+    world.send(feed(seed=45, seconds=30, per_second=20))
+    world.end()
+    own_kafka.stop()
+    worker = start_worker(world, 1)
+    watch_until(lambda: worker.log_tail(1000).count("no answer from the brokers") >= 3, 60, worker.log_tail)
+    log = worker.log.read_text()
+    assert own_kafka.bootstrap in log
+    assert "trying again in 0.5 s" in log
+    assert "trying again in 2.0 s" in log
+    status, body = worker.get("/readyz")
+    assert status == 503, body
+    assert worker.get("/livez")[0] == 200
+    own_kafka.start()
+    world.wait_until_complete([worker])
+    world.check()
+    assert worker.stop() == 0
+    assert "Traceback" not in worker.log.read_text()
+
+
+def test_a_worker_ends_in_time_while_it_waits_for_a_broker(own_kafka, tmp_path, start_worker):
+    world = World(own_kafka, "gone", tmp_path)
+    own_kafka.kill()
+    worker = start_worker(world, 1)
+    watch_until(lambda: "no answer from the brokers" in worker.log_tail(), 60, worker.log_tail)
+    assert worker.stop(10) == 0
+    assert "Traceback" not in worker.log.read_text()
