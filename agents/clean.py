@@ -100,7 +100,8 @@ class Cleaning:
         )  # fmt: skip
         batch.outstanding += 1
         future = await self.dead_letters.send(
-            self.config.topics.dead_letter, value=original(record.value), key=record.key, headers=headers
+            self.config.topics.dead_letter, value=original(record.value), key=record.key and original(record.key),
+            headers=headers,
         )
 
         def done(sent: asyncio.Future[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,12 +22,20 @@ from samplejoin.engine.joins import Joins
 from samplejoin.engine.kafka import producer, reader, until_there
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, Sources
+from samplejoin.engine.state_dir import StateDir
 from samplejoin.engine.trim import trim
 from samplejoin.metrics import Metrics
 from samplejoin.stores.rocks import RocksStore, shared_cache
 from samplejoin.tables.partial_samples import PartialSamples
 
 log = logging.getLogger(__name__)
+
+#: gauges of partitions that this worker owns: set anew every second, so that none outlives its partition
+OWNED = (
+    "state_keys", "clock_ms", "watermark_delay", "source_lag", "join_lag", "last_event", "left_out",
+    "last_commit_seconds",
+)  # fmt: skip
+AWAY_AFTER_S = 5.0
 
 
 class Runtime(Service):
@@ -65,11 +74,12 @@ class Runtime(Service):
         self.joins.on_ready = self.group.join_ready
         self.joins.on_lost = self.group.join_lost
         self.joins.is_member = self.group.is_member
-        self.ready_since: float | None = None
+        self.state_dir = StateDir(config.state_dir / config.topics.prefix)
+        self._away_since: float | None = None
         super().__init__(**kwargs)
 
     def _table(self, partition: int) -> PartialSamples:
-        path = self.config.state_dir / self.config.topics.prefix / str(partition)
+        path = self.state_dir.path / str(partition)
         return PartialSamples(self.config, partition, RocksStore(path, self._cache))
 
     # ---- life ---------------------------------------------------------------------------------------------------
@@ -81,8 +91,11 @@ class Runtime(Service):
         """Starts everything in order; what it raises ends the worker with a clear word."""
         try:
             config = self.config
+            self.state_dir.lock()
             self.sources.partitions = await until_there("preparing topics", config, lambda: topics.prepare(config))
-            self.emitter.samples_partitions = await topics.samples_partitions(config)
+            self.emitter.samples_partitions = await until_there(
+                "preparing topics", config, lambda: topics.samples_partitions(config)
+            )
             self.repartition.become(producer(config))
             self.dead_letters.become(producer(config))
             for each in (self.repartition, self.dead_letters):
@@ -96,21 +109,22 @@ class Runtime(Service):
             self.fatal(error)
 
     async def on_stop(self) -> None:
-        """Graceful end: what is under way is acknowledged and committed as far as that takes seconds."""
-        self.group._stopped.set()
-        await self.sender.drain(2.0)
-        await self.joins.stop()
-        await self.group.leave()
-        await self.group.stop()
-        await self.control.stop()
+        """Graceful end within 8 s: what is under way is acknowledged and committed, unless no broker answers."""
+        answered = self._away_since is None
+        self.group.end_reading()
+        if answered:
+            await self.sender.drain(1.5)
+        await self.joins.stop(commit=answered)
+        await self.group.leave(commit=answered)
         await self.sender.close()
-        for each in (self.repartition, self.dead_letters):
-            await each.close()
+        await asyncio.gather(
+            self.group.stop(), self.control.stop(), self.repartition.close(), self.dead_letters.close(),
+            return_exceptions=True,
+        )  # fmt: skip
+        self.state_dir.unlock()
 
     async def _revoked(self) -> None:
         self.metrics.add("rebalances", ())
-        for name in ("state_keys", "clock_ms", "watermark_delay", "source_lag", "join_lag", "last_event", "left_out"):
-            self.metrics.forget(name)
         await self.sender.drain(5.0)
         await self.joins.commit()
 
@@ -128,10 +142,23 @@ class Runtime(Service):
         """Why the worker is not ready; empty if it is."""
         if not self.started:
             return ["not in the group yet"]
+        found = []
+        if self._away_since is not None:
+            found.append(f"no answer from the brokers for {time.monotonic() - self._away_since:.0f} s")
         if not self.group.assigned:
-            return ["no assignment yet, or a rebalance is under way"]
-        missing = sorted(self.joins.wanted - set(self.joins.running))
-        return [f"join partition {n} is recovering" for n in missing]
+            return [*found, "no assignment yet, or a rebalance is under way"]
+        missing = sorted(self.group.joins - set(self.joins.running))
+        return found + [f"join partition {n} is recovering" for n in missing]
+
+    def _look_for_brokers(self) -> None:
+        """Says it once when they go, and once when they come back."""
+        silent_s, brokers = self.control.silent_s(), self.config.connection.get("bootstrap_servers")
+        if silent_s > AWAY_AFTER_S and self._away_since is None:
+            self._away_since = time.monotonic() - silent_s
+            log.warning("no answer from the brokers %s for %.0f s: waiting for them; nothing is lost", brokers, silent_s)
+        elif silent_s <= AWAY_AFTER_S and self._away_since is not None:
+            log.warning("the brokers %s answer again after %.0f s", brokers, time.monotonic() - self._away_since)
+            self._away_since = None
 
     def join_end(self, partition: int) -> int | None:
         """End of a join partition's log as last fetched."""
@@ -147,6 +174,9 @@ class Runtime(Service):
         """Tells the other workers how far this one is; refreshes gauges."""
         if not self.started:
             return
+        self._look_for_brokers()
+        for name in OWNED:
+            self.metrics.forget(name)
         said: dict[str, tuple[int, bool]] = {}
         for tp, owned in self.sources.owned.items():
             high = self.group.consumer.highwater(tp)
@@ -161,6 +191,8 @@ class Runtime(Service):
             self.metrics.set("state_keys", label, len(join.table))
             self.metrics.set("join_lag", label, lags.get(number, 0))
             self.metrics.set("left_out", label, len(clock.left_out))
+            if join.committed_at is not None:
+                self.metrics.set("last_commit_seconds", label, join.committed_at)
             if clock.value > 0:
                 self.metrics.set("clock_ms", label, clock.value / 1000)
                 self.metrics.set("watermark_delay", label, max(0, clock.now - clock.value) / 1000)

@@ -10,11 +10,13 @@ from mode import Service
 
 log = logging.getLogger(__name__)
 
+LOOKS = 4
+
 
 class Watchdog(Service):
-    """Looks at the cleaner's `Watch` twice a second; the same call twice in a row has run for half a second or more."""
+    """Looks at the cleaner's `Watch` several times a second: a call seen five times in a row has run for a second."""
 
-    def __init__(self, watch: Any, interval_s: float = 0.5, **kwargs: Any) -> None:
+    def __init__(self, watch: Any, interval_s: float = 0.25, **kwargs: Any) -> None:
         self.watch, self.interval_s = watch, interval_s
         self.warned: list[str] = []
         self._ended = threading.Event()
@@ -32,7 +34,7 @@ class Watchdog(Service):
             function, calls = self.watch.function, self.watch.calls
             looks = looks + 1 if function and calls == seen else 0
             seen = calls
-            if looks and looks % 2 == 0:
+            if looks and looks % LOOKS == 0:
                 self.warned.append(function)
                 log.warning("%s has blocked this worker for over %.1f s: nothing else runs meanwhile",
                             function, looks * self.interval_s)  # fmt: skip

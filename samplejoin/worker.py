@@ -27,6 +27,7 @@ from samplejoin.agents.clean import Cleaning, clean_agent
 from samplejoin.agents.join import join_agent
 from samplejoin.agents.timer import Ticking, timer_agent
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
+from samplejoin.engine.kafka import until_answered
 from samplejoin.job.cleaning import Cleaner, Watch
 from samplejoin.job.compile import Job, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
@@ -147,6 +148,9 @@ class JoinApp(faust.App):
         )  # fmt: skip
         await super().on_started_init_extra_services()
 
+    def _create_directories(self) -> None:
+        """Faust's own tables are not used; the engine makes the state directory, and says what is wrong with it."""
+
     def fatal(self, error: BaseException) -> None:
         """Ends the worker: once, with a word about what to do; nothing it had not committed counts."""
         if self.failure is not None:
@@ -200,19 +204,26 @@ def make_app(path: Path, settings: WorkerSettings, overrides: dict[str, str] | N
     model = load_job(path, overrides or {})
     connection = client_options(model, path.parent)
     if any(stream.pattern for stream in model.streams.values()):
-        model = resolve_topics(model, asyncio.run(_topics_there(connection)))
+        own = Topics(model.name, "", None, None, "")
+        there = asyncio.run(_topics_there(connection, settings))
+        model = resolve_topics(model, there, ignore=(own.repartition, own.changelog, own.control))
     job = compile_job(model, path.parent)
     return JoinApp(job, engine_config(job, settings, connection), settings)
 
 
-async def _topics_there(connection: Mapping[str, Any]) -> list[str]:
-    """All topics of the cluster, for streams given by pattern."""
-    client = AIOKafkaAdminClient(**connection)
-    await client.start()
-    try:
-        return sorted(await client.list_topics())
-    finally:
-        await client.close()
+async def _topics_there(connection: Mapping[str, Any], settings: WorkerSettings) -> list[str]:
+    """All topics of the cluster, for streams given by pattern; waits for a broker."""
+
+    async def ask() -> list[str]:
+        client = AIOKafkaAdminClient(**connection)
+        try:
+            await client.start()
+            return sorted(await client.list_topics())
+        finally:
+            await client.close()
+
+    setup_logging(settings.log_format, "INFO")
+    return await until_answered("looking for topics that match a pattern", connection, ask)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import orjson
@@ -86,4 +85,3 @@ class Emitter:
         """A commit has gone through."""
         self.meters.add("commits", ())
         self.meters.add("changelog_rows", (), len(commit.puts) + len(commit.deletes))
-        self.meters.set("last_commit_seconds", (str(partition),), time.time())

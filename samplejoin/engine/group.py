@@ -55,6 +55,8 @@ class Group(Service):
         self.fatal = fatal
         self.consumer: Any = None
         self.joined = False
+        #: join partitions of the present assignment
+        self.joins: set[int] = set()
         self.assigned = False
         self.rebalances = 0
         self._ready_joins: dict[int, Any] = {}
@@ -128,6 +130,7 @@ class Group(Service):
         joins = {tp.partition for tp in tps if tp.topic == self.config.topics.repartition}
         inputs = {tp for tp in tps if tp.topic != self.config.topics.repartition}
         self._start(self._start_sources(inputs))
+        self.joins = joins
         self._start(self._on_joins(joins))
         self.assigned = True
 

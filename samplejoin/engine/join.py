@@ -63,6 +63,8 @@ class JoinPartition:
         self._outbox: Outbox | None = None
         self._dirty = False
         self._last_commit = time.monotonic()
+        #: by this machine's clock, for people
+        self.committed_at: float | None = None
         self._commit_now = asyncio.Event()
         self._committing = asyncio.Lock()
         self._committer: asyncio.Task[None] | None = None
@@ -200,5 +202,5 @@ class JoinPartition:
             self.table.write(commit, partition.changed)
             if swept is not None:
                 self.swept = swept
-            self._last_commit = time.monotonic()
+            self._last_commit, self.committed_at = time.monotonic(), time.time()
             self.emitter.committed(self.number, outbox, commit)

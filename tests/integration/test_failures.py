@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import random
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -14,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from samplejoin.engine.codec import pack_state
 from samplejoin.stores.rocks import RocksStore
 from samplejoin.tables.partial_samples import META
-from tests.integration.scenes import edit_job, wait_for_end, watch_until
+from tests.integration.scenes import edit_job, record, wait_for_end, watch_until
 from tests.integration.support import Worker, World, feed, wait_for
 from tests.support.kafka import create_topics
 
@@ -103,6 +102,7 @@ def test_a_locked_state_directory_is_named(world, start_worker):
     first.wait_ready()
     second = start_worker(world, 2, SAMPLEJOIN_STATE_DIR=str(first.state))
     ends_clearly(second, str(first.state), "another worker uses it", "state_dir of its own")
+    assert first.get("/readyz")[0] == 200
     assert first.stop() == 0
 
 
@@ -142,7 +142,7 @@ def test_an_unwritable_state_directory_is_named(world, start_worker):
     """A file stands where the directory should be: that stops root as well."""
     worker = Worker(world, 1)
     worker.state.write_text("not a directory")
-    ends_clearly(start_worker(world, 1), str(worker.state), "state directory")
+    ends_clearly(start_worker(world, 1), f"state directory {worker.state}", "cannot be written", "make it writable")
 
 
 @pytest.fixture
@@ -158,22 +158,21 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.rule(16)
-def test_a_full_disk_ends_the_worker_and_loses_nothing(world, start_worker, small_disk: Path):
-    """Once there is room again, all samples are as the oracle has them."""
-    state = small_disk / "state"
-    filler = small_disk / "filler"
-    world.send(feed(seed=43, seconds=120, per_second=100))
-    worker = start_worker(world, 1, SAMPLEJOIN_STATE_DIR=str(state))
-    wait_for(lambda: world.written() > 0, 60, worker.log_tail, [worker])
-    room = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
-    filler.write_bytes(b"x" * max(0, room))
-    world.send(feed(seed=44, seconds=600, per_second=100, start_s=120, users=4000))
-    world.end()
-    ends_clearly(worker, str(state), "free space")
+def test_a_full_disk_ends_the_worker_and_loses_nothing(world, start_worker, small_disk):
+    """Open state larger than the disk. Once there is room, all samples are as the oracle has them."""
+    edit_job(world, ("partitions: 4", "partitions: 1"))
+    r = random.Random(43)
+    world.send(
+        ("impression", n % 4, record(f"u{n}", n / 200, pos=r.randbytes(10_000).hex())) for n in range(2000)
+    )
+    worker = start_worker(world, 1, SAMPLEJOIN_STATE_DIR=str(small_disk / "state"))
+    ends_clearly(worker, str(small_disk / "state"), "free space")
     subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
     worker.start()
+    world.end()
     world.wait_until_complete([worker])
     world.check()
+    assert worker.stop() == 0
 
 
 # ---- brokers ---------------------------------------------------------------------------------------------------------

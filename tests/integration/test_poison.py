@@ -159,7 +159,9 @@ def check_letters(world: World, poison: Poison) -> None:
         original = poison.dead[headers["source"], headers["reason"]]
         assert value == original[: 64 << 10], headers
         assert int(headers["length"]) == len(original)
-        assert headers["error"] and headers["function"] and headers["job"] == world.name, headers
+        assert headers["error"], headers
+        assert headers["function"], headers
+        assert headers["job"] == world.name, headers
         assert headers["stream"] in headers["source"]
         if headers["reason"] == "clean":
             assert headers["function"] == "poison:clean"

@@ -1,0 +1,121 @@
+"""Labels that come after their sample, where a job starts to read, and streams of several topics."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from samplejoin.core.keys import encode_key
+from samplejoin.core.spec import Spec
+from tests.core.oracle import Row, join
+from tests.integration.scenes import edit_job, encoded, record, remember, send_raw
+from tests.integration.support import STREAMS, World, feed, wait_for
+from tests.support.kafka import Record, consume_all, create_topics, produce
+
+pytestmark = pytest.mark.kafka
+
+
+def samples_of(world: World) -> list[Record]:
+    """All records of the samples topic."""
+    return consume_all(world.kafka.bootstrap, f"{world.name}-samples")
+
+
+def revisions(world: World, uid: str) -> list[Record]:
+    """The samples of a user, by revision."""
+    key = encode_key([uid, "m"])
+    return sorted((r for r in samples_of(world) if r.key == key), key=lambda r: int(r.headers["revision"] or b""))
+
+
+@pytest.mark.rule(5, 6)
+def test_a_really_late_label_corrects_its_sample(world, start_worker):
+    """The label is produced when the sample has gone out: a revision with the same id, to the same partition."""
+    edit_job(world, ("late: topic", "late: correct\ncorrection: 1h"), ("  pos:", "  at: impression.ts\n  pos:"))
+    users = [f"u{n}" for n in range(20)]
+    world.send(("impression", n % 4, record(uid, n, pos=n)) for n, uid in enumerate(users))
+    world.send(("click", n, record("u1", 1, dwell=1.0)) for n in range(1))
+    closing = [(s, p, {**record("nobody", 120), "drop": 1}) for s in STREAMS for p in range(4)]
+    world.send(closing)
+    worker = start_worker(world, 1)
+    world.wait_until_complete([worker])
+    world.check()
+    first = {r.headers["sample_id"]: r for r in samples_of(world)}
+
+    world.send(("click", 1, record(uid, n + 3, dwell=2.5)) for n, uid in enumerate(users[:10]))
+    wait_for(lambda: len(samples_of(world)) >= 30, 30, worker.log_tail, [worker])
+    world.send(("like", 2, record(uid, n + 4)) for n, uid in enumerate(users[:5]))
+    wait_for(lambda: len(samples_of(world)) >= 35, 30, worker.log_tail, [worker])
+
+    last: dict[str, bytes] = {}
+    for n, uid in enumerate(users):
+        found = revisions(world, uid)
+        assert [r.headers["revision"] for r in found] == [b"%d" % i for i in range(1 + (n < 10) + (n < 5))]
+        assert {r.headers["sample_id"] for r in found} == {found[0].headers["sample_id"]} <= set(first)
+        assert len({r.partition for r in found}) == 1
+        assert [r.headers.get("previous_weight") for r in found] == [None, b"1.0", b"1.0"][: len(found)]
+        assert [r.offset for r in found] == sorted(r.offset for r in found)
+        last[(found[-1].headers["sample_id"] or b"").decode()] = found[-1].value or b""
+    assert last == world.expected()  # the last revision equals the offline sample
+    assert worker.metric("samplejoin_late_corrections_total") == 15
+    assert worker.stop() == 0
+
+
+@pytest.mark.rule(1)
+@pytest.mark.parametrize("start", ["latest", "time"])
+def test_a_job_starts_where_it_says(world, start_worker, start):
+    """Rows before the start are counted and dropped, whatever their offset."""
+    world.send(feed(seed=81, seconds=60, per_second=20))
+    old = list(world.rows)
+    if start == "latest":
+        edit_job(world, extra="start: latest\n")
+        world.rows.clear()
+        worker = start_worker(world, 1)
+        worker.wait_ready()
+        shift = 600
+    else:
+        begin = int(time.time() * 1000) + 1
+        wait_for(lambda: time.time() * 1000 > begin, 5, lambda: "")
+        moment = datetime.fromtimestamp(begin / 1000, UTC).isoformat(timespec="milliseconds")
+        edit_job(world, extra=f"start: {moment}\n")
+        shift = begin / 1000 + 60 - 1_700_000_000
+    assert old
+    world.send(feed(seed=82, seconds=60, per_second=20, start_s=shift))
+    before = [record("before", 0, pos=1), record("before", shift - 70, pos=1)]
+    if start == "time":
+        send_raw(world, "impression", 0, encoded(*before))
+        world.rows = [row for row in world.rows if row.time >= begin]
+        worker = start_worker(world, 1)
+    world.send((s, p, {**record("nobody", shift + 600), "drop": 1}) for s in STREAMS for p in range(4))
+    world.wait_until_complete([worker])
+    world.check()
+    assert worker.metric("samplejoin_events_total", outcome="before_start") == (2 if start == "time" else 0)
+    assert worker.stop() == 0
+
+
+@pytest.mark.rule(2, 4)
+def test_a_stream_of_several_topics_and_one_of_a_pattern(world, start_worker):
+    """Also a second time, when the job's own topics are there and the pattern would match them."""
+    name = world.name
+    more = {f"{name}-click-b": 3, f"{name}-x-like": 2, f"{name}-y-like": 1}
+    create_topics(world.kafka.bootstrap, more)
+    text = world.job_file.read_text()
+    text = text.replace(f"topic: {name}-click", f"topics: [{name}-click, {name}-click-b]")
+    pattern = text.replace(f"topic: {name}-like", f"pattern: '{name}-(?!impression|click).*'")
+    world.job_file.write_text(text.replace(f"topic: {name}-like", f"topics: [{', '.join(likes(name))}]"))
+    edit_job(world)  # what the oracle sees
+    world.job_file.write_text(pattern)
+
+    for second in (0, 600):
+        events = feed(seed=83 + second, seconds=60, per_second=20, start_s=second)
+        spread(world, events)
+        world.end()
+        worker = start_worker(world, 1)
+        world.wait_until_complete([worker])
+        world.check()
+        assert worker.stop() == 0
+
+
+def likes(name: str) -> list[str]:
+    return [f"{name}-like", f"{name}-x-like", f"{name}-y-like"]
