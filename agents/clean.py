@@ -17,6 +17,7 @@ from samplejoin.core.cells import combine
 from samplejoin.core.writer import Batch
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.dead_letters import headers_of, original
+from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, SourceBlock
@@ -39,6 +40,7 @@ class Cleaning:
     dead_letters: Any
     meters: Meters
     fatal: Any
+    hot_keys: HotKeys
     run_records: int = RUN_RECORDS
 
     async def block(self, block: SourceBlock) -> None:
@@ -86,7 +88,9 @@ class Cleaning:
         writer, plans = owned.writer, self.config.spec.plans
         for target, cells in sorted(cleaned.cells.items()):
             if self.config.combine:
+                rows = len(cells)
                 cells = combine(plans, cells, writer.uncombined)
+                self.hot_keys.see(cells, rows)
             batch.outstanding += 1
             self.sender.enqueue(target, writer.block(target, batch, cells), lambda _: _acked(owned, batch))
 
@@ -100,7 +104,9 @@ class Cleaning:
         )  # fmt: skip
         batch.outstanding += 1
         future = await self.dead_letters.send(
-            self.config.topics.dead_letter, value=original(record.value), key=record.key and original(record.key),
+            self.config.topics.dead_letter,
+            value=original(record.value),
+            key=record.key and original(record.key),
             headers=headers,
         )
 

@@ -34,6 +34,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "last_event": ("samplejoin_last_event_timestamp_seconds", ("topic", "partition"), "Highest event time read."),
     "last_commit_seconds": ("samplejoin_last_commit_timestamp_seconds", ("partition",), "When it last committed."),
     "left_out": ("samplejoin_left_out_sources", ("partition",), "Sources that max_wait leaves out of the clock."),
+    "error_ratio": ("samplejoin_error_ratio", ("stream",), "Share of a stream's records that are dead letters."),
     "join_ratio": ("samplejoin_join_ratio", ("stream",), "Share of this worker's samples that the stream joined."),
 }
 HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], str]] = {

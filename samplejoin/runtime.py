@@ -18,6 +18,7 @@ from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.control import Control
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.group import Group, committed_offsets
+from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.joins import Joins
 from samplejoin.engine.kafka import producer, reader, until_there
 from samplejoin.engine.sender import Sender
@@ -55,7 +56,7 @@ class Runtime(Service):
         self.config, self.metrics, self.fatal = config, metrics, fatal
         self.sources = Sources(config)
         self._cache = shared_cache()
-        self.emitter = Emitter(config, metrics, config.samples_partitions)
+        self.emitter = Emitter(config, metrics, {})
         self.joins = Joins(config, self.emitter, metrics, self._table, fatal)
         self.repartition = LateProducer()
         self.sender = Sender(self.repartition, config.topics.repartition, fatal)
@@ -74,6 +75,7 @@ class Runtime(Service):
         self.joins.on_ready = self.group.join_ready
         self.joins.on_lost = self.group.join_lost
         self.joins.is_member = self.group.is_member
+        self.hot_keys = HotKeys()
         self.state_dir = StateDir(config.state_dir / config.topics.prefix)
         self._away_since: float | None = None
         super().__init__(**kwargs)
@@ -93,8 +95,8 @@ class Runtime(Service):
             config = self.config
             self.state_dir.lock()
             self.sources.partitions = await until_there("preparing topics", config, lambda: topics.prepare(config))
-            self.emitter.samples_partitions = await until_there(
-                "preparing topics", config, lambda: topics.samples_partitions(config)
+            self.emitter.partitions = await until_there(
+                "preparing topics", config, lambda: topics.output_partitions(config)
             )
             self.repartition.become(producer(config))
             self.dead_letters.become(producer(config))
@@ -155,10 +157,20 @@ class Runtime(Service):
         silent_s, brokers = self.control.silent_s(), self.config.connection.get("bootstrap_servers")
         if silent_s > AWAY_AFTER_S and self._away_since is None:
             self._away_since = time.monotonic() - silent_s
-            log.warning("no answer from the brokers %s for %.0f s: waiting for them; nothing is lost", brokers, silent_s)
+            log.warning(
+                "no answer from the brokers %s for %.0f s: waiting for them; nothing is lost", brokers, silent_s
+            )
         elif silent_s <= AWAY_AFTER_S and self._away_since is not None:
             log.warning("the brokers %s answer again after %.0f s", brokers, time.monotonic() - self._away_since)
             self._away_since = None
+
+    def _look_at_topics(self) -> None:
+        """Input topics may grow while the job runs: their new partitions hold the clock until their first tick."""
+        for topic, known in self.sources.partitions.items():
+            now = len(self.group.consumer.partitions_for_topic(topic) or ())
+            if now > known:
+                log.info("topic %s has grown from %d to %d partitions", topic, known, now)
+                self.sources.partitions[topic] = now
 
     def join_end(self, partition: int) -> int | None:
         """End of a join partition's log as last fetched."""
@@ -175,6 +187,7 @@ class Runtime(Service):
         if not self.started:
             return
         self._look_for_brokers()
+        self._look_at_topics()
         for name in OWNED:
             self.metrics.forget(name)
         said: dict[str, tuple[int, bool]] = {}

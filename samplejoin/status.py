@@ -25,6 +25,7 @@ def status_line(app: Any) -> None:
     _last[id(app)] = (now, events, samples)
     span = max(now - then, 1e-3)
     runtime = app.runtime
+    _judge(app.metrics, app.job.model.error_rate)
     problems = runtime.problems()
     if problems:
         log.info("waiting: %s", "; ".join(problems))
@@ -39,6 +40,30 @@ def status_line(app: Any) -> None:
         (events - events_then) / span, (samples - samples_then) / span, lag, sum(len(j.table) for j in joins),
         _clock(joins), len(runtime.sources.owned), len(joins), stuck,
     )  # fmt: skip
+    for key, share in runtime.hot_keys.shares()[:3]:
+        log.info("hot key %s: %.0f %% of the rows read here", key, share * 100)
+
+
+def _judge(metrics: Any, error_rate: float) -> None:
+    """Join ratio and share of dead letters per stream; says so where users' functions fail too often (rule 12)."""
+    by_stream: dict[str, dict[str, float]] = {}
+    for (name, labels), value in metrics.totals.items():
+        if name == "events":
+            by_stream.setdefault(labels[0], {})[labels[1]] = value
+    for stream, outcomes in by_stream.items():
+        dead = sum(value for outcome, value in outcomes.items() if outcome.startswith("dead_"))
+        share = dead / max(1.0, sum(outcomes.values()))
+        metrics.set("error_ratio", (stream,), share)
+        if share > error_rate:
+            worst = max((o for o in outcomes if o.startswith("dead_")), key=lambda o: outcomes[o])
+            log.warning(
+                "stream %s: %.1f %% of its records are dead letters (error_rate: %.1f %%), most for reason %s: see the "
+                "dead-letter topic", stream, share * 100, error_rate * 100, worst.removeprefix("dead_"),
+            )  # fmt: skip
+    samples = metrics.total("samples", "positive") + metrics.total("samples", "negative")
+    for (name, labels), value in list(metrics.totals.items()):
+        if name == "joined_samples" and samples:
+            metrics.set("join_ratio", labels, value / samples)
 
 
 def _clock(joins: Iterable[Any]) -> str:

@@ -21,6 +21,7 @@ workers and rebalances, the pace of real time, alignment and back-pressure, the 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ class JobTest:
         self._cleaner = cleaning.Cleaner(self.job, start_ms=model.start_ms)
         self._live = now is None
         self._now = read_iso(now) if isinstance(now, str) else now or 0
-        emitter = Emitter(self._config, self.counts, model.partitions)
+        emitter = Emitter(self._config, self.counts, defaultdict(lambda: model.partitions))
         self._joins = [MemoryJoin(self._config, number, emitter) for number in range(model.partitions)]
         topics = self.job.spec.topics()
         self._logs: dict[TopicPartition, list[_Record]] = {

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from mode import Service
+
+from samplejoin.core.spec import Spec
+from samplejoin.job.parts import FUNCTION
 
 log = logging.getLogger(__name__)
 
@@ -38,3 +43,24 @@ class Watchdog(Service):
                 self.warned.append(function)
                 log.warning("%s has blocked this worker for over %.1f s: nothing else runs meanwhile",
                             function, looks * self.interval_s)  # fmt: skip
+
+
+def watched_spec(spec: Spec, watch: Any, label: str | None, format_: str) -> Spec:
+    """The spec with its users' functions watched; expressions and built-in formats need no watching."""
+    if label is not None and FUNCTION.fullmatch(label) and spec.label is not None:
+        spec = replace(spec, label=_watched(watch, label, spec.label))
+    if FUNCTION.fullmatch(format_):
+        spec = replace(spec, format=_watched(watch, format_, spec.format))
+    return spec
+
+
+def _watched(watch: Any, name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    def watched(sample: dict[str, Any]) -> Any:
+        watch.function = name
+        try:
+            return function(sample)
+        finally:
+            watch.calls += 1
+            watch.function = ""
+
+    return watched

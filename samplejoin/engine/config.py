@@ -53,7 +53,8 @@ class EngineConfig:
     connection: Mapping[str, Any] = field(repr=False)
     exactly_once: bool = True
     combine: bool = True
-    samples_partitions: int = 4
+    #: partition counts of output topics that must be created; those that exist keep their own
+    output_partitions: Mapping[str, int] = field(default_factory=dict)
     compression: str | None = None
     max_sample_bytes: int = 512 << 10
     max_in_flight: int = 50_000
@@ -67,8 +68,6 @@ class EngineConfig:
     replication_factor: int | None = None
     session_timeout_ms: int = 10_000
     instance_id: str | None = None
-    #: False on librdkafka's mock broker, where topics appear on first use
-    create_topics: bool = True
 
     @property
     def group(self) -> str:

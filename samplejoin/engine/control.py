@@ -31,26 +31,27 @@ class Control(Service):
         #: join partition -> (records behind, heard at)
         self.lags: dict[int, tuple[int, float]] = {}
         self._rose: tuple[int, float] = (-1, 0.0)
-        self._answered = time.monotonic()
+        self._unanswered_since: float | None = None
         super().__init__(**kwargs)
 
     async def on_start(self) -> None:
-        self._answered = time.monotonic()
         self.add_future(self._listen())
 
     async def say(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
         """One word to everybody, this worker included."""
         body = orjson.dumps({"worker": self.worker, "sources": sources, "lags": {str(p): n for p, n in lags.items()}})
         self._hear(body)
+        if self._unanswered_since is None:
+            self._unanswered_since = time.monotonic()
         (await self.producer.send(self.config.topics.control, body, partition=0)).add_done_callback(self._sent)
 
     def silent_s(self) -> float:
-        """How long ago the brokers last acknowledged a word of this worker, which speaks every second."""
-        return time.monotonic() - self._answered
+        """For how long the brokers have owed an acknowledgement to this worker, which speaks every second."""
+        return 0.0 if self._unanswered_since is None else time.monotonic() - self._unanswered_since
 
     def _sent(self, word: asyncio.Future[Any]) -> None:
         if not word.cancelled() and word.exception() is None:
-            self._answered = time.monotonic()
+            self._unanswered_since = None
 
     def backlogged(self) -> bool:
         """Whether a join partition is further behind than `max_backlog` records of its log."""

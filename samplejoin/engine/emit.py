@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -16,10 +17,10 @@ from samplejoin.engine.transaction import Outbox
 
 
 class Emitter:
-    """Writes what a partition brought about into its outbox. `samples_partitions` is the samples topic's real count."""
+    """Writes what a partition brought about into its outbox. `partitions` are the output topics' real counts."""
 
-    def __init__(self, config: EngineConfig, meters: Meters, samples_partitions: int) -> None:
-        self.config, self.meters, self.samples_partitions = config, meters, samples_partitions
+    def __init__(self, config: EngineConfig, meters: Meters, partitions: Mapping[str, int]) -> None:
+        self.config, self.meters, self.partitions = config, meters, partitions
         self._constant = [("job", config.spec.name.encode()), ("fingerprint", config.fingerprint.encode())]
 
     def emit(self, out: Outcomes, outbox: Outbox) -> None:
@@ -46,8 +47,8 @@ class Emitter:
         ]
         if sample.revision:
             headers.append(("previous_weight", repr(sample.previous_weight).encode()))
-        target = partition_of(sample.key, self.samples_partitions)
-        outbox.add(self.config.topics.samples, target, sample.key, sample.payload, headers)
+        topic = self.config.topics.samples
+        outbox.add(topic, partition_of(sample.key, self.partitions[topic]), sample.key, sample.payload, headers)
 
     def _side(self, row: SideRow, outbox: Outbox) -> None:
         topic = self.config.topics.late if row.kind == "late" else self.config.topics.orphan
@@ -57,7 +58,7 @@ class Emitter:
             "kind": row.kind, "key": decode_key(row.key), "stream": row.stream, "slice_ms": row.slice_ms,
             "rows": row.rows, "fields": row.fields, "source": row.source,
         }  # fmt: skip
-        target = partition_of(row.key, self.samples_partitions)
+        target = partition_of(row.key, self.partitions[topic])
         headers = [("stream", row.stream.encode()), *self._constant]
         outbox.add(topic, target, row.key, orjson.dumps(body, default=str), headers)
 
@@ -78,8 +79,8 @@ class Emitter:
 
     def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: Any) -> None:
         headers = headers_of(length=len(value), job=self.config.spec.name, **fields)
-        target = partition_of(key, self.samples_partitions)
-        outbox.add(self.config.topics.dead_letter, target, key, original(value), headers)
+        topic = self.config.topics.dead_letter
+        outbox.add(topic, partition_of(key, self.partitions[topic]), key, original(value), headers)
 
     def committed(self, partition: int, outbox: Outbox, commit: Commit) -> None:
         """A commit has gone through."""

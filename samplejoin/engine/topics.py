@@ -49,9 +49,7 @@ async def prepare(config: EngineConfig) -> dict[str, int]:
             f"input topics {', '.join(missing)} do not exist on {config.connection.get('bootstrap_servers')}: "
             "create them, or correct streams.*.topic in the job file"
         )
-    if config.create_topics:
-        missing = [name for name in _names(config) if name not in known]
-        await _create(config, missing)
+    await _create(config, [name for name in _names(config) if name not in known])
     for topic in (config.topics.repartition, config.topics.changelog):
         count = known.get(topic, config.partitions)
         if count != config.partitions:
@@ -62,9 +60,12 @@ async def prepare(config: EngineConfig) -> dict[str, int]:
     return {topic: known[topic] for topic in config.spec.topics()}
 
 
-async def samples_partitions(config: EngineConfig) -> int:
-    """The partition count of the samples topic as it is: a sample's partition depends on it."""
-    return (await existing(config)).get(config.topics.samples, config.samples_partitions)
+async def output_partitions(config: EngineConfig) -> dict[str, int]:
+    """The partition counts of the output topics as they are: a record's partition depends on them."""
+    known = await existing(config)
+    topics = config.topics
+    names = [name for name in (topics.samples, topics.late, topics.orphan, topics.dead_letter) if name]
+    return {name: known.get(name, config.output_partitions.get(name, config.partitions)) for name in names}
 
 
 def _names(config: EngineConfig) -> list[str]:
@@ -79,7 +80,7 @@ def _new(config: EngineConfig, name: str, replication: int) -> NewTopic:
         return NewTopic(name, config.partitions, replication, topic_configs=INTERNAL)
     if name == topics.control:
         return NewTopic(name, 1, replication, topic_configs=CONTROL)
-    return NewTopic(name, config.samples_partitions, replication)
+    return NewTopic(name, config.output_partitions.get(name, config.partitions), replication)
 
 
 async def _create(config: EngineConfig, names: list[str]) -> None:

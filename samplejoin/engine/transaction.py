@@ -66,7 +66,7 @@ class Transactions:
             if self.config.exactly_once:
                 await self.kafka.begin_transaction()
             outputs = [
-                await self.kafka.send_batch(batch, name, partition=target)
+                _watched(await self.kafka.send_batch(batch, name, partition=target))
                 for (name, target), batches in outbox.batches.items()
                 for batch in batches
             ]
@@ -76,7 +76,7 @@ class Transactions:
             for value in changelog:
                 batch = self.kafka.create_batch()
                 batch.append(timestamp=None, key=None, value=value)
-                states.append(await self.kafka.send_batch(batch, topic, partition=partition))
+                states.append(_watched(await self.kafka.send_batch(batch, topic, partition=partition)))
             await _all(outputs + states)
             if self.config.exactly_once:
                 await self.kafka.commit_transaction()
@@ -85,6 +85,12 @@ class Transactions:
         except Exception as error:
             raise CommitFailed(f"commit of join partition {partition}: {error!r}") from error
         return states[0].result().offset, states[-1].result().offset + 1
+
+
+def _watched(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    """A send whose failure is known to be looked at, also if one before it ends the commit first."""
+    future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+    return future
 
 
 async def _all(futures: list[Any]) -> None:

@@ -72,6 +72,10 @@ class Watch:
     calls: int = 0
 
 
+class FutureTimeError(ValueError):
+    """An event time more than `max_skew` ahead (rule 9)."""
+
+
 class Cleaner:
     """Cleans the records of one job. `start_ms` is the job's start time, None if it starts at an offset."""
 
@@ -206,7 +210,8 @@ class Cleaner:
             if out.dead and (out.dead[-1].offset, out.dead[-1].stream) == (record.offset, plan.stream.name):
                 out.count(plan.stream.name, "dead_row")  # an earlier row has made the record a dead letter
             else:
-                _dead(out, each, record, source, "row", each.clean_name, error)
+                reason = "future" if isinstance(error, FutureTimeError) else "row"
+                _dead(out, each, record, source, reason, each.clean_name, error)
             return
         out.bytes += size + CELL_BYTES
         out.rows[number] += 1
@@ -286,8 +291,8 @@ def _take_back(each: Input, offset: int, out: Cleaned) -> None:
     out.cells = {target: cells for target, cells in out.cells.items() if cells}
 
 
-def _too_early(time_ms: int, latest_ms: int) -> ValueError:
-    return ValueError(f"event time {time_ms} ms is more than max_skew ahead: {latest_ms} ms is the latest allowed")
+def _too_early(time_ms: int, latest_ms: int) -> FutureTimeError:
+    return FutureTimeError(f"event time {time_ms} ms is more than max_skew ahead: {latest_ms} ms is the latest allowed")
 
 
 def _not_a_row(each: Input, value: Any) -> TypeError:

@@ -10,7 +10,17 @@ import gc
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
 
 from samplejoin.stores import StoreError
 
@@ -103,6 +113,8 @@ def _options(cache: Cache, memtable_bytes: int) -> Options:
     options.set_max_write_buffer_number(3)
     options.set_keep_log_file_num(2)
     options.set_max_open_files(256)
+    # open state lives for one window: compressing it costs more than it saves
+    options.set_compression_type(DBCompressionType.none())
     table = BlockBasedOptions()
     table.set_block_cache(cache)
     table.set_bloom_filter(10, False)

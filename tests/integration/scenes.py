@@ -92,9 +92,7 @@ def wait_for_end(worker: Worker, timeout_s: float = 30) -> int:
     return status
 
 
-def watch_until(
-    condition: Callable[[], bool], timeout_s: float, say: Callable[[], str], every_s: float = 0.02
-) -> None:
+def watch_until(condition: Callable[[], bool], timeout_s: float, say: Callable[[], str], every_s: float = 0.02) -> None:
     """As `wait_for`, for what shows only briefly."""
     end = time.monotonic() + timeout_s
     while not condition():

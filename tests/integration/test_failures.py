@@ -162,9 +162,7 @@ def test_a_full_disk_ends_the_worker_and_loses_nothing(world, start_worker, smal
     """Open state larger than the disk. Once there is room, all samples are as the oracle has them."""
     edit_job(world, ("partitions: 4", "partitions: 1"))
     r = random.Random(43)
-    world.send(
-        ("impression", n % 4, record(f"u{n}", n / 200, pos=r.randbytes(10_000).hex())) for n in range(2000)
-    )
+    world.send(("impression", n % 4, record(f"u{n}", n / 200, pos=r.randbytes(10_000).hex())) for n in range(2000))
     worker = start_worker(world, 1, SAMPLEJOIN_STATE_DIR=str(small_disk / "state"))
     ends_clearly(worker, str(small_disk / "state"), "free space")
     subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)

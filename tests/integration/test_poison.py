@@ -166,7 +166,11 @@ def check_letters(world: World, poison: Poison) -> None:
         if headers["reason"] == "clean":
             assert headers["function"] == "poison:clean"
             assert "Traceback" in headers["traceback"] or headers["error"].startswith("TypeError: poison:clean must")
-    assert {h["error"] for h, _ in records} >= {"RuntimeError: cannot clean c", "SystemExit: 3", "ValueError: empty record"}
+    assert {h["error"] for h, _ in records} >= {
+        "RuntimeError: cannot clean c",
+        "SystemExit: 3",
+        "ValueError: empty record",
+    }
 
     samples = [h for h, _ in found if "sample_id" in h]
     assert sorted(h["error"] for h in samples) == [

@@ -1,0 +1,33 @@
+"""Keys that hold a large share of the events: found while combining, shown in the status line (rule 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from samplejoin.core.cells import WireCell
+
+#: rows of one key in one combined cell from which on it is looked at: 2 % of a run
+ROWS = 40
+KEEP = 50
+
+
+class HotKeys:
+    """Rows of hot keys, halved at every look, so that a key that cools down is forgotten."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, float] = {}
+        self._all = 0.0
+
+    def see(self, cells: Iterable[WireCell], rows: int) -> None:
+        """Counts combined cells of a run of `rows` rows."""
+        self._all += rows
+        for cell in cells:
+            if cell[5] >= ROWS:
+                self._rows[cell[0]] = self._rows.get(cell[0], 0.0) + cell[5]
+
+    def shares(self, least: float = 0.02) -> list[tuple[str, float]]:
+        """Keys with their share of the rows since lately, the largest first."""
+        found = [(key, rows / self._all) for key, rows in self._rows.items() if rows >= least * self._all]
+        self._rows = dict(sorted(((k, r / 2) for k, r in self._rows.items()), key=lambda kr: -kr[1])[:KEEP])
+        self._all /= 2
+        return sorted(((key.decode("utf-8", "replace"), share) for key, share in found), key=lambda ks: -ks[1])
