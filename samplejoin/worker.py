@@ -21,7 +21,7 @@ import faust
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
-from faust.cli.base import State
+from faust.cli.worker import worker as WorkerCommand
 from mode.supervisors import CrashingSupervisor
 
 import samplejoin
@@ -258,10 +258,7 @@ def __getattr__(name: str) -> Any:
 
 def _no_banner() -> None:
     """Keeps `faust worker` from printing its banner, which names Faust's own broker and stores, not this job's."""
-    context = click.get_current_context(silent=True)
-    state = context.find_object(State) if context is not None else None
-    if state is not None:
-        state.quiet = True
+    WorkerCommand.on_worker_created = lambda command, worker: None  # type: ignore[method-assign]
 
 
 def _loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

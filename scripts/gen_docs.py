@@ -42,7 +42,8 @@ HINTS = {
     "last_event": "**alert** if a stream that never rests is silent for minutes",
     "last_commit_seconds": "**alert** if older than a minute",
     "left_out": "**alert** above 0: samples say `complete: false`",
-    "join_ratio": "not filled by this version: use the query below",
+    "error_ratio": "over the job's `error_rate`: the worker says so in its log; look into the dead-letter topic",
+    "join_ratio": "since the worker started; for an alert use the query below",
     "clean_seconds": "rises with the cost of cleaning functions",
     "recovery_seconds": "rises with open keys; decides how long a restart holds samples back",
 }
