@@ -15,8 +15,12 @@ from samplejoin.engine.sources import OwnedSource, Sources
 class Ticking:
     """Sends ticks; to a join partition only when the one before it there is acknowledged (DESIGN 4)."""
 
-    def __init__(self, config: EngineConfig, sources: Sources, sender: Sender) -> None:
+    def __init__(
+        self, config: EngineConfig, sources: Sources, sender: Sender, look: Callable[[], None] = lambda: None
+    ) -> None:
         self.config, self.sources, self.sender = config, sources, sender
+        #: tells the writers of fetches answered by now, so that none of them counts as sent after an acknowledgement
+        self.look = look
         self._on_its_way: set[int] = set()
 
     def tick(self) -> None:
@@ -32,6 +36,7 @@ class Ticking:
     def _acked(self, partition: int, tick: Tick, owned: list[OwnedSource]) -> Callable[[int], None]:
         def acked(log_offset: int) -> None:
             self._on_its_way.discard(partition)
+            self.look()
             for source in owned:
                 source.writer.tick_acked(partition, log_offset)
 

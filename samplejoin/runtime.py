@@ -9,18 +9,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CommitFailedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
 from samplejoin.engine import topics
-from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.calm import calm_client
+from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.control import Control
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.group import Group, committed_offsets
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.joins import Joins
-from samplejoin.engine.kafka import producer, reader, until_there
+from samplejoin.engine.kafka import close_producer, producer, reader, running, until_there
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, Sources
 from samplejoin.engine.state_dir import StateDir
@@ -78,6 +79,7 @@ class Runtime(Service):
         self.hot_keys = HotKeys()
         self.state_dir = StateDir(config.state_dir / config.topics.prefix)
         self._away_since: float | None = None
+        calm_client()
         super().__init__(**kwargs)
 
     def _table(self, partition: int) -> PartialSamples:
@@ -172,6 +174,10 @@ class Runtime(Service):
                 log.info("topic %s has grown from %d to %d partitions", topic, known, now)
                 self.sources.partitions[topic] = now
 
+    def look_at_fetches(self) -> None:
+        """Tells the writers which fetches have been answered by now."""
+        self.sources.saw_fetches(self.group.consumer)
+
     def join_end(self, partition: int) -> int | None:
         """End of a join partition's log as last fetched."""
         tp = self.group._ready_joins.get(partition)
@@ -232,12 +238,7 @@ class LateProducer:
 
     async def close(self) -> None:
         """Stops it, for two seconds at most."""
-        if self._producer is None:
-            return
-        try:
-            async with asyncio.timeout(2):
-                await self._producer.stop()
-        except (TimeoutError, KafkaError):
+        if self._producer is not None and not await close_producer(self._producer, 1.0):
             log.warning("a producer did not stop in time; what it had not sent will be sent by the next owner")
 
     def __getattr__(self, name: str) -> Any:
@@ -253,23 +254,31 @@ async def commit_start(config: EngineConfig, partitions: dict[str, int]) -> None
     tps = {TopicPartition(t, p) for t, count in partitions.items() for p in range(count)}
     if await committed_offsets(config, tps):
         return
+    if await _has_state(config) and not await committed_offsets(config, tps):
+        raise WorkerError(
+            f"group {config.group} has no committed offsets, but topic {config.topics.changelog} holds its state: "
+            "the offsets have expired (offsets.retention.minutes) or were deleted, so where to read on is not known. "
+            "Commit them again, or start the job under a new name"
+        )
     offsets = await _start_offsets(config, tps)
-    consumer = AIOKafkaConsumer(**config.connection, group_id=config.group, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        consumer.assign(tps)
-        await consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()})
-    except KafkaError as error:
-        log.info("start not committed, other workers are there already: %r", error)
-    finally:
-        await consumer.stop()
+    async with running(AIOKafkaConsumer(**config.connection, group_id=config.group, enable_auto_commit=False)) as group:
+        group.assign(tps)
+        try:
+            await group.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()})
+        except CommitFailedError as error:
+            log.info("start not committed, other workers are there already: %r", error)
+
+
+async def _has_state(config: EngineConfig) -> bool:
+    """Whether the job has ever committed."""
+    tps = {TopicPartition(config.topics.changelog, p) for p in range(config.partitions)}
+    async with running(reader(config)) as consumer:
+        return any((await consumer.end_offsets(tps)).values())
 
 
 async def _start_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, int]:
     """Per partition the offset that `start` means."""
-    consumer = reader(config)
-    await consumer.start()
-    try:
+    async with running(reader(config)) as consumer:
         if config.start == "earliest":
             return dict(await consumer.beginning_offsets(tps))
         ends = dict(await consumer.end_offsets(tps))
@@ -277,5 +286,3 @@ async def _start_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, int]:
             return ends
         found = await consumer.offsets_for_times(dict.fromkeys(tps, config.start))
         return {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in tps}
-    finally:
-        await consumer.stop()

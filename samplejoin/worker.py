@@ -72,6 +72,10 @@ class JoinWorker(faust.Worker):
         except SystemExit as error:
             failed = self.join_app.failure is not None
             raise SystemExit(1 if failed else error.code) from None
+        except BaseException:
+            if self.join_app.failure is None:
+                raise
+            raise SystemExit(1) from None  # what ended it has been said; this is only what fell with it
 
 
 class JoinApp(faust.App):
@@ -123,7 +127,11 @@ class JoinApp(faust.App):
         )
         clean_agent(self, blocks, cleaning)
         join_agent(self, entries, runtime.joins)
-        timer_agent(self, Ticking(config, runtime.sources, runtime.sender), config.tick_interval_ms / 1000)
+        timer_agent(
+            self,
+            Ticking(config, runtime.sources, runtime.sender, runtime.look_at_fetches),
+            config.tick_interval_ms / 1000,
+        )
         web.pages(self)
 
         @self.timer(interval=1.0, name="say")  # type: ignore[untyped-decorator]  # Faust
@@ -258,7 +266,7 @@ def __getattr__(name: str) -> Any:
 
 def _no_banner() -> None:
     """Keeps `faust worker` from printing its banner, which names Faust's own broker and stores, not this job's."""
-    WorkerCommand.on_worker_created = lambda command, worker: None  # type: ignore[method-assign]
+    WorkerCommand.on_worker_created = lambda command, worker: None  # type: ignore[method-assign,assignment]
 
 
 def _loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -34,7 +34,8 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
         self.gone: set[bytes] = set()
         #: every open key is in the cache, so a miss needs no read
         self.complete = True
-        self.position = 0
+        #: next offset in the repartition log: of what has been given to a commit, and of the last one Kafka has
+        self.position = self.committed_position = 0
         self.partition_state: Any = None
         self.next_offset = 0
         #: (first changelog offset, deadline slice) of commits whose keys may still be open, oldest first
@@ -110,7 +111,7 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
         puts = [(STATE + key, state) for key, state in commit.puts]
         puts.append((META, pack_state(meta)))
         self.store.write(puts, [STATE + key for key in commit.deletes])
-        self.next_offset = commit.next_offset
+        self.next_offset, self.committed_position = commit.next_offset, commit.position
 
     def _evict(self, changed: set[bytes]) -> None:
         """Drops the longest-cached clean keys, down to three quarters."""

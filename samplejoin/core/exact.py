@@ -12,12 +12,12 @@ from typing import Any
 
 Partial = int | float | list[Any] | tuple[Any, ...]
 
-_INT_LIMIT = 1 << 62
+INT_LIMIT = 1 << 62
 
 
 def of(number: int | float) -> Partial:
     """The partial of one number: itself, unless it is an integer that codecs cannot carry."""
-    if type(number) is float or -_INT_LIMIT < number < _INT_LIMIT:
+    if type(number) is float or -INT_LIMIT < number < INT_LIMIT:
         return number
     return _pack(_unpack(number))
 
@@ -26,7 +26,7 @@ def add(a: Partial, b: Partial) -> Partial:
     """The exact sum of two partials."""
     if type(a) is int and type(b) is int:
         total = a + b
-        if -_INT_LIMIT < total < _INT_LIMIT:
+        if -INT_LIMIT < total < INT_LIMIT:
             return total
     return _pack([x + y for x, y in zip(*_align(_unpack(a), _unpack(b)), strict=True)])
 

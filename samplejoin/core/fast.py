@@ -1,4 +1,4 @@
-"""Fast twins of two plain functions, generated from a plan: `cells.partials_of` and `fold.read_fields`.
+"""Fast twins of two plain functions, generated from a plan: `cells.partials_of` and `fold.read_sample`.
 
 They run once per row and once per sample, and their loops over the job's fields cost more than the work inside. A
 parity test holds that twin and plain function agree on every plan, and that the twins are the ones in use. Names of
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from samplejoin.core import cells
+from samplejoin.core import cells, keys
 from samplejoin.core.aggregates import Count, Custom, Max, Min, Sum
-from samplejoin.core.spec import Codec, Field, Plan
+from samplejoin.core.exact import INT_LIMIT
+from samplejoin.core.spec import Codec, Field, Plan, Spec
 
 Maker = Callable[[dict[str, Any], tuple[int, str, int, int]], list[Any]]
-Reader = Callable[[list[Any]], dict[str, Any]]
+Reader = Callable[[bytes, dict[int, list[Any]]], dict[str, Any]]
 
 
 def maker(plan: Plan, codec: Codec) -> Maker:
@@ -37,26 +38,45 @@ def maker(plan: Plan, codec: Codec) -> Maker:
     return made
 
 
-def reader(plan: Plan, codec: Codec) -> Reader:
-    """A function that reads a stream's sample fields from its partials: `read_fields` with plan and codec filled in."""
-    names: dict[str, Any] = {"loads": codec.loads}
-    items = [f"{f.name!r}: first[{i}]" for i, f in enumerate(plan.first_fields)]
-    items += [f"{f.name!r}: last[{i}]" for i, f in enumerate(plan.last_fields)]
-    for i, name, result in plan.results:
-        names[f"result{i}"] = result
-        items.append(f"{name!r}: partials[{i}]" if result is None else f"{name!r}: result{i}(partials[{i}])")
-    source = "def read(partials):\n"
-    if plan.first_fields:
-        source += "    first = loads(partials[0][1])\n"
-    if plan.last_fields:
-        source += "    last = loads(partials[1][1])\n"
-    read: Reader = _compiled(source + f"    return {{{', '.join(items)}}}\n", "read", names)
+class Readers(dict[tuple[int, ...], Reader]):
+    """Per set of streams that joined, ascending, a function from key and partials by stream to the sample's fields.
+
+    The twin of `fold.read_sample`: one dict display instead of a loop. Made when a set is first met.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def __missing__(self, joined: tuple[int, ...]) -> Reader:
+        read = self[joined] = _reader(self.spec, joined)
+        return read
+
+
+def _reader(spec: Spec, joined: tuple[int, ...]) -> Reader:
+    names: dict[str, Any] = {"loads": spec.codec.loads, "scan": keys.decode_key}
+    lines = ["def read(key, partials):", "    values = scan(key)"]
+    items = [f"{name!r}: values[{i}]" for i, name in enumerate(spec.key_fields)]
+    for plan in spec.plans:
+        n = plan.index
+        if n not in joined:
+            names[f"empty{n}"] = plan.make_empty if plan.empty is None else plan.empty
+            items.append(f"**empty{n}()" if plan.empty is None else f"**empty{n}")
+            continue
+        lines.append(f"    p{n} = partials[{n}]")
+        if plan.first_fields:
+            lines.append(f"    first{n} = loads(p{n}[0][1])")
+        if plan.last_fields:
+            lines.append(f"    last{n} = loads(p{n}[1][1])")
+        items += [f"{f.name!r}: first{n}[{i}]" for i, f in enumerate(plan.first_fields)]
+        items += [f"{f.name!r}: last{n}[{i}]" for i, f in enumerate(plan.last_fields)]
+        for i, name, result in plan.results:
+            names[f"result{n}_{i}"] = result
+            value = f"p{n}[{i}]"
+            items.append(f"{name!r}: {value}" if result is None else f"{name!r}: result{n}_{i}({value})")
+    lines.append(f"    return {{{', '.join(items)}}}")
+    read: Reader = _compiled("\n".join(lines) + "\n", "read", names)
     return read
-
-
-def readers(plans: tuple[Plan, ...], codec: Codec) -> tuple[Reader, ...]:
-    """One reader per stream."""
-    return tuple(reader(plan, codec) for plan in plans)
 
 
 def _row(fields: tuple[Field, ...]) -> str:
@@ -76,8 +96,10 @@ def _value(i: int, field: Field, names: dict[str, Any]) -> str:
     added = f"add{i}({zero}, v, order)"
     if name is None:
         return f"add{i}({zero}, True, order)"
-    if kind in (Sum, Min, Max):
+    if kind in (Min, Max):
         added = f"v if type(v) is int else {added}"
+    if kind is Sum:  # an integer beyond this is packed
+        added = f"v if type(v) is int and -{INT_LIMIT} < v < {INT_LIMIT} else {added}"
     return f"({zero} if (v := get({name!r})) is None else {added})"
 
 

@@ -6,8 +6,8 @@ import traceback
 from typing import Any
 
 from samplejoin.core.cells import SLICE, STREAM
-from samplejoin.core.fast import readers
-from samplejoin.core.fold import Window, fields_of
+from samplejoin.core.fast import Readers
+from samplejoin.core.fold import Window, merged_of
 from samplejoin.core.identity import keep, sample_id
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample
 from samplejoin.core.spec import Spec
@@ -19,7 +19,7 @@ class Finisher:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self._reset()
-        self.readers = readers(spec.plans, spec.codec)
+        self.readers = Readers(spec)
         self.anchors = {plan.index for plan in spec.plans if plan.anchor}
 
     def finish(
@@ -35,7 +35,8 @@ class Finisher:
         values: dict[str, Any] = {}
         function = "aggregate"
         try:
-            values, joined = fields_of(spec, key, window, self.readers)
+            merged, joined = merged_of(spec, window)
+            values = self.readers[tuple(merged) if len(merged) == 1 else tuple(sorted(merged))](key, merged)
             function = "label"
             label = self._label(values, joined)
             weight = 1.0

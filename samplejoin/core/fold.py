@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,10 +95,11 @@ def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[
     return rest
 
 
-def fields_of(
-    spec: Spec, key: bytes, window: Window, readers: Sequence[Callable[[list[Any]], dict[str, Any]]]
-) -> tuple[dict[str, Any], dict[int, int]]:
-    """The sample's fields, and the rows that joined by stream index. `readers`: `read_fields` per stream."""
+def merged_of(spec: Spec, window: Window) -> tuple[dict[int, list[Any]], dict[int, int]]:
+    """What joined, by stream index: merged partials, and rows."""
+    if len(window.anchors) == 1 and not window.labels:
+        stream, _, rows, partials = window.anchors[0]
+        return {stream: partials}, {stream: rows}
     merged: dict[int, list[Any]] = {}
     joined: dict[int, int] = {}
     for stream, _, rows, partials in unique(spec, window):
@@ -109,16 +109,16 @@ def fields_of(
         else:
             merged[stream] = merge_partials(spec.plans[stream], known, partials)
             joined[stream] += rows
-    values: dict[str, Any] = {}
-    for name, value in zip(spec.key_fields, decode_key(key), strict=True):
-        values[name] = value
+    return merged, joined
+
+
+def read_sample(spec: Spec, key: bytes, merged: dict[int, list[Any]]) -> dict[str, Any]:
+    """The sample's fields: key, then per stream what its partials give, or what it has when no row joined."""
+    values: dict[str, Any] = dict(zip(spec.key_fields, decode_key(key), strict=True))
     for plan in spec.plans:
-        stream_partials = merged.get(plan.index)
-        if stream_partials is None:
-            values.update(plan.empty or plan.make_empty())
-        else:
-            values.update(readers[plan.index](stream_partials))
-    return values, joined
+        partials = merged.get(plan.index)
+        values.update(plan.make_empty() if partials is None else read_fields(plan, spec.codec, partials))
+    return values
 
 
 def unique(spec: Spec, window: Window) -> list[Cell]:

@@ -21,7 +21,7 @@ def sample_id(job: str, key: bytes, slice_: int, stream: str, anchor: list[Any])
     """
     (_, source, offset, index), _, id_ = anchor
     which = f"{source}\0{offset}\0{index}" if id_ is None else f"id\0{id_!r}"
-    text = f"{slice_}\0{stream}\0{which}\0{job}\0".encode("utf-8", "surrogatepass") + key
+    text = b"%b%b" % (f"{slice_}\0{stream}\0{which}\0{job}\0".encode("utf-8", "surrogatepass"), key)
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 

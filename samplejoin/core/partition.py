@@ -201,6 +201,13 @@ class Partition:
 
     def _close(self, key: bytes, state: KeyState, clock: int, out: Outcomes, revise: bool) -> None:
         spec, cut = self.spec, state[CUT]
+        if (
+            len(state[CELLS]) == 1
+            and not spec.correction
+            and not cut
+            and self._close_lone(key, state[CELLS][0], clock, out)
+        ):
+            return
         windows = windows_of(spec, state[CELLS])
         pending = assign_labels(spec, windows, state[CELLS])
         kept: list[Cell] = []
@@ -226,6 +233,17 @@ class Partition:
             self.keys[key] = [kept, cut, closed]
         else:
             del self.keys[key]
+
+    def _close_lone(self, key: bytes, cell: Cell, clock: int, out: Outcomes) -> bool:
+        """Most keys: one impression and nothing else, whose window has ended. False if it is not that."""
+        end = cell[SLICE] + self.spec.window
+        if end > clock or not self.spec.plans[cell[STREAM]].anchor:
+            return False
+        missing = self.clock.missing_streams() if self.clock.left_out else ()
+        self.finisher.finish(key, Window(cell[SLICE], end, cell, [cell]), out, missing=missing)
+        self.changed.add(key)
+        del self.keys[key]
+        return True
 
     def _emit(self, key: bytes, state: KeyState, window: Window, out: Outcomes, revise: bool) -> list[Any]:
         """Sends the window's sample, its correction, or nothing if it has gone out unchanged; returns its record."""

@@ -6,8 +6,10 @@ are kept until every key in them has been closed, then trimmed: no time retentio
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka import TopicPartition
 
@@ -36,46 +38,82 @@ class Commit:
 
 
 def parts_of(commit: Commit) -> Iterable[bytes]:
-    """The record values of a commit, each well below the topic's message size."""
+    """The record values of a commit, each well below the topic's message size.
+
+    Parts are numbered and carry an id of this attempt, so that parts of one that was cut off are told apart.
+    """
+    parts = [*_puts_in_parts(commit.puts), *_deletes_in_parts(commit.deletes), {}]
+    attempt = os.urandom(8)
+    last = len(parts) - 1
+    for number, part in enumerate(parts):
+        body = {"id": attempt, "part": number, "last": number == last, **part}
+        if number == last:
+            body |= {
+                "start": commit.start, "position": commit.position, "state": commit.partition_state,
+                "fingerprint": commit.fingerprint, "deadline": commit.deadline,
+            }  # fmt: skip
+        yield pack_commit(body)
+
+
+def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, Any]]:
     puts: list[tuple[bytes, bytes]] = []
     size = 0
-    for key, state in commit.puts:
+    for key, state in all_puts:
         while len(state) > PART_BYTES:  # a state larger than a record: its pieces follow each other
             piece, state = state[:PART_BYTES], state[PART_BYTES:]
-            yield pack_commit({"start": commit.start, "more": True, "puts": [*puts, (key, piece)], "cut": True})
+            yield {"puts": [*puts, (key, piece)], "cut": True}
             puts, size = [], 0
         puts.append((key, state))
         size += len(key) + len(state)
         if size > PART_BYTES:
-            yield pack_commit({"start": commit.start, "more": True, "puts": puts})
+            yield {"puts": puts}
             puts, size = [], 0
-    yield pack_commit({
-        "start": commit.start, "more": False, "puts": puts, "deletes": commit.deletes, "position": commit.position,
-        "state": commit.partition_state, "fingerprint": commit.fingerprint, "deadline": commit.deadline,
-    })  # fmt: skip
+    if puts:
+        yield {"puts": puts}
+
+
+def _deletes_in_parts(all_deletes: list[bytes]) -> Iterator[dict[str, Any]]:
+    deletes: list[bytes] = []
+    size = 0
+    for key in all_deletes:
+        deletes.append(key)
+        size += len(key)
+        if size > PART_BYTES:
+            yield {"deletes": deletes}
+            deletes, size = [], 0
+    if deletes:
+        yield {"deletes": deletes}
 
 
 def join_parts(values: Iterable[tuple[int, bytes]]) -> Iterable[Commit]:
-    """Whole commits from (offset, record value)s in log order; a commit cut off at the end is not one."""
-    puts: list[tuple[bytes, bytes]] = []
-    first, cut = -1, False
+    """Whole commits from (offset, record value)s in log order; a commit of which a part is missing is not one."""
+    parts: list[dict[str, Any]] = []
+    first = -1
     for offset, value in values:
         body = unpack_commit(value)
-        if not puts:
-            first = offset
-        fresh = [(key, state) for key, state in body["puts"]]
-        if cut:
-            key, piece = puts.pop()
-            fresh[0] = (key, piece + fresh[0][1])
-        puts += fresh
-        cut = body.get("cut", False)
-        if body["more"]:
+        if body["part"] == 0:
+            parts, first = [], offset
+        elif len(parts) != body["part"] or parts[-1]["id"] != body["id"]:
+            parts = []
             continue
-        yield Commit(
-            body["start"], body["position"], puts, body["deletes"], body["state"], body["fingerprint"],
-            body["deadline"], first, offset + 1,
-        )  # fmt: skip
-        puts = []
+        parts.append(body)
+        if body["last"]:
+            yield Commit(
+                body["start"], body["position"], _puts_of(parts), [k for p in parts for k in p.get("deletes", ())],
+                body["state"], body["fingerprint"], body["deadline"], first, offset + 1,
+            )  # fmt: skip
+            parts = []
+
+
+def _puts_of(parts: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
+    puts: list[tuple[bytes, bytes]] = []
+    cut = False
+    for part in parts:
+        for key, state in part.get("puts", ()):
+            puts.append((key, puts.pop()[1] + state if cut else state))
+            cut = False
+        cut = part.get("cut", False)
+    return puts
 
 
 class ChangelogReader:
@@ -90,10 +128,14 @@ class ChangelogReader:
         self.begin = self.end = 0
 
     async def __aenter__(self) -> ChangelogReader:
-        await self._consumer.start()
-        self._consumer.assign([self.tp])
-        self.begin = (await self._consumer.beginning_offsets([self.tp]))[self.tp]
-        self.end = (await self._consumer.end_offsets([self.tp]))[self.tp]
+        try:
+            await self._consumer.start()
+            self._consumer.assign([self.tp])
+            self.begin = (await self._consumer.beginning_offsets([self.tp]))[self.tp]
+            self.end = (await self._consumer.end_offsets([self.tp]))[self.tp]
+        except BaseException:
+            await self._consumer.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

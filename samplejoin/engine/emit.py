@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ class Emitter:
     def __init__(self, config: EngineConfig, meters: Meters, partitions: Mapping[str, int]) -> None:
         self.config, self.meters, self.partitions = config, meters, partitions
         self._constant = [("job", config.spec.name.encode()), ("fingerprint", config.fingerprint.encode())]
+        #: what all but a few samples carry
+        self._plain = self._headers(Sample(b"", "", 0, b""))
 
     def emit(self, out: Outcomes, outbox: Outbox) -> None:
         """Adds side rows and dead samples to the outbox, and counts."""
@@ -37,8 +40,16 @@ class Emitter:
         if len(sample.payload) > self.config.max_sample_bytes:
             self._too_large(sample, outbox)
             return
+        headers = [("sample_id", sample.sample_id.encode())]
+        if sample.weight == 1.0 and not (sample.revision or sample.missing or sample.truncated):
+            headers += self._plain
+        else:
+            headers += self._headers(sample)
+        topic = self.config.topics.samples
+        outbox.add(topic, partition_of(sample.key, self.partitions[topic]), sample.key, sample.payload, headers)
+
+    def _headers(self, sample: Sample) -> list[tuple[str, bytes]]:
         headers = [
-            ("sample_id", sample.sample_id.encode()),
             ("revision", b"%d" % sample.revision),
             ("complete", ("false:" + ",".join(sample.missing)).encode() if sample.missing else b"true"),
             ("truncated", b"true" if sample.truncated else b"false"),
@@ -47,8 +58,7 @@ class Emitter:
         ]
         if sample.revision:
             headers.append(("previous_weight", repr(sample.previous_weight).encode()))
-        topic = self.config.topics.samples
-        outbox.add(topic, partition_of(sample.key, self.partitions[topic]), sample.key, sample.payload, headers)
+        return headers
 
     def _side(self, row: SideRow, outbox: Outbox) -> None:
         topic = self.config.topics.late if row.kind == "late" else self.config.topics.orphan
@@ -60,12 +70,12 @@ class Emitter:
         }  # fmt: skip
         target = partition_of(row.key, self.partitions[topic])
         headers = [("stream", row.stream.encode()), *self._constant]
-        outbox.add(topic, target, row.key, orjson.dumps(body, default=str), headers)
+        outbox.add(topic, target, row.key, _as_json(body), headers)
 
     def _dead(self, dead: DeadSample, outbox: Outbox) -> None:
         self.meters.add("dead_letters", (dead.function,))
         self._letter(
-            outbox, dead.key, orjson.dumps(dead.fields, default=str), reason=dead.function, function=dead.function,
+            outbox, dead.key, _as_json(dead.fields), reason=dead.function, function=dead.function,
             error=dead.error, traceback=dead.traceback, sample_id=dead.sample_id, slice_ms=dead.slice_ms,
         )  # fmt: skip
 
@@ -86,3 +96,11 @@ class Emitter:
         """A commit has gone through."""
         self.meters.add("commits", ())
         self.meters.add("changelog_rows", (), len(commit.puts) + len(commit.deletes))
+
+
+def _as_json(value: Any) -> bytes:
+    """JSON of whatever a sample may hold: what orjson refuses (integers beyond 64 bits, say) goes the slower way."""
+    try:
+        return orjson.dumps(value, default=str)
+    except (TypeError, ValueError):
+        return json.dumps(value, default=str, skipkeys=True).encode("utf-8", "replace")

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     CommitFailedError,
+    GroupLoadInProgressError,
     IllegalStateError,
     KafkaError,
     OffsetOutOfRangeError,
@@ -24,13 +24,14 @@ from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.kafka import admin, group_consumer, is_away, until_there
+from samplejoin.engine.kafka import admin, group_consumer, is_away, running, until_there
 from samplejoin.engine.sources import SourceBlock, Sources, check_start
 
 log = logging.getLogger(__name__)
 
 POLL_MS = 100
 MAX_RECORDS = 4000
+COMMIT_TIMEOUT_S = 10.0
 
 
 class Group(Service):
@@ -159,8 +160,12 @@ class Group(Service):
 
         committed, begins, ends = await until_there("reading committed offsets", self.config, look)
         fresh = {tp: begins[tp] for tp in tps if tp not in committed}
-        if fresh:
-            await self.consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in fresh.items()})
+        try:
+            if fresh:
+                await self.consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in fresh.items()})
+        except (CommitFailedError, IllegalStateError) as error:
+            log.info("start not committed, the group is changing: %r", error)
+            return  # another assignment follows
         for tp in tps:
             offset, metadata = committed.get(tp, (fresh.get(tp, 0), ""))
             check_start(tp, offset, begins[tp], ends[tp])
@@ -249,10 +254,11 @@ class Group(Service):
             if not offsets:
                 return
             try:
-                await self.consumer.commit(offsets)
+                async with asyncio.timeout(COMMIT_TIMEOUT_S):  # aiokafka itself would try for ever
+                    await self.consumer.commit(offsets)
             except (CommitFailedError, IllegalStateError) as error:
                 log.info("offsets not committed, the group is changing: %r", error)
-            except KafkaError as error:
+            except (KafkaError, TimeoutError) as error:
                 log.warning("offsets not committed: %r; will be tried again", error)
             else:
                 self.sources.confirm(offsets)
@@ -261,12 +267,11 @@ class Group(Service):
         """Whether the group still counts this worker in: it takes a commit of this generation."""
         async with self._commit_lock:  # or it would put back what is being committed
             try:
-                tps = self.consumer.assignment()
-                tp = next(iter(sorted(tps)), None)
-                if tp is None:
+                # of a partition of our own log, whose offset in the group nobody reads
+                own = [tp for tp in self.consumer.assignment() if tp.topic == self.config.topics.repartition]
+                if not own:
                     return False
-                offset = (await self._committed({tp})).get(tp)
-                await self.consumer.commit({tp: OffsetAndMetadata(*(offset or (0, "")))})
+                await self.consumer.commit({own[0]: OffsetAndMetadata(0, "")})
             except (CommitFailedError, IllegalStateError):
                 return False
             return True
@@ -293,12 +298,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
 
 async def committed_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, tuple[int, str]]:
     """The group's committed next offsets and their metadata, for those partitions that have one."""
-    client: AIOKafkaAdminClient = admin(config)
-    await client.start()
-    try:
+    async with running(admin(config)) as client:
         found = await client.list_consumer_group_offsets(config.group, partitions=list(tps))
-    finally:
-        await client.close()
+    if tps - found.keys():
+        # aiokafka does not look at the answer's own error: a coordinator that is still loading lists no partitions
+        raise GroupLoadInProgressError
     return {tp: (o.offset, o.metadata or "") for tp, o in found.items() if o.offset >= 0}
 
 

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 SLICE_S = 0.012
 SWEEP_KEYS = 256
+COMMIT_KEYS = 20_000
 IDLE_COMMIT_S = 10.0
 
 
@@ -144,6 +145,8 @@ class JoinPartition:
             if not more:
                 break
             out = Outcomes(emit=self._sample, revised=revised)
+            if len(partition.changed) > COMMIT_KEYS:  # a jump of the clock closes more than one commit should hold
+                await self.commit()
             await asyncio.sleep(0)
             if not self.running:
                 return

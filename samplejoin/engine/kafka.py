@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -79,7 +80,36 @@ def admin(config: EngineConfig) -> Any:
 
 def is_away(error: BaseException) -> bool:
     """Whether an error only says that the brokers do not answer now."""
+    if isinstance(error, AssertionError):  # a broker that has only just come answers with no brokers at all
+        return "bootstrap" in str(error)
     return isinstance(error, AWAY) or (isinstance(error, KafkaError) and bool(getattr(error, "retriable", False)))
+
+
+async def close_producer(client: Any, timeout_s: float) -> bool:
+    """Stops a producer; after the timeout at once, with all that it has not sent. False if it came to that."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await client.stop()
+            return True
+    except Exception:  # what it still holds is aborted by its timeout or by the next owner, or sent by that one
+        client._closed = True
+    for close in (client._sender.close, client.client.close):  # `stop` had no time for them: their tasks would stay
+        try:
+            async with asyncio.timeout(0.5):
+                await close()
+        except Exception as error:
+            log.debug("closing a producer: %r", error)
+    return False
+
+
+@asynccontextmanager
+async def running(client: Any) -> AsyncIterator[Any]:
+    """A client for a short job: started, and stopped whatever happens, also if it started half way."""
+    try:
+        await client.start()
+        yield client
+    finally:
+        await (client.close if isinstance(client, AIOKafkaAdminClient) else client.stop)()
 
 
 async def until_there(what: str, config: EngineConfig, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -93,7 +123,9 @@ async def until_answered(what: str, connection: Mapping[str, Any], attempt: Call
     while True:
         try:
             return await attempt()
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, AssertionError) as error:
+            if isinstance(error, AssertionError) and not is_away(error):
+                raise
             if not is_away(error):
                 raise WorkerError(f"{what}: {error or type(error).__name__}") from error
             brokers = connection.get("bootstrap_servers")

@@ -10,7 +10,10 @@ import asyncio
 from typing import Any
 
 from samplejoin.engine.config import EngineConfig
-from samplejoin.engine.kafka import producer
+from samplejoin.engine.kafka import close_producer, producer
+
+#: longer than the transaction's own timeout, after which Kafka has aborted it
+COMMIT_TIMEOUT_S = 60.0
 
 
 class CommitFailed(Exception):
@@ -53,37 +56,38 @@ class Transactions:
 
     async def close(self) -> None:
         """Gives the producer up, at once if the brokers do not answer."""
-        try:
-            async with asyncio.timeout(2):
-                await self.kafka.stop()
-        except Exception:  # nothing depends on it: an open transaction is aborted by its timeout or by the next owner
-            self.kafka._closed = True
+        await close_producer(self.kafka, 1.0)
 
     async def commit(self, outbox: Outbox, changelog: list[bytes]) -> tuple[int, int]:
         """Sends all, then commits; returns first and next offset in the changelog. Raises CommitFailed."""
-        topic, partition = self.config.topics.changelog, self.partition
         try:
-            if self.config.exactly_once:
-                await self.kafka.begin_transaction()
-            outputs = [
-                _watched(await self.kafka.send_batch(batch, name, partition=target))
-                for (name, target), batches in outbox.batches.items()
-                for batch in batches
-            ]
-            if not self.config.exactly_once:
-                await _all(outputs)
-            states = []
-            for value in changelog:
-                batch = self.kafka.create_batch()
-                batch.append(timestamp=None, key=None, value=value)
-                states.append(_watched(await self.kafka.send_batch(batch, topic, partition=partition)))
-            await _all(outputs + states)
-            if self.config.exactly_once:
-                await self.kafka.commit_transaction()
+            # bounded, since a producer that is closed meanwhile may leave those who wait for it alone for ever
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                return await self._commit(outbox, changelog)
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            raise CommitFailed(f"commit of join partition {partition}: {error!r}") from error
+            raise CommitFailed(f"commit of join partition {self.partition}: {error!r}") from error
+
+    async def _commit(self, outbox: Outbox, changelog: list[bytes]) -> tuple[int, int]:
+        topic, partition = self.config.topics.changelog, self.partition
+        if self.config.exactly_once:
+            await self.kafka.begin_transaction()
+        outputs = [
+            _watched(await self.kafka.send_batch(batch, name, partition=target))
+            for (name, target), batches in outbox.batches.items()
+            for batch in batches
+        ]
+        if not self.config.exactly_once:
+            await _all(outputs)
+        states = []
+        for value in changelog:
+            batch = self.kafka.create_batch()
+            batch.append(timestamp=None, key=None, value=value)
+            states.append(_watched(await self.kafka.send_batch(batch, topic, partition=partition)))
+        await _all(outputs + states)
+        if self.config.exactly_once:
+            await self.kafka.commit_transaction()
         return states[0].result().offset, states[-1].result().offset + 1
 
 

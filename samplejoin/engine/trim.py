@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.joins import Joins
-from samplejoin.engine.kafka import admin, reader
+from samplejoin.engine.kafka import admin, reader, running
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,9 @@ async def trim(config: EngineConfig, joins: Joins) -> None:
         below |= await _old_entries(config, joins)
         if not below:
             return
-        client = admin(config)
-        await client.start()
-        try:
+        async with running(admin(config)) as client:
             await client.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in below.items()})
-        finally:
-            await client.close()
-    except KafkaError as error:
+    except (KafkaError, OSError, AssertionError) as error:
         log.warning("old records of internal topics not deleted, will be tried again: %r", error)
 
 
@@ -45,10 +41,10 @@ async def _old_entries(config: EngineConfig, joins: Joins) -> dict[Any, int]:
     tps = {TopicPartition(config.topics.repartition, n): j for n, j in joins.running.items()}
     if not tps:
         return {}
-    consumer = reader(config)
-    await consumer.start()
-    try:
+    async with running(reader(config)) as consumer:
         found = await consumer.offsets_for_times(dict.fromkeys(tps, int(time.time() * 1000) - KEEP_MS))
-    finally:
-        await consumer.stop()
-    return {tp: min(found[tp].offset, join.table.position) for tp, join in tps.items() if found.get(tp) is not None}
+    return {
+        tp: min(found[tp].offset, join.table.committed_position)
+        for tp, join in tps.items()
+        if found.get(tp) is not None
+    }

@@ -603,7 +603,16 @@ def test_by_processing_time_nothing_is_corrected():
 
 @pytest.mark.rule(10)
 def test_keys_are_unambiguous():
-    parts: list[list[Any]] = [["a|b", "c"], ["a", "b|c"], ["a", "b", "c"], ['a","b', "c"], ["a\\", "b"], ["1", 1], [1, "1"], [True, 1]]
+    parts: list[list[Any]] = [
+        ["a|b", "c"],
+        ["a", "b|c"],
+        ["a", "b", "c"],
+        ['a","b', "c"],
+        ["a\\", "b"],
+        ["1", 1],
+        [1, "1"],
+        [True, 1],
+    ]
     encoded = [keys.encode_key(values) for values in parts]
     assert len(set(encoded)) == len(parts)
     assert [keys.decode_key(key) for key in encoded] == parts

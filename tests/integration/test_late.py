@@ -107,7 +107,8 @@ def test_a_stream_of_several_topics_and_one_of_a_pattern(world, start_worker):
     for second in (0, 1500):
         events = feed(seed=83 + second, seconds=60, per_second=20, start_s=second)
         spread(world, events)
-        world.end()
+        closing = {**record("nobody", second + 700), "drop": 1}
+        spread(world, [(s, p // 2, closing) for s in STREAMS for p in range(24)])
         worker = start_worker(world, 1)
         world.wait_until_complete([worker])
         world.check()
@@ -134,8 +135,9 @@ def spread(world: World, events: list[tuple[str, int, dict[str, Any]]]) -> None:
         offset = world._offsets.get((topic, partition), 0)
         world._offsets[topic, partition] = offset + 1
         batches.setdefault(topic, []).append((partition, encoded(event)[0], None, None))
-        key = encode_key([event["uid"], event["mid"]])
-        world.rows.append(Row(stream, key, event["ts"], (topic, partition, offset, 0), event))
+        if "drop" not in event:
+            key = encode_key([event["uid"], event["mid"]])
+            world.rows.append(Row(stream, key, event["ts"], (topic, partition, offset, 0), event))
     world._expected = None
     for topic, batch in batches.items():
         produce(world.kafka.bootstrap, topic, batch)

@@ -83,7 +83,7 @@ def test_poison_lands_where_the_rules_say(world, start_worker):
     (world.root / "poison.py").write_text(FUNCTIONS)
     edit_job(world, ("functions:", "poison:"), ("label: clicks > 0", "label: clicks > 0\nformat: poison:format_sample"))
     poison = Poison(world)
-    world.send(feed(seed=21, seconds=60, per_second=40))
+    world.send(feed(seed=21, seconds=40, per_second=40))
 
     poison.die("decode", b"", None, b"not json", b"[1, 2]", b'"text"', b"\xff\xfe\x00", b'{"uid": "a"', key=b"k")
     poison.die("decode", b'{"uid": "a", "mid": "m", "ts": %d, "dwell": NaN}' % START_MS, b"x" * MEGABYTES)
