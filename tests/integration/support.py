@@ -133,7 +133,12 @@ class World:
     def wait_until_complete(self, workers: list[Worker], timeout_s: float = 120) -> None:
         """Waits until as many samples are there as the oracle expects, and a little for any too many."""
         expected = len(self.expected())
-        wait_for(lambda: self.written() >= expected and len(self.samples()) >= expected, timeout_s, lambda: self._say(expected, workers), workers)
+        wait_for(
+            lambda: self.written() >= expected and len(self.samples()) >= expected,
+            timeout_s,
+            lambda: self._say(expected, workers),
+            workers,
+        )
 
     def _say(self, expected: int, workers: list[Worker]) -> str:
         logs = "\n".join(w.log_tail() for w in workers)

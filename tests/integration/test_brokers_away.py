@@ -1,6 +1,7 @@
 """All brokers away in mid-run: workers wait, say so, and go on where they were.
 
-`SAMPLEJOIN_TEST_LONG=1` lets them be away for a minute, longer than any transaction may last; else for 12 s.
+`SAMPLEJOIN_TEST_LONG=1` lets them be away for a minute, longer than any transaction may last, else for 12 s; and
+adds brokers that are frozen instead of killed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 LONG = os.environ.get("SAMPLEJOIN_TEST_LONG") == "1"
 AWAY_S = 60 if LONG else 12
-long = pytest.mark.skipif(not LONG, reason="a variant of the test before it; SAMPLEJOIN_TEST_LONG=1 runs it")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def says_it_waits(worker: Worker) -> bool:
 
 
 @pytest.mark.rule(7, 8, 16)
-@pytest.mark.parametrize("how", ["killed", pytest.param("frozen", marks=long)])
+@pytest.mark.parametrize("how", ["killed", "frozen"] if LONG else ["killed"])
 def test_workers_wait_for_the_brokers_and_go_on(own_world, own_kafka, start_worker, how):
     world = own_world
     world.send(feed(seed=51, seconds=300, per_second=100))
@@ -61,9 +61,7 @@ def test_workers_wait_for_the_brokers_and_go_on(own_world, own_kafka, start_work
 
 
 @pytest.mark.rule(16)
-@pytest.mark.parametrize(
-    "known", [pytest.param(False, id="at once"), pytest.param(True, id="while waiting", marks=long)]
-)
+@pytest.mark.parametrize("known", [False, True] if LONG else [False], ids=lambda known: f"known: {known}")
 def test_a_worker_ends_in_time_though_the_brokers_are_away(own_world, own_kafka, start_worker, known):
     world = own_world
     world.send(feed(seed=53, seconds=200, per_second=100))
