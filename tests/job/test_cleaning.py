@@ -156,7 +156,7 @@ def test_the_future(folder, ts, timestamp, type_, future):
 
 @pytest.mark.rule(9)
 def test_a_row_must_not_be_sent_into_the_future_by_its_function(folder):
-    lands_as(cleaned(cleaner(folder), click(do="{**record, 'ts': 4_070_908_800_000}"), GOOD), "dead_row")
+    lands_as(cleaned(cleaner(folder), click(do="{**record, 'ts': 4_070_908_800_000}"), GOOD), "dead_future")
 
 
 @pytest.mark.rule(8, 13)
