@@ -64,7 +64,9 @@ class JoinWorker(faust.Worker):
         app.worker = self
 
     def _setup_logging(self) -> None:
-        setup_logging(self.join_app.settings.log_format, self.loglevel or "INFO")
+        # Faust's command says WARN unless told otherwise; start-up and status lines are for everybody
+        level = self.loglevel if self.loglevel and str(self.loglevel).upper() not in ("WARN", "30") else "INFO"
+        setup_logging(self.join_app.settings.log_format, level)
 
     def execute_from_commandline(self) -> Any:
         try:

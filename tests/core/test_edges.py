@@ -330,6 +330,20 @@ def test_covered_rows_are_skipped_gaps_and_straddling_cells_refused():
     assert {name for name, _ in out.counts} == {"skipped_entries", "gap_refused", "straddle_refused"}
 
 
+@pytest.mark.rule(7, 8)
+def test_a_tick_behind_a_gap_is_not_believed():
+    """It speaks of rows that never came: neither H nor a watermark nor a silence may move by it."""
+    play = Play(spec_of())
+    play.show(1).clock(2)
+    before = play.partition.dump()[:1], play.partition.clock.value
+    ahead = TickEntry(SHOWS, 1, after=5, upto=9, row_time=99_000, at_end=True, prev=1)
+    play.apply(Tick([ahead], dict(play.counts)))
+    assert play.out.counts["gap_refused", SHOWS] == 1
+    assert (play.partition.dump()[:1], play.partition.clock.value) == before
+    assert play.partition.clock.sources[SHOWS].watermark == 2000
+    assert play.partition.clock.sources[SHOWS].last_offset == 1
+
+
 @pytest.mark.rule(7)
 def test_a_writer_gives_a_batch_to_a_partition_once():
     writer = SourceWriter(CLICKS, 1, -1, 10)
