@@ -226,7 +226,6 @@ class LateProducer:
 
     def __init__(self) -> None:
         self._producer: Any = None
-        self._started = False
 
     def become(self, real: Any) -> None:
         """The producer that this one is from now on."""
@@ -234,7 +233,6 @@ class LateProducer:
 
     async def start(self) -> None:
         await self._producer.start()
-        self._started = True
 
     async def close(self) -> None:
         """Stops it, for two seconds at most."""

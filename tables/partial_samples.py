@@ -40,7 +40,6 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
         self.next_offset = 0
         #: (first changelog offset, deadline slice) of commits whose keys may still be open, oldest first
         self.live: deque[tuple[int, int]] = deque()
-        self.restored_records = 0
 
     # ---- a mapping ----------------------------------------------------------------------------------------------
 
@@ -193,7 +192,6 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
         self._store(commit)
         self.live.append((commit.first_offset, commit.deadline))
         self.position, self.partition_state = commit.position, unpack_state(commit.partition_state)
-        self.restored_records += len(commit.puts) + len(commit.deletes)
 
     def states(self) -> Iterator[tuple[bytes, KeyState]]:
         """Every open key with its state, from the store; as many as may stay in the cache do."""

@@ -59,7 +59,6 @@ class Group(Service):
         #: join partitions of the present assignment
         self.joins: set[int] = set()
         self.assigned = False
-        self.rebalances = 0
         self._ready_joins: dict[int, Any] = {}
         self._starting: set[asyncio.Task[None]] = set()
         self._commit_lock = asyncio.Lock()
@@ -115,7 +114,6 @@ class Group(Service):
     async def revoked(self) -> None:
         """All partitions may go: what is under way is finished and committed as far as it goes."""
         self.assigned = False
-        self.rebalances += 1
         for task in self._starting:
             task.cancel()
         self._ready_joins.clear()

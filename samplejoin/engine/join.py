@@ -9,11 +9,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from samplejoin.core.outcomes import Outcomes, Sample
-from samplejoin.core.partition import KeyState, Partition
-from samplejoin.engine.changelog import Commit, parts_of
+from samplejoin.core.partition import Partition
+from samplejoin.engine.changelog import parts_of
 from samplejoin.engine.codec import unpack_entry
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.emit import Emitter
@@ -24,21 +24,9 @@ log = logging.getLogger(__name__)
 
 SLICE_S = 0.012
 SWEEP_KEYS = 256
+#: keys closed in one sweep between commits: encoding and writing them blocks the event loop for about 50 ms
 COMMIT_KEYS = 20_000
 IDLE_COMMIT_S = 10.0
-
-
-class Table(Protocol):
-    """What the join needs of the partial-sample table."""
-
-    position: int
-    partition_state: Any
-
-    def get(self, key: bytes, default: Any = None) -> KeyState | None: ...
-    async def recover(self) -> None: ...
-    def states(self) -> Any: ...
-    def commit_of(self, changed: Any, position: int, partition_state: Any, deadline: int) -> Commit: ...
-    def write(self, commit: Commit, changed_since: set[bytes]) -> None: ...
 
 
 class JoinPartition:
@@ -66,7 +54,6 @@ class JoinPartition:
         self._last_commit = time.monotonic()
         #: by this machine's clock, for people
         self.committed_at: float | None = None
-        self._commit_now = asyncio.Event()
         self._committing = asyncio.Lock()
         self._committer: asyncio.Task[None] | None = None
         self._applied = asyncio.Lock()

@@ -42,11 +42,6 @@ class Joins:
         self._starting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ending: dict[int, asyncio.Task[None]] = {}
 
-    @property
-    def recovered(self) -> bool:
-        """Whether every assigned partition can be stepped."""
-        return self.wanted == set(self.running)
-
     async def assign(self, partitions: set[int]) -> None:
         """Exactly these partitions from now on: those kept go on where they are, new ones are recovered."""
         self.wanted = partitions

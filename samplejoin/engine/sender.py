@@ -27,7 +27,6 @@ class Sender:
         self._failed = False
         #: entries made and not yet acknowledged
         self.unacked = 0
-        self.sent_bytes = 0
 
     def enqueue(self, partition: int, entry: Entry, acked: Acked) -> None:
         """Sends `entry` after all that was enqueued for the partition before."""
@@ -71,7 +70,6 @@ class Sender:
                 entry, acked = queue.popleft()
                 batch = self.producer.create_batch()
                 value = pack_entry(entry)
-                self.sent_bytes += len(value)
                 batch.append(timestamp=None, key=None, value=value)
                 batch.close()
                 future = await self.producer.send_batch(batch, self.topic, partition=partition)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 
@@ -11,9 +11,6 @@ class Store(Protocol):
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, None without one."""
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The values of several keys, in their order."""
 
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
         """All puts and deletes, or none of them. Raises StoreError, e.g. on a full disk."""

@@ -7,7 +7,7 @@ All databases of a worker share one block cache and one write buffer budget (roc
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rocksdict import (
@@ -23,9 +23,6 @@ from rocksdict import (
 )
 
 from samplejoin.stores import StoreError
-
-#: a write holds the interpreter lock for about 0.65 us an entry: longer batches would stall the event loop
-ENTRIES_PER_WRITE = 20_000
 
 
 class RocksStore:
@@ -50,9 +47,6 @@ class RocksStore:
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self.db.get(key)
         return value
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return list(self.db.get(list(keys)) or ())
 
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
         batch = WriteBatch(raw_mode=True)
