@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka-jars demo test lint docs clean
+.PHONY: help setup kafka-jars demo test chaos lint docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -17,7 +17,13 @@ demo: .venv/demo ## join real data, on a broker inside the demo
 	$(BIN)/samplejoin demo
 
 test: setup kafka-jars lint ## lint and all tests, with a real Kafka
-	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" SAMPLEJOIN_REQUIRE_KAFKA=1 $(BIN)/pytest
+	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" SAMPLEJOIN_REQUIRE_KAFKA=1 \
+		$(BIN)/pytest $(if $(PROCESSES),-n $(PROCESSES) --dist loadfile)
+
+chaos: setup kafka-jars ## hours of faults on a real Kafka: SEED=1 ROUNDS=48 EVENTS=450000 OUT=build/chaos-1
+	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" $(BIN)/python -m tests.chaos --seed $(or $(SEED),1) \
+		--rounds $(or $(ROUNDS),48) --events-per-round $(or $(EVENTS),450000) --lanes $(or $(LANES),2) --away $(or $(AWAY),60) \
+		$(if $(MINUTES),--minutes $(MINUTES)) --out $(or $(OUT),build/chaos-$(or $(SEED),1))
 
 lint: setup ## ruff, mypy, import directions
 	$(BIN)/ruff check .

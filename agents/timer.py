@@ -13,7 +13,7 @@ from samplejoin.engine.sources import OwnedSource, Sources
 
 
 class Ticking:
-    """Sends ticks; to a join partition only when the one before it there is acknowledged (DESIGN 4)."""
+    """Sends ticks; to a join partition only when the one before it there is acknowledged (docs/architecture.md)."""
 
     def __init__(
         self, config: EngineConfig, sources: Sources, sender: Sender, look: Callable[[], None] = lambda: None
@@ -25,6 +25,8 @@ class Ticking:
 
     def tick(self) -> None:
         """One tick to each join partition that has answered the last one."""
+        if not self.sources.ticking:
+            return
         for partition in range(self.config.partitions):
             if partition in self._on_its_way:
                 continue

@@ -22,6 +22,9 @@ COMMANDS = {
     "init": _Command("samplejoin.commands.init", "Make a small project: job file, functions, tests, a Kafka."),
     "check": _Command("samplejoin.commands.check", "Check a job file, its functions and its topics."),
     "worker": _Command("samplejoin.commands.worker", "Run a job until it is stopped."),
+    "verify": _Command("samplejoin.commands.verify", "Prove that no sample was lost, doubled or wrong."),
+    "reset": _Command("samplejoin.commands.reset", "Make a stopped job start anew."),
+    "migrate": _Command("samplejoin.commands.migrate", "Take a job's open keys to another number of partitions."),
     "demo": _Command("samplejoin.commands.demo", "Join real events into labelled samples, and watch.", "demo"),
     "schema": _Command("samplejoin.commands.schema", "Print the JSON Schema of job files, for editors."),
     "version": _Command("samplejoin.commands.version", "Print the version."),
@@ -43,7 +46,7 @@ class _Commands(click.Group):
         except ImportError as error:
             if known.extra is None or (error.name or "").partition(".")[0] == "samplejoin":
                 raise
-            raise click.ClickException(f"{error}; it comes with: pip install 'samplejoin[{known.extra}]'") from None
+            raise click.ClickException(f"{error}: run `make {known.extra}` in a clone") from None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -27,7 +27,7 @@ def config_of(job: Job) -> EngineConfig:
     return EngineConfig(
         spec=job.spec,
         fingerprint=job.fingerprint,
-        topics=Topics(model.name, outputs["samples"], late, orphan, outputs["dead_letter"]),
+        topics=Topics(model.prefix, outputs["samples"], late, orphan, outputs["dead_letter"]),
         partitions=model.partitions,
         state_dir=Path("memory"),
         connection={},
@@ -74,10 +74,11 @@ class _Table(PartialSamples):
 
     def replay(self, changelog: list[bytes]) -> None:
         """As `recover`, from what the store has reached to the changelog's end."""
-        stored = self._read_meta() or 0
-        for commit in join_parts(list(enumerate(changelog))[stored:]):
-            self._replay(commit)
-        self.next_offset = len(changelog)
+        self.replica.load()
+        for commit in join_parts(list(enumerate(changelog))[self.replica.next_offset :]):
+            self.replica.replay(commit)
+        self.replica.flush()
+        self.resume(None)
 
 
 @dataclass
@@ -103,9 +104,8 @@ class MemoryJoin:
         self.table = _Table(self.config, self.number, self.store)
         self.table.replay(self.changelog)
         self.partition = Partition(self.config.spec, self.table)
-        self.partition.load(self.table.partition_state, ())
-        for key, state in self.table.states():
-            self.partition.watch(key, state)
+        for _ in self.table.fill(self.partition):
+            pass
         self.position = self.table.position
         self._sweep(Outcomes(emit=self._sample))
 
@@ -129,14 +129,11 @@ class MemoryJoin:
 
     def commit(self) -> None:
         """One commit: state and samples, as one step."""
-        partition = self.partition
-        changed, partition.changed = partition.changed, set()
-        deadline = partition.deadlines.furthest() or partition.clock.slice
-        commit = self.table.commit_of(changed, self.position, partition.dump(), deadline)
+        commit = self.table.commit_of(self.partition, self.position)
         commit.first_offset = len(self.changelog)
         self.changelog += parts_of(commit)
         commit.next_offset = len(self.changelog)
-        self.table.write(commit, partition.changed)
+        self.table.write(commit, self.partition.changed)
         self.committed += self.outbox
         self.outbox.clear()
 

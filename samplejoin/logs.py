@@ -29,10 +29,15 @@ def setup_logging(style: str, level: str | int) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    handler.addFilter(lambda record: not str(record.msg).startswith("[^"))  # mode's Starting and Stopping lines
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level if isinstance(level, int) else level.upper())
-    handler.addFilter(lambda record: not str(record.msg).startswith("Unable connect to"))  # `until_there` says it once
     for noisy in ("aiokafka", "faust", "mode", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not mode's Starting and Stopping lines, but what goes wrong there; of missing brokers `until_there` speaks."""
+    text = str(record.msg)
+    return not text.startswith("Unable connect to") and (record.levelno >= logging.WARNING or not text.startswith("[^"))

@@ -19,6 +19,11 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "truncated_rows": ("samplejoin_truncated_rows", ("stream",), "Label rows dropped by limits.rows."),
     "dead_letters": ("samplejoin_dead_letters", ("reason",), "Records and samples that could not be used."),
     "skipped_entries": ("samplejoin_skipped_entries", ("source",), "Blocks that were merged before (replays)."),
+    "rewound_entries": (
+        "samplejoin_rewound_entries",
+        ("source",),
+        "Blocks and ticks from so far back that offsets must have been moved by hand.",
+    ),
     "gap_refused": ("samplejoin_gap_refused", ("source",), "Blocks and ticks refused because rows before them miss."),
     "straddle_refused": ("samplejoin_straddle_refused", ("source",), "Blocks refused for a cell merged in part."),
     "commits": ("samplejoin_commits", (), "Commits of join partitions."),
@@ -40,7 +45,9 @@ GAUGES: dict[str, tuple[str, tuple[str, ...], str]] = {
 HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "clean_seconds": ("samplejoin_clean_run_seconds", ("topic",), "Cleaning one run of up to 2000 records."),
     "recovery_seconds": ("samplejoin_recovery_seconds", (), "Recovering one join partition."),
+    "loop_stall_seconds": ("samplejoin_event_loop_stall_seconds", (), "How late the event loop woke."),
 }
+BUCKETS = {"loop_stall_seconds": (0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)}
 
 
 class Metrics:
@@ -51,7 +58,10 @@ class Metrics:
         self.pipeline = pipeline
         self._counters = {k: self._make(Counter, *v) for k, v in COUNTERS.items()}
         self._gauges = {k: self._make(Gauge, *v) for k, v in GAUGES.items()}
-        self._histograms = {k: self._make(Histogram, *v) for k, v in HISTOGRAMS.items()}
+        self._histograms = {
+            k: self._make(Histogram, *v, buckets=BUCKETS.get(k, Histogram.DEFAULT_BUCKETS))
+            for k, v in HISTOGRAMS.items()
+        }
         build = Gauge("samplejoin_build_info", "The version that runs.", ("version",), registry=self.registry)
         build.labels(version).set(1)
         #: running totals by (name, labels), for the status line
@@ -82,5 +92,5 @@ class Metrics:
         """The exposition that Prometheus scrapes."""
         return generate_latest(self.registry)
 
-    def _make(self, kind: Any, name: str, labels: tuple[str, ...], help_: str) -> Any:
-        return kind(name, help_, ("pipeline", *labels), registry=self.registry)
+    def _make(self, kind: Any, name: str, labels: tuple[str, ...], help_: str, **options: Any) -> Any:
+        return kind(name, help_, ("pipeline", *labels), registry=self.registry, **options)

@@ -8,27 +8,30 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CommitFailedError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.errors import KafkaError
 from mode import Service
 
+from samplejoin.core.identity import source_id
 from samplejoin.engine import topics
+from samplejoin.engine.assignor import JoinAssignor, Word
 from samplejoin.engine.calm import calm_client
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.control import Control
+from samplejoin.engine.drain import Drain
 from samplejoin.engine.emit import Emitter
-from samplejoin.engine.group import Group, committed_offsets
+from samplejoin.engine.group import Group
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.joins import Joins
-from samplejoin.engine.kafka import close_producer, producer, reader, running, until_there
+from samplejoin.engine.kafka import close_producer, producer, until_there
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, Sources
+from samplejoin.engine.start import commit_start, refuse_other_state
 from samplejoin.engine.state_dir import StateDir
 from samplejoin.engine.trim import trim
 from samplejoin.metrics import Metrics
 from samplejoin.stores.rocks import RocksStore, shared_cache
 from samplejoin.tables.partial_samples import PartialSamples
+from samplejoin.tables.standby import Standby
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +41,15 @@ OWNED = (
     "last_commit_seconds",
 )  # fmt: skip
 AWAY_AFTER_S = 5.0
+#: with each time the wait for an answer doubles, up to 64-fold
+MOST_ASKED = 6
 
 
 class Runtime(Service):
-    """The engine of one worker. `deliver_*` hand fetched blocks to the agents; `fatal` ends the worker."""
+    """The engine of one worker. `deliver_*` hand fetched blocks to the agents; `fatal` ends the worker.
+
+    With `drained` it ends its generation at a cut, and then calls it.
+    """
 
     def __init__(
         self,
@@ -52,13 +60,14 @@ class Runtime(Service):
         deliver_join: Callable[[int, list[Any]], Awaitable[None]],
         fatal: Callable[[BaseException], None],
         worker: str,
+        drained: Callable[[], None] | None = None,
         **kwargs: Any,
     ) -> None:
         self.config, self.metrics, self.fatal = config, metrics, fatal
         self.sources = Sources(config)
         self._cache = shared_cache()
         self.emitter = Emitter(config, metrics, {})
-        self.joins = Joins(config, self.emitter, metrics, self._table, fatal)
+        self.joins = Joins(config, self.emitter, metrics, self._table, self._standby, fatal)
         self.repartition = LateProducer()
         self.sender = Sender(self.repartition, config.topics.repartition, fatal)
         self.dead_letters = LateProducer()
@@ -71,20 +80,41 @@ class Runtime(Service):
             may_read=self._may_read,
             on_revoked=self._revoked,
             on_joins=self.joins.assign,
+            positions=self.joins.positions,
+            assignor=JoinAssignor(self._word, config.topics.repartition, config.standby_replicas),
             fatal=fatal,
         )
         self.joins.on_ready = self.group.join_ready
         self.joins.on_lost = self.group.join_lost
         self.joins.is_member = self.group.is_member
+        self._drained = drained
+        self._drain = Drain(config, self.group, self.sources, self.sender, self.joins)
         self.hot_keys = HotKeys()
+        self._worker = worker
         self.state_dir = StateDir(config.state_dir / config.topics.prefix)
         self._away_since: float | None = None
+        self._gone: set[str] = set()
+        #: since when a source partition has been waited for, and how often the group has been asked about it
+        self._unheard: dict[str, float] = {}
+        self._asked = 0
         calm_client()
         super().__init__(**kwargs)
 
     def _table(self, partition: int) -> PartialSamples:
         path = self.state_dir.path / str(partition)
         return PartialSamples(self.config, partition, RocksStore(path, self._cache))
+
+    def _standby(self, partition: int) -> Standby:
+        path = self.state_dir.path / str(partition)
+        return Standby(self.config, partition, lambda: RocksStore(path, self._cache), self.fatal)
+
+    def _word(self) -> Word:
+        """What this worker tells the leader of its group: what it had, and what state it has on its disk."""
+        stocked = {int(p.name): 0 for p in self.state_dir.path.iterdir() if p.name.isdigit()}
+        return Word(
+            self._worker, self.config.fingerprint, generation=self.group.generation,
+            had=self.group.assignor.last.tps, state=stocked | self.joins.state(),
+        )  # fmt: skip
 
     # ---- life ---------------------------------------------------------------------------------------------------
 
@@ -100,13 +130,19 @@ class Runtime(Service):
             self.emitter.partitions = await until_there(
                 "preparing topics", config, lambda: topics.output_partitions(config)
             )
+            await until_there("looking at the state", config, lambda: refuse_other_state(config))
             self.repartition.become(producer(config))
             self.dead_letters.become(producer(config))
             for each in (self.repartition, self.dead_letters):
                 await until_there("starting a producer", config, each.start)
             await until_there("committing the start", config, lambda: commit_start(config, self.sources.partitions))
             await self.control.start()
+            if self._drained is not None:
+                await until_there("looking for other workers", config, self._drain.refuse_company)
             await self.group.start()
+            if self._drained is not None:
+                await self._drain.run()
+                self._drained()
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -127,12 +163,18 @@ class Runtime(Service):
         )  # fmt: skip
         self.state_dir.unlock()
 
-    async def _revoked(self) -> None:
+    async def _revoked(self, member: bool) -> None:
         self.metrics.add("rebalances", ())
+        if not member:
+            log.warning("the group had gone on without this worker: its join partitions are recovered")
+            self.joins.drop()
+            return
         await self.sender.drain(5.0)
         await self.joins.commit()
 
     def _may_read(self, owned: OwnedSource) -> bool:
+        if not self._drain.may_read():
+            return False
         return not self.control.backlogged() and not self.control.too_far_ahead(owned.writer.source, owned.read_time)
 
     # ---- what the web port and the status line ask --------------------------------------------------------------
@@ -152,7 +194,7 @@ class Runtime(Service):
         if not self.group.assigned:
             return [*found, "no assignment yet, or a rebalance is under way"]
         missing = sorted(self.group.joins - set(self.joins.running))
-        return found + [f"join partition {n} is recovering" for n in missing]
+        return found + [f"join partition {n} is recovering ({self.joins.phase(n)})" for n in missing]
 
     def _look_for_brokers(self) -> None:
         """Says it once when they go, and once when they come back."""
@@ -174,6 +216,28 @@ class Runtime(Service):
                 log.info("topic %s has grown from %d to %d partitions", topic, known, now)
                 self.sources.partitions[topic] = now
 
+    def _look_for_owners(self) -> None:
+        """Has the group deal again if nobody has spoken of a partition for longer than an owner can be away unnoticed.
+
+        Only a leader that was elected watches topics for growth; a static member that restarts as one is not elected
+        again.
+        """
+        if not self.control.is_listening():
+            self._unheard.clear()
+            return
+        now, patience_s = time.monotonic(), self.config.session_timeout_ms / 1000 * 2**self._asked
+        sources = (source_id(topic, p) for topic, count in self.sources.partitions.items() for p in range(count))
+        unheard = [source for source in sources if source not in self.control.sources]
+        if not unheard:
+            self._asked = 0
+        for source in unheard:
+            if now - self._unheard.setdefault(source, now) > patience_s:
+                log.info("no worker reads %s: asking the group to deal again", source)
+                self._unheard.clear()
+                self._asked = min(self._asked + 1, MOST_ASKED)
+                self.group.rejoin()
+                return
+
     def look_at_fetches(self) -> None:
         """Tells the writers which fetches have been answered by now."""
         self.sources.saw_fetches(self.group.consumer)
@@ -188,12 +252,30 @@ class Runtime(Service):
         if self.started:
             await trim(self.config, self.joins)
 
+    async def look_for_topics(self) -> None:
+        """Ends the worker if a topic of the job is gone, twice in a row: brokers that have just come know few."""
+        if not self.started:
+            return
+        try:
+            gone = await topics.gone(self.config, self.group.consumer)
+        except KafkaError as error:
+            log.debug("looking for topics: %r", error)
+            return
+        if missed := sorted(set(gone) & self._gone):
+            self.fatal(WorkerError(
+                f"topics {', '.join(missed)} were deleted while the job ran. Restore them; else, for an internal or "
+                "output topic, start over by `samplejoin reset`, and take an input topic out of the job file"
+            ))  # fmt: skip
+        self._gone = set(gone)
+
     async def say(self) -> None:
         """Tells the other workers how far this one is; refreshes gauges."""
         if not self.started:
             return
         self._look_for_brokers()
         self._look_at_topics()
+        if self.group.assigned:
+            self._look_for_owners()
         for name in OWNED:
             self.metrics.forget(name)
         said: dict[str, tuple[int, bool]] = {}
@@ -241,46 +323,3 @@ class LateProducer:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
-
-
-async def commit_start(config: EngineConfig, partitions: dict[str, int]) -> None:
-    """A job that has never run: resolves `start` to offsets for all sources at once and commits them.
-
-    Refused by a group with members, which then has done it already.
-    """
-
-    tps = {TopicPartition(t, p) for t, count in partitions.items() for p in range(count)}
-    if await committed_offsets(config, tps):
-        return
-    if await _has_state(config) and not await committed_offsets(config, tps):
-        raise WorkerError(
-            f"group {config.group} has no committed offsets, but topic {config.topics.changelog} holds its state: "
-            "the offsets have expired (offsets.retention.minutes) or were deleted, so where to read on is not known. "
-            "Commit them again, or start the job under a new name"
-        )
-    offsets = await _start_offsets(config, tps)
-    async with running(AIOKafkaConsumer(**config.connection, group_id=config.group, enable_auto_commit=False)) as group:
-        group.assign(tps)
-        try:
-            await group.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()})
-        except CommitFailedError as error:
-            log.info("start not committed, other workers are there already: %r", error)
-
-
-async def _has_state(config: EngineConfig) -> bool:
-    """Whether the job has ever committed."""
-    tps = {TopicPartition(config.topics.changelog, p) for p in range(config.partitions)}
-    async with running(reader(config)) as consumer:
-        return any((await consumer.end_offsets(tps)).values())
-
-
-async def _start_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, int]:
-    """Per partition the offset that `start` means."""
-    async with running(reader(config)) as consumer:
-        if config.start == "earliest":
-            return dict(await consumer.beginning_offsets(tps))
-        ends = dict(await consumer.end_offsets(tps))
-        if config.start == "latest":
-            return ends
-        found = await consumer.offsets_for_times(dict.fromkeys(tps, config.start))
-        return {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in tps}

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from samplejoin.engine import failpoints
+from samplejoin.job.errors import JobError, Problem
+from samplejoin.job.explain import issues_of
+from samplejoin.job.overlay import PREFIX
+
+FAILPOINTS = f"{PREFIX}TEST_FAILPOINTS"
 
 
 class WorkerSettings(BaseSettings):
     """Environment variables of a worker, all with the prefix `SAMPLEJOIN_`."""
 
-    model_config = SettingsConfigDict(env_prefix="SAMPLEJOIN_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     job: Path = Field(Path("job.yaml"), description="The job file.")
     instance_id: str | None = Field(
         None,
         description="Static group membership: a stable name per worker, e.g. its pod's; a restart keeps its share.",
     )
+    drain: bool = Field(False, description="Read what is there, join it, commit, and end: before `migrate`.")
     web_bind: str = Field("0.0.0.0", description="Address of the web port.")
     log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, else JSON.")
-    session_timeout_ms: int = Field(10_000, ge=1000, description="How long the group waits for a silent worker.")
+    session_timeout_ms: int = Field(
+        10_000, ge=1000, le=1_800_000, description="How long the group waits for a silent worker."
+    )
+
+
+def worker_settings(**given: Any) -> WorkerSettings:
+    """The settings of the environment, under those given; arms a test's failpoints. Raises JobError."""
+    try:
+        failpoints.arm(os.environ.get(FAILPOINTS, ""))
+    except ValueError as error:
+        raise JobError([Problem("", f"environment {FAILPOINTS}", None, str(error))]) from None
+    try:
+        return WorkerSettings(**given)
+    except ValidationError as error:
+        issues = issues_of(error.errors(include_url=False, include_input=True))
+        raise JobError(
+            Problem("", f"environment {PREFIX}{str(i.path[0]).upper()}", None, i.message, i.hint) for i in issues
+        ) from None

@@ -35,6 +35,7 @@ from samplejoin.core.cells import combine
 from samplejoin.core.clock import STEP_MS
 from samplejoin.core.keys import decode_key
 from samplejoin.core.messages import Entry
+from samplejoin.core.words import RAISED
 from samplejoin.engine.dead_letters import original
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.sources import SourceBlock, Sources
@@ -355,7 +356,7 @@ def _time_of(each: Input, record: _Record) -> int:
         return -1
     try:
         return each.read_time(read_path(each.decode(record), each.time_field))
-    except Exception:  # a decoder can be the user's code
+    except RAISED:  # a decoder can be the user's code
         return -1
 
 

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from typing import Any
 
+from samplejoin.engine.config import WorkerError
+
 STALLED_S = 30.0
+
+
+def refuse_taken(host: str, port: int) -> None:
+    """Raises WorkerError if the web port cannot be opened: Faust would only crash over it, half started."""
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise WorkerError(
+            f"web port {port} on {host} cannot be opened ({reason}): set web_port, --web-port or SAMPLEJOIN_WEB_BIND"
+        ) from error
 
 
 def pages(app: Any) -> None:

@@ -29,17 +29,19 @@ from samplejoin import web
 from samplejoin.agents.clean import Cleaning, clean_agent
 from samplejoin.agents.join import join_agent
 from samplejoin.agents.timer import Ticking, timer_agent
-from samplejoin.engine.config import EngineConfig, Topics, WorkerError
+from samplejoin.configuration import engine_config
+from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import until_answered
 from samplejoin.job.cleaning import Cleaner, Watch
 from samplejoin.job.compile import Job, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
 from samplejoin.job.errors import JobError
-from samplejoin.job.load import load_job
+from samplejoin.job.load import Sets, load_job
 from samplejoin.logs import setup_logging
+from samplejoin.loop_watch import LoopWatch
 from samplejoin.metrics import Metrics
 from samplejoin.runtime import Runtime
-from samplejoin.settings import WorkerSettings
+from samplejoin.settings import WorkerSettings, worker_settings
 from samplejoin.status import status_line
 from samplejoin.watchdog import Watchdog, watched_spec
 
@@ -69,6 +71,14 @@ class JoinWorker(faust.Worker):
         setup_logging(self.join_app.settings.log_format, level)
 
     def execute_from_commandline(self) -> Any:
+        conf = self.join_app.conf
+        try:
+            if conf.web_enabled:
+                web.refuse_taken(conf.web_bind, conf.web_port)
+        except WorkerError as error:
+            self._setup_logging()
+            log.error("worker stops: %s", error)
+            raise SystemExit(1) from None
         try:
             super().execute_from_commandline()
         except SystemExit as error:
@@ -121,7 +131,7 @@ class JoinApp(faust.App):
 
         self.runtime = runtime = Runtime(
             config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
-            fatal=self.fatal, worker=worker,
+            fatal=self.fatal, worker=worker, drained=self._stop_worker if self.settings.drain else None,
         )  # fmt: skip
         cleaner = Cleaner(self.job, self.watch, self.job.model.start_ms)
         cleaning = Cleaning(
@@ -148,6 +158,10 @@ class JoinApp(faust.App):
         async def collect() -> None:
             gc.collect(1)
 
+        @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust
+        async def look_for_topics() -> None:
+            await runtime.look_for_topics()
+
         @self.timer(interval=60.0, name="trim")  # type: ignore[untyped-decorator]  # Faust
         async def trim() -> None:
             await runtime.trim()
@@ -161,10 +175,11 @@ class JoinApp(faust.App):
         gc.freeze()
         gc.disable()
         await self.add_runtime_dependency(Watchdog(self.watch))
+        await self.add_runtime_dependency(LoopWatch(self.metrics))
         await self.add_runtime_dependency(self.runtime)
         log.info(
             "samplejoin %s, job %s: %d streams, key (%s), window %d s, %d join partitions, brokers %s, web port %d",
-            samplejoin.__version__, self.job.model.name, len(self.job.spec.streams), ", ".join(self.job.model.key),
+            samplejoin.__version__, self.job.model.prefix, len(self.job.spec.streams), ", ".join(self.job.model.key),
             self.job.spec.window_ms // 1000, self.config.partitions,
             self.config.connection.get("bootstrap_servers"), self.job.model.web_port,
         )  # fmt: skip
@@ -190,49 +205,13 @@ class JoinApp(faust.App):
         self._ending = asyncio.ensure_future(target.stop())
 
 
-def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, Any]) -> EngineConfig:
-    """The engine's settings, from job and environment."""
-    model = job.model
-    outputs = model.output_topics()
-    compression = model.outputs.samples.compression
-    return EngineConfig(
-        spec=job.spec,
-        fingerprint=job.fingerprint,
-        topics=Topics(
-            model.name, outputs["samples"], outputs.get("late"), outputs.get("orphan"), outputs["dead_letter"]
-        ),
-        partitions=model.partitions,
-        state_dir=Path(model.state_dir),
-        connection=connection,
-        exactly_once=model.guarantee == "exactly_once",
-        combine=model.combine,
-        output_partitions={
-            output.topic or outputs[name]: output.partitions or model.partitions
-            for name, output in model.outputs
-            if output is not None and name in outputs
-        },
-        compression=None if compression == "none" else compression,
-        max_sample_bytes=model.limits.sample_bytes,
-        max_in_flight=model.max_in_flight,
-        commit_interval_ms=model.commit_interval_ms,
-        align_ms=model.align_ms,
-        max_backlog=model.max_backlog,
-        cache_keys=model.limits.cache_keys,
-        start=model.start_ms if model.start_ms is not None else model.start,  # type: ignore[arg-type]
-        replication_factor=model.replication_factor,
-        session_timeout_ms=settings.session_timeout_ms,
-        instance_id=settings.instance_id,
-    )
-
-
-def make_app(path: Path, settings: WorkerSettings, overrides: dict[str, str] | None = None) -> JoinApp:
+def make_app(path: Path, settings: WorkerSettings, sets: Sets = ()) -> JoinApp:
     """The app of the job file at `path`. Raises JobError."""
-    model = load_job(path, overrides or {})
+    model = load_job(path, sets)
     connection = client_options(model, path.parent)
     if any(stream.pattern for stream in model.streams.values()):
-        own = Topics(model.name, "", None, None, "")
         there = asyncio.run(_topics_there(connection, settings))
-        model = resolve_topics(model, there, ignore=(own.repartition, own.changelog, own.control))
+        model = resolve_topics(model, there)
     job = compile_job(model, path.parent)
     return JoinApp(job, engine_config(job, settings, connection), settings)
 
@@ -256,12 +235,14 @@ def __getattr__(name: str) -> Any:
     """`app`, made of `SAMPLEJOIN_JOB` when it is first asked for; a bad job file ends with its problems only."""
     if name != "app":
         raise AttributeError(name)
-    settings = WorkerSettings()
     _no_banner()
     try:
+        settings = worker_settings()
         made = make_app(settings.job, settings)
-    except (JobError, OSError) as error:
+    except JobError as error:
         raise click.UsageError(str(error)) from None
+    except (KafkaError, WorkerError, OSError) as error:
+        raise click.ClickException(str(error)) from None
     globals()["app"] = made
     return made
 

@@ -29,6 +29,7 @@ HINTS = {
     "truncated_rows": "above 0: a key is hotter than `limits.rows` allows",
     "dead_letters": "**alert** on any steady rate",
     "skipped_entries": "rises after restarts; steadily: somebody rewound offsets",
+    "rewound_entries": "above 0: somebody moved the group's offsets back; see `samplejoin reset`",
     "gap_refused": "**alert** if it goes on rising for minutes: the clock stands. A few at a restart are fine",
     "straddle_refused": "**alert** if it goes on rising: as above",
     "commits": "0 for a minute: the worker is stuck or has no partition",
@@ -45,6 +46,7 @@ HINTS = {
     "error_ratio": "over the job's `error_rate`: the worker says so in its log; look into the dead-letter topic",
     "join_ratio": "since the worker started; for an alert use the query below",
     "clean_seconds": "rises with the cost of cleaning functions",
+    "loop_stall_seconds": "**alert** on more than 1 s: heartbeats, ticks and commits wait",
     "recovery_seconds": "rises with open keys; decides how long a restart holds samples back",
 }
 

@@ -1,34 +1,31 @@
 """The partial-sample table of one join partition: open keys in memory, at rest in RocksDB, changelogged in Kafka.
 
-RocksDB is an exact prefix of the changelog: it is written after a commit, with the changelog offset it has reached,
-in one batch. A key's newest state is in the cache if it changed since; a key deleted and not yet deleted there is
-masked by `gone`.
+A key's newest state is in the cache if it changed since the last commit; a key deleted and not yet deleted in the store
+is masked by `gone`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Iterable, Iterator, MutableMapping
+import asyncio
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
-from samplejoin.core.partition import KeyState
-from samplejoin.engine.changelog import ChangelogReader, Commit
+from samplejoin.core.partition import KeyState, Partition
+from samplejoin.engine.changelog import Commit, pages_of
 from samplejoin.engine.codec import pack_state, unpack_state
-from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.config import EngineConfig
 from samplejoin.stores import Store
+from samplejoin.tables.replica import STATE, Replica
 
-log = logging.getLogger(__name__)
-
-STATE, META = b"s", b"m"
-STORE_FORMAT = 1
+WARM_ROWS = 500
 
 
 class PartialSamples(MutableMapping[bytes, KeyState]):
     """Join key -> state, as `core.partition.Partition` uses it; `load` and `write` tie it to changelog and store."""
 
     def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
-        self.config, self.partition, self.store = config, partition, store
+        self.config, self.store = config, store
+        self.replica = Replica(config, partition, store)
         #: states as bytes at rest, which cost the garbage collector nothing, decoded while they change
         self.cache: dict[bytes, KeyState | bytes] = {}
         self.gone: set[bytes] = set()
@@ -36,10 +33,8 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
         self.complete = True
         #: next offset in the repartition log: of what has been given to a commit, and of the last one Kafka has
         self.position = self.committed_position = 0
-        self.partition_state: Any = None
-        self.next_offset = 0
-        #: (first changelog offset, deadline slice) of commits whose keys may still be open, oldest first
-        self.live: deque[tuple[int, int]] = deque()
+        #: keys deleted since a warming began, None while none is under way
+        self._deleted: set[bytes] | None = None
 
     # ---- a mapping ----------------------------------------------------------------------------------------------
 
@@ -69,6 +64,8 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
     def __delitem__(self, key: bytes) -> None:
         self.cache.pop(key, None)
         self.gone.add(key)
+        if self._deleted is not None:
+            self._deleted.add(key)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.cache)
@@ -79,10 +76,15 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
 
     # ---- commits ------------------------------------------------------------------------------------------------
 
-    def commit_of(self, changed: Iterable[bytes], position: int, partition_state: Any, deadline: int) -> Commit:
-        """What has changed since the last commit, as bytes."""
-        commit = Commit(self.position, position, fingerprint=self.config.fingerprint, deadline=deadline)
-        commit.partition_state = pack_state(partition_state)
+    def commit_of(self, partition: Partition, position: int) -> Commit:
+        """What has changed in `partition` since the last commit, as bytes; `position` is where it stands in its log."""
+        changed, partition.changed = partition.changed, set()
+        swept = None if partition.due() else partition.clock.slice
+        commit = Commit(
+            self.position, position, partition_state=pack_state(partition.dump()), fingerprint=self.config.fingerprint,
+            deadline=partition.deadlines.furthest() or partition.clock.slice,
+            pages=pages_of(partition.deadlines.take_new()), swept=swept, needed=self.replica.needed_after(swept),
+        )  # fmt: skip
         puts, deletes, cache = commit.puts, commit.deletes, self.cache
         for key in changed:
             state = cache.get(key)
@@ -96,111 +98,60 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
 
     def write(self, commit: Commit, changed_since: set[bytes]) -> None:
         """Brings RocksDB to a commit that Kafka has; then old clean keys may leave a cache that is too large."""
-        self._store(commit)
+        self.replica.store_commit(commit)
+        self.committed_position = commit.position
         self.gone.difference_update(key for key in commit.deletes if key not in changed_since)
-        self.live.append((commit.first_offset, commit.deadline))
         if len(self.cache) > self.config.cache_keys:
             self._evict(changed_since)
-
-    def _store(self, commit: Commit) -> None:
-        meta = [
-            STORE_FORMAT, self.config.topics.prefix, commit.fingerprint, commit.next_offset, commit.position,
-            commit.partition_state,
-        ]  # fmt: skip
-        puts = [(STATE + key, state) for key, state in commit.puts]
-        puts.append((META, pack_state(meta)))
-        self.store.write(puts, [STATE + key for key in commit.deletes])
-        self.next_offset, self.committed_position = commit.next_offset, commit.position
 
     def _evict(self, changed: set[bytes]) -> None:
         """Drops the longest-cached clean keys, down to three quarters."""
         target = self.config.cache_keys * 3 // 4
         for key in [key for key in self.cache if key not in changed][: len(self.cache) - target]:
             del self.cache[key]
-        self.complete = False
-
-    def trim_offset(self, clock: int) -> int | None:
-        """The changelog offset below which no record holds an open key, None if nothing can go."""
-        first = None
-        while len(self.live) > 1 and self.live[0][1] <= clock:
-            self.live.popleft()
-            first = self.live[0][0]
-        return first
+        self.complete, self._deleted = False, None
 
     # ---- recovery -----------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Brings the store to the changelog's end; afterwards `states` gives every open key.
+        """Brings the store to the changelog's end. Raises WorkerError as `Replica` does."""
+        self.resume(await self.replica.recover(self.config.cache_keys))
 
-        Raises WorkerError for state of another job, version or an edited job.
-        """
-        stored = self._read_meta()
-        async with ChangelogReader(self.config, self.partition) as changelog:
-            if stored is None or not changelog.begin <= stored <= changelog.end:
-                if stored is not None:
-                    log.warning(
-                        "state of join partition %d stands at changelog offset %d, outside [%d, %d]: rebuilding it",
-                        self.partition, stored, changelog.begin, changelog.end,
-                    )  # fmt: skip
-                self._forget()
-                stored = changelog.begin
-            async for commits in changelog.read(stored):
-                for commit in commits:
-                    self._replay(commit)
-            self.next_offset = changelog.end
+    def resume(self, rows: dict[bytes, bytes] | None) -> None:
+        """Goes on from the replica; `rows` are all open keys, None: they are in the store."""
+        self.position = self.committed_position = self.replica.position
+        self.complete = rows is not None
+        self.cache = dict(rows or ())
 
-    def _read_meta(self) -> int | None:
-        """The changelog offset that the store has reached, None if it is empty."""
-        raw = self.store.get(META)
-        if raw is None:
-            return None
-        version, job, fingerprint, next_offset, position, state = unpack_state(raw)
-        where = f"state directory {self.config.state_dir}, join partition {self.partition}"
-        if version != STORE_FORMAT:
-            raise WorkerError(
-                f"{where}: state format {version}, this version reads {STORE_FORMAT}; delete the directory"
-            )
-        if job != self.config.topics.prefix:
-            raise WorkerError(f"{where}: holds the state of job {job!r}; give every job a state_dir of its own")
-        self._check_fingerprint(fingerprint)
-        self.position, self.partition_state = position, unpack_state(state)
-        return int(next_offset)
+    def fill(self, partition: Partition) -> Iterator[None]:
+        """Gives `partition` its own state and its deadlines, in steps; all keys are read only if they are not kept."""
+        partition.load(self.replica.partition_state)
+        restored = 0
+        for slice_, keys in self.replica.deadlines():
+            partition.deadlines.restore(slice_, keys)
+            restored += len(keys) + 1
+            if restored >= WARM_ROWS:
+                restored = 0
+                yield
+        if not self.replica.paged:
+            for count, (key, state) in enumerate(self.replica.states(), 1):
+                partition.watch(key, unpack_state(state))
+                if count % WARM_ROWS == 0:
+                    yield
+            self.replica.paged = True  # the next commit gives them all to be kept
 
-    def _check_fingerprint(self, fingerprint: str) -> None:
-        if fingerprint != self.config.fingerprint:
-            raise WorkerError(
-                f"join partition {self.partition}: open keys were made by another version of job "
-                f"{self.config.topics.prefix!r} (fingerprint {fingerprint}, now {self.config.fingerprint}): its "
-                "streams, key, window, fields, label or partitions were edited. Set them back, or give the job a new "
-                "name"
-            )
-
-    def _forget(self) -> None:
-        self.store.clear()
-        self.cache.clear()
-        self.position, self.partition_state = 0, None
-
-    def _replay(self, commit: Commit) -> None:
-        """Applies a commit of the changelog; one that does not start where the last one ended was a paused owner's."""
-        if commit.start != self.position:
-            if self.partition_state is not None:
-                log.warning("join partition %d: skipped a commit from position %d, state is at %d",
-                            self.partition, commit.start, self.position)  # fmt: skip
-                return
-            self.position = commit.start
-        self._check_fingerprint(commit.fingerprint)
-        self._store(commit)
-        self.live.append((commit.first_offset, commit.deadline))
-        self.position, self.partition_state = commit.position, unpack_state(commit.partition_state)
-
-    def states(self) -> Iterator[tuple[bytes, KeyState]]:
-        """Every open key with its state, from the store; as many as may stay in the cache do."""
-        room = self.config.cache_keys
-        for raw_key, raw in self.store.scan(STATE):
-            key, state = raw_key[len(STATE) :], unpack_state(raw)
-            if room > 0:
-                self.cache[key] = raw
-                room -= 1
-            else:
-                self.complete = False
-            yield key, state
+    async def warm(self) -> None:
+        """Brings open keys into the cache after a recovery, a few at a time; then a miss needs no read."""
+        if self.complete:
+            return
+        self._deleted = deleted = set(self.gone)
+        for count, (key, state) in enumerate(self.replica.states(), 1):
+            if key not in self.cache and key not in deleted:
+                self.cache[key] = state
+            if count % WARM_ROWS == 0:
+                await asyncio.sleep(0)
+            if self._deleted is None or len(self.cache) >= self.config.cache_keys:
+                break
+        else:
+            self.complete = True
+        self._deleted = None

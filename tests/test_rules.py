@@ -1,4 +1,4 @@
-"""Every rule of SEMANTICS.md is held by tests that say so: `@pytest.mark.rule(2, 7)`."""
+"""Every rule of docs/semantics.md is held by tests that say so: `@pytest.mark.rule(2, 7)`."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from samplejoin.core.fingerprint import short
+from samplejoin.core.words import said, why_away
 from samplejoin.job.compile import Job, assume_topics, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
 from samplejoin.job.errors import Issue, JobError, Problem
@@ -20,7 +22,9 @@ from samplejoin.job.trial import Trial, Tried
 from samplejoin.job.units import format_duration
 
 BROKER_TIMEOUT_S = 5.0
+CLUSTER_TIMEOUT_S = 20.0
 SAMPLES_SHOWN = 3
+HINT = 'lines like {"stream": "click", "record": {...}}'
 
 
 @dataclass
@@ -33,6 +37,8 @@ class Report:
     summary: dict[str, Any] = field(default_factory=dict)
     records: list[Tried] = field(default_factory=list)
     samples: list[str] = field(default_factory=list)
+    #: the access rights that a worker needs, as commands
+    rights: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -53,14 +59,20 @@ class Report:
 )
 @click.option("--broker/--no-broker", default=None, help="Require a broker, or ask none. Default: ask if there is one.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set streams.click.topic=c2")
+@click.option("--acls", is_flag=True, help="Print the access rights a worker needs, as calls of kafka-acls.sh, only.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
-def check(job: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...], output: str) -> None:
-    """Check a job file, its functions and its topics; try it on sample records. Exit code 1 if anything is wrong."""
-    for text in sets:
-        if "=" not in text:
-            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--set")
+def check(job: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...], acls: bool, output: str) -> None:
+    """Check a job file, its functions, its topics and its cluster; try it on sample records.
+
+    Exit code 1 if anything is wrong.
+    """
     report = run_check(job, records, broker, sets)
-    click.echo(report.as_json() if output == "json" else "\n".join(_text(report)))
+    if acls and report.rights and output == "text":
+        click.echo("\n".join(report.rights))
+        for problem in report.problems:
+            click.echo(str(problem), err=True)
+    else:
+        click.echo(report.as_json() if output == "json" else "\n".join(_text(report)))
     raise SystemExit(0 if report.ok else 1)
 
 
@@ -69,13 +81,17 @@ def run_check(path: Path, records: Path | None, broker: bool | None, sets: tuple
     report = Report(str(path))
     try:
         model = load_job(path, sets)
-        topics = None if broker is False else _topics(report, model, path.parent, bool(broker))
+        connection = client_options(model, path.parent)
+        topics = None if broker is False else _topics(report, model, connection, bool(broker))
         model = _resolved(report, model, topics)
         compiled = compile_job(model, path.parent)
     except JobError as error:
         report.problems += error.problems
         return report
     report.summary = _summary(compiled)
+    report.rights = _rights(compiled)
+    if topics is not None:
+        _check_cluster(report, compiled, connection)
     if records is not None:
         _try_records(report, compiled, records)
     return report
@@ -94,13 +110,12 @@ def _resolved(report: Report, model: JobModel, topics: set[str] | None) -> JobMo
     return resolve_topics(model, topics)
 
 
-def _topics(report: Report, model: JobModel, base_dir: Path, required: bool) -> set[str] | None:
+def _topics(report: Report, model: JobModel, connection: dict[str, Any], required: bool) -> set[str] | None:
     """The cluster's topics; None, with a note or a problem, if no broker answers."""
-    connection = client_options(model, base_dir)
     try:
         return asyncio.run(_ask(connection))
     except Exception as error:  # aiokafka raises many kinds; all mean that topics are not known
-        message = f"no broker answers at {', '.join(model.brokers)}: {error or type(error).__name__}"
+        message = f"no broker answers at {', '.join(model.brokers)}: {why_away(error)}"
     if required:
         report.problems.append(model.places.problem(Issue(("brokers",), message)))
     else:
@@ -121,11 +136,34 @@ async def _ask(connection: dict[str, Any]) -> set[str]:
         await client.close()
 
 
+def _check_cluster(report: Report, job: Job, connection: dict[str, Any]) -> None:
+    """What the cluster says beside its topics' names; what it does not tell becomes a note."""
+    from samplejoin.admin.cluster_check import check_cluster
+    from samplejoin.configuration import engine_config
+    from samplejoin.settings import WorkerSettings
+
+    config = engine_config(job, WorkerSettings.model_construct(), connection)
+    try:
+        found = asyncio.run(asyncio.wait_for(check_cluster(config), CLUSTER_TIMEOUT_S))
+    except Exception as error:  # as above: rights that are missing, above all
+        report.notes.append(f"the cluster could not be checked: {said(error)}")
+        return
+    report.problems += [job.model.places.problem(Issue(("brokers",), each)) for each in found.wrong]
+    report.notes += found.notes
+
+
+def _rights(job: Job) -> list[str]:
+    from samplejoin.admin.rights import commands_of
+
+    return commands_of(job.model, job.spec.topics(), f"User:{job.model.security.username or 'PRINCIPAL'}")
+
+
 def _summary(job: Job) -> dict[str, Any]:
     model = job.model
     return {
         "name": model.name,
-        "fingerprint": job.fingerprint,
+        "generation": model.generation,
+        "fingerprint": short(job.fingerprint),
         "streams": {
             each.plan.stream.name: f"{each.plan.stream.role}, {', '.join(each.plan.stream.topics)}, "
             f"time {each.time_field}, clean {each.clean_name}"
@@ -142,12 +180,14 @@ def _try_records(report: Report, job: Job, records: Path) -> None:
     trial = Trial(job)
     try:
         with records.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    report.records += trial.record(number, line)
+            tries = [tried for n, line in enumerate(lines, 1) if line.strip() for tried in trial.record(n, line)]
     except (OSError, UnicodeDecodeError) as error:
         report.problems.append(Problem("", str(records), None, f"cannot be read: {error}"))
         return
+    if not tries:
+        report.problems.append(Problem("", str(records), None, "holds no records", HINT))
+    report.records = [tried for tried in tries if tried.stream]
+    report.problems += [Problem("", str(records), tried.line, str(tried.error)) for tried in tries if not tried.stream]
     out = trial.samples()
     report.samples = [s.payload.decode("utf-8", "backslashreplace") for s in out.samples]
     for dead in out.dead:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from pathlib import Path
 from types import FrameType
@@ -17,10 +18,19 @@ STOPPED = 130
 WIDTH = 120
 
 
+def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number")  # no range refuses it
+    return value
+
+
 @click.command()
 @click.option("--brokers", metavar="HOST:PORT", help="A Kafka that runs already. Default: a broker inside the demo.")
 @click.option("--job", type=click.Choice([*EXAMPLES, "all"]), default="all", help="Which example. Default: both.")
-@click.option("--seconds", type=click.FloatRange(3, 3600), default=30, help="How long the replay takes. Default: 30.")
+@click.option(
+    "--seconds", type=click.FloatRange(3, 3600), callback=_number, default=30,
+    help="How long the replay takes. Default: 30.",
+)  # fmt: skip
 @click.option(
     "--samples",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),

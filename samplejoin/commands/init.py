@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
+from samplejoin.job.errors import RefusedError
+from samplejoin.job.model import job_name
 from samplejoin.job.schema import job_schema
 
 SUFFIX = ".tmpl"
@@ -19,8 +20,12 @@ SUFFIX = ".tmpl"
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where NAME/ is made.")
 def init(name: str, into: Path) -> None:
     """Make a project NAME/ with a job file, functions, a test, sample records and a Kafka to try it on."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise click.BadParameter("letters, digits, '.', '_' and '-', at most 100 of them", param_hint="NAME")
+    try:
+        job_name(name)
+    except RefusedError as error:
+        raise click.BadParameter(f"{error} ({error.hint})", param_hint="NAME") from None
+    if not name[0].isalnum():
+        raise click.BadParameter(f"{name!r} does not begin with a letter or digit", param_hint="NAME")
     target = into / name
     try:
         target.mkdir(parents=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from samplejoin.core.aggregates import canonical
 from samplejoin.core.spec import Codec, Plan
+from samplejoin.core.words import RAISED, said
 
 WireCell = tuple[bytes, int, int, int, int, int, list[Any]]
 Cell = list[Any]
@@ -33,9 +34,9 @@ def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int
         value = True if field.source_field is None else get(field.source_field)
         try:
             partials.append(aggregate.zero() if value is None else aggregate.add(aggregate.zero(), value, order))
-        except Exception as error:  # an aggregate can be the user's code
+        except RAISED as error:  # an aggregate can be the user's code
             kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"field {field.name} (from {field.stream}.{field.source_field}): {error}") from error
+            raise kind(f"field {field.name} (from {field.stream}.{field.source_field}): {said(error)}") from error
     return partials
 
 
@@ -75,7 +76,7 @@ def combine(plans: tuple[Plan, ...], cells: Iterable[WireCell], above: int) -> l
         if known is not None:
             try:
                 both = merge_partials(plan, known[6], partials)
-            except Exception:  # a user's aggregate: its sample will say so (rule 12)
+            except RAISED:  # a user's aggregate: its sample will say so (rule 12)
                 apart.append(cell)
                 continue
             cell = (key, stream, slice_, min(low, known[3]), max(high, known[4]), rows + known[5], both)
@@ -92,7 +93,7 @@ def insert(plans: tuple[Plan, ...], cells: list[Cell], cell: Cell, room: int) ->
             if known[STREAM] == stream and known[SLICE] == slice_:
                 try:
                     known[PARTIALS] = merge_partials(plan, known[PARTIALS], cell[PARTIALS])
-                except Exception:  # a user's aggregate: kept apart, its sample will say so (rule 12)
+                except RAISED:  # a user's aggregate: kept apart, its sample will say so (rule 12)
                     continue
                 known[ROWS] += cell[ROWS]
                 return True

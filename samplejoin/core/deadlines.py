@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 
 
 class Deadlines:
@@ -11,17 +12,49 @@ class Deadlines:
     def __init__(self) -> None:
         self._buckets: dict[int, list[bytes]] = {}
         self._slices: list[int] = []
+        #: the latest one; only early slices ever leave
+        self._furthest = 0
         self._popping: int | None = None
+        #: slices with keys that `take_new` has not given yet, and how many of a bucket's keys it has
+        self._touched: set[int] = set()
+        self._taken: dict[int, int] = {}
+        #: of the slice that is being popped, whose order has changed: what it has not given yet
+        self._popping_new: list[bytes] = []
 
     def add(self, slice_: int, key: bytes) -> None:
         """Looks at `key` when the clock reaches `slice_`."""
         bucket = self._buckets.get(slice_)
         if bucket is None:
-            bucket = self._buckets[slice_] = []
-            heapq.heappush(self._slices, slice_)
+            bucket = self._bucket(slice_)
         elif bucket and bucket[-1] == key:
             return
         bucket.append(key)
+        if slice_ == self._popping:
+            self._popping_new.append(key)
+        else:
+            self._touched.add(slice_)
+
+    def restore(self, slice_: int, keys: Iterable[bytes]) -> None:
+        """Enters keys that `take_new` gave before a restart."""
+        bucket = self._buckets.get(slice_)
+        if bucket is None:
+            bucket = self._bucket(slice_)
+        bucket.extend(keys)
+        self._taken[slice_] = len(bucket)
+
+    def take_new(self) -> list[tuple[int, list[bytes]]]:
+        """What has been entered since the last time, by slice: with what was given before, all that is still due."""
+        new = []
+        if self._popping is not None and self._popping_new:
+            new.append((self._popping, self._popping_new))
+            self._popping_new = []
+        for slice_ in sorted(self._touched):
+            bucket = self._buckets.get(slice_)
+            if bucket:
+                new.append((slice_, bucket[self._taken.get(slice_, 0) :]))
+                self._taken[slice_] = len(bucket)
+        self._touched.clear()
+        return sorted(new)
 
     def due(self, clock: int) -> bool:
         """Whether any key's deadline is at or below the clock."""
@@ -36,14 +69,24 @@ class Deadlines:
             slice_ = self._slices[0]
             bucket = self._buckets[slice_]
             if slice_ != self._popping:
+                if self._popping is not None:  # a lower slice has come in between: the other's keys are given again
+                    self._touched.add(self._popping)
                 self._popping = slice_
+                self._popping_new = bucket[self._taken.pop(slice_, 0) :]
+                self._touched.discard(slice_)
                 bucket[:] = sorted(set(bucket), reverse=True)
             if bucket:
                 return bucket.pop()
             del self._buckets[heapq.heappop(self._slices)]
-            self._popping = None
+            self._popping, self._popping_new = None, []
         return None
 
     def furthest(self) -> int | None:
         """The latest deadline, None without any."""
-        return max(self._slices, default=None)
+        return self._furthest if self._slices else None
+
+    def _bucket(self, slice_: int) -> list[bytes]:
+        self._furthest = max(slice_, self._furthest) if self._slices else slice_
+        bucket = self._buckets[slice_] = []
+        heapq.heappush(self._slices, slice_)
+        return bucket

@@ -14,6 +14,7 @@ from samplejoin.core import cells, keys
 from samplejoin.core.aggregates import Count, Custom, Max, Min, Sum
 from samplejoin.core.exact import INT_LIMIT
 from samplejoin.core.spec import Codec, Field, Plan, Spec
+from samplejoin.core.words import RAISED
 
 Maker = Callable[[dict[str, Any], tuple[int, str, int, int]], list[Any]]
 Reader = Callable[[bytes, dict[int, list[Any]]], dict[str, Any]]
@@ -32,7 +33,7 @@ def maker(plan: Plan, codec: Codec) -> Maker:
     def made(row: dict[str, Any], order: tuple[int, str, int, int]) -> list[Any]:
         try:
             return make(row, order)
-        except Exception:
+        except RAISED:
             return cells.partials_of(plan, row, order, codec)  # raises again, and names the field
 
     return made

@@ -11,6 +11,7 @@ from samplejoin.core.fold import Window, merged_of
 from samplejoin.core.identity import keep, sample_id
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample
 from samplejoin.core.spec import Spec
+from samplejoin.core.words import RAISED, said
 
 
 class Finisher:
@@ -50,9 +51,9 @@ class Finisher:
                 values["weight"] = weight
             function = "format"
             payload = spec.format(values)
-        except (Exception, SystemExit) as error:  # the user's code: whatever it raises costs this sample only
+        except RAISED as error:  # the user's code: whatever it raises costs this sample only
             out.dead.append(
-                DeadSample(key, id_, slice_ms, function, repr(error)[:1000], traceback.format_exc(limit=-8), values)
+                DeadSample(key, id_, slice_ms, function, said(error), traceback.format_exc(limit=-8), values)
             )
             out.count("samples", "dead")
             return 0.0

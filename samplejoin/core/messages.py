@@ -1,4 +1,4 @@
-"""What stands in the repartition log: blocks of cells, and ticks, both under the covering rule (DESIGN 4)."""
+"""What stands in the repartition log: blocks of cells, and ticks, both under the covering rule."""
 
 from __future__ import annotations
 

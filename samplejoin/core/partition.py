@@ -8,7 +8,7 @@ The same log gives the same outcomes, whoever steps it and however often (rules 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from samplejoin.core.cells import ROWS, SLICE, STREAM, Cell, WireCell, insert
@@ -19,6 +19,7 @@ from samplejoin.core.fold import Window, assign_labels, cell_fields, holder, win
 from samplejoin.core.messages import Block, Entry, Source, Tick
 from samplejoin.core.outcomes import DeadSample, Outcomes, SideRow
 from samplejoin.core.spec import Spec
+from samplejoin.core.words import RAISED, said
 
 KeyState = list[Any]
 CELLS, CUT, CLOSED = range(3)
@@ -162,8 +163,8 @@ class Partition:
         fields: dict[str, Any] = {}
         try:
             fields = cell_fields(self.spec, cell)
-        except (Exception, SystemExit) as error:  # a user's aggregate (rule 12)
-            out.dead.append(DeadSample(key, "", slice_ms, "aggregate", repr(error)[:1000], traceback.format_exc(), {}))
+        except RAISED as error:  # a user's aggregate (rule 12)
+            out.dead.append(DeadSample(key, "", slice_ms, "aggregate", said(error), traceback.format_exc(), {}))
         out.side_rows.append(SideRow(kind, key, name, slice_ms, cell[ROWS], source, fields))
 
     # ---- windows ------------------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ class Partition:
         return self._revising or self.deadlines.due(self.clock.slice)
 
     def sweep(self, out: Outcomes, limit: int | None = None) -> bool:
-        """Closes windows whose end the clock has reached, at most `limit` keys; True if more are due (rules 1, 15)."""
+        """Closes windows that the clock has ended; at most `limit` keys are looked at. True if more are due (1, 15)."""
         clock = self.clock.slice
         done = 0
         while limit is None or done < limit:
@@ -186,7 +187,7 @@ class Partition:
             state = self.keys.get(key)
             if state is not None:
                 self._close(key, state, clock, out, revise)
-                done += 1
+            done += 1
         self.finisher.count(out)
         return self.due()
 
@@ -275,20 +276,19 @@ class Partition:
     # ---- state --------------------------------------------------------------------------------------------------
 
     def dump(self) -> list[Any]:
-        """The partition's own state beside its keys, as plain data."""
-        return [dict(self.covered), self.clock.dump(), self._revising]
+        """The partition's own state beside its keys and their deadlines, as plain data."""
+        return [dict(self.covered), self.clock.dump(), self._revising, list(self._revise)]
 
-    def load(self, data: list[Any] | None, states: Iterable[tuple[bytes, KeyState]]) -> None:
-        """Restores `dump`'s data and finds every key's next deadline again; the caller then sweeps."""
+    def load(self, data: list[Any] | None) -> None:
+        """Restores `dump`'s data; deadlines come back by `deadlines.restore` or `watch`, then the caller sweeps."""
         if data is not None:
             self.covered = dict(data[0])
             self.clock.load(data[1])
             self._revising = data[2]
-        for key, state in states:
-            self.watch(key, state)
+            self._revise = dict.fromkeys(data[3] if len(data) > 3 else ())
 
     def watch(self, key: bytes, state: KeyState) -> None:
-        """Enters a key's deadlines, from its state alone."""
+        """Enters a key's deadlines, from its state alone: where they were not kept."""
         spec = self.spec
         for stream, slice_, *_ in state[CELLS]:
             anchor = spec.clock == "processing" or spec.plans[stream].anchor

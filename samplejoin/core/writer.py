@@ -1,4 +1,4 @@
-"""The clean side of the covering rule: what the owner of a source partition says to the join partitions (DESIGN 4).
+"""The clean side of the covering rule: what the owner of a source partition says to the join partitions.
 
 Pure bookkeeping, without IO: the engine reports what it read, what Kafka acknowledged and what the group committed;
 the writer fills in `after`, `upto` and `prev`, and says how far it may go and which rows must not be combined.

@@ -38,7 +38,7 @@ def open_broker(brokers: str | None) -> Broker:
     try:
         import confluent_kafka  # noqa: F401
     except ImportError as error:
-        raise DemoError(f"the demo needs confluent-kafka ({error}): pip install 'samplejoin[demo]'") from None
+        raise DemoError(f"the demo needs confluent-kafka ({error}): run `make demo` in a clone") from None
     return EmbeddedBroker() if brokers is None else RealBroker(brokers)
 
 

@@ -55,7 +55,7 @@ class Example:
         """Where its job file and data are. Raises DemoError if they are not installed."""
         folder = Path(samplejoin.__file__).resolve().parents[1] / "examples" / self.name
         if not (folder / "job.yaml").is_file():
-            raise DemoError(f"{folder} is missing: the demo's data come with the source tree, run `make demo` there")
+            raise DemoError(f"{folder} is missing: the demo's data are in a clone only, run `make demo` there")
         return folder
 
     def events(self) -> list[Event]:

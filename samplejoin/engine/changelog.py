@@ -13,11 +13,13 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from samplejoin.engine.codec import pack_commit, unpack_commit
+from samplejoin.engine.codec import pack_commit, pack_state, unpack_commit
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.kafka import reader
 
 PART_BYTES = 3 << 20
+#: commits whose last part is still missing; more owners than this never write at once
+OPEN_COMMITS = 4
 
 
 @dataclass(slots=True)
@@ -35,6 +37,14 @@ class Commit:
     #: where it stands in the changelog: its first offset, and the next one after it
     first_offset: int = -1
     next_offset: int = -1
+    #: deadlines entered since the last commit, in pages: (latest slice, packed); None: written before there were any
+    pages: list[tuple[int, bytes]] | None = field(default_factory=list)
+    #: the slice up to which all keys have been looked at: pages up to it hold nothing more
+    swept: int | None = None
+    #: the oldest changelog offset that holds a key which is open after this commit, None: its own first
+    needed: int | None = None
+    #: names this attempt: a database is a prefix of the changelog if it has the last id that stands there
+    id: bytes = b""
 
 
 def parts_of(commit: Commit) -> Iterable[bytes]:
@@ -42,17 +52,37 @@ def parts_of(commit: Commit) -> Iterable[bytes]:
 
     Parts are numbered and carry an id of this attempt, so that parts of one that was cut off are told apart.
     """
-    parts = [*_puts_in_parts(commit.puts), *_deletes_in_parts(commit.deletes), {}]
-    attempt = os.urandom(8)
+    pages = [{"until": until, "page": page} for until, page in commit.pages or ()]
+    parts = [*_puts_in_parts(commit.puts), *_deletes_in_parts(commit.deletes), *pages, {}]
+    commit.id = os.urandom(8)
     last = len(parts) - 1
     for number, part in enumerate(parts):
-        body = {"id": attempt, "part": number, "last": number == last, **part}
+        body = {"id": commit.id, "part": number, "last": number == last, **part}
         if number == last:
             body |= {
                 "start": commit.start, "position": commit.position, "state": commit.partition_state,
-                "fingerprint": commit.fingerprint, "deadline": commit.deadline,
+                "fingerprint": commit.fingerprint, "deadline": commit.deadline, "swept": commit.swept,
+                "needed": commit.needed,
             }  # fmt: skip
         yield pack_commit(body)
+
+
+def pages_of(deadlines: Iterable[tuple[int, list[bytes]]]) -> list[tuple[int, bytes]]:
+    """Deadlines by slice, in rising order, as (latest slice, packed page)s that fit into a record each."""
+    pages: list[tuple[int, bytes]] = []
+    entries: list[tuple[int, list[bytes]]] = []
+    size = 0
+    for slice_, keys in deadlines:
+        entries.append((slice_, []))
+        for key in keys:
+            entries[-1][1].append(key)
+            size += len(key)
+            if size > PART_BYTES:
+                pages.append((slice_, pack_state(entries)))
+                entries, size = [(slice_, [])], 0
+    if any(keys for _, keys in entries):
+        pages.append((entries[-1][0], pack_state(entries)))
+    return pages
 
 
 def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, Any]]:
@@ -85,24 +115,43 @@ def _deletes_in_parts(all_deletes: list[bytes]) -> Iterator[dict[str, Any]]:
         yield {"deletes": deletes}
 
 
-def join_parts(values: Iterable[tuple[int, bytes]]) -> Iterable[Commit]:
-    """Whole commits from (offset, record value)s in log order; a commit of which a part is missing is not one."""
-    parts: list[dict[str, Any]] = []
-    first = -1
-    for offset, value in values:
+class PartJoiner:
+    """Puts commits together from their parts, in log order; one of which a part is missing is left out.
+
+    Parts of two commits can alternate: without transactions a paused owner may still write.
+    """
+
+    def __init__(self) -> None:
+        #: by id of the attempt: its first offset, and its parts so far
+        self._open: dict[bytes, tuple[int, list[dict[str, Any]]]] = {}
+
+    def add(self, offset: int, value: bytes) -> Commit | None:
+        """The commit that the record at `offset` ends, None if it ends none."""
         body = unpack_commit(value)
-        if body["part"] == 0:
-            parts, first = [], offset
-        elif len(parts) != body["part"] or parts[-1]["id"] != body["id"]:
-            parts = []
-            continue
+        first, parts = self._open.pop(body["id"], (offset, []))
+        if len(parts) != body["part"]:
+            return None
         parts.append(body)
-        if body["last"]:
-            yield Commit(
-                body["start"], body["position"], _puts_of(parts), [k for p in parts for k in p.get("deletes", ())],
-                body["state"], body["fingerprint"], body["deadline"], first, offset + 1,
-            )  # fmt: skip
-            parts = []
+        if not body["last"]:
+            self._open[body["id"]] = first, parts
+            if len(self._open) > OPEN_COMMITS:
+                del self._open[next(iter(self._open))]
+            return None
+        return Commit(
+            body["start"], body["position"], _puts_of(parts), [k for p in parts for k in p.get("deletes", ())],
+            body["state"], body["fingerprint"], body["deadline"], first, offset + 1,
+            [(p["until"], p["page"]) for p in parts if "page" in p] if "swept" in body else None,
+            body.get("swept"), body.get("needed"), body["id"],
+        )  # fmt: skip
+
+
+def join_parts(values: Iterable[tuple[int, bytes]]) -> Iterator[Commit]:
+    """Whole commits from (offset, record value)s in log order."""
+    joiner = PartJoiner()
+    for offset, value in values:
+        commit = joiner.add(offset, value)
+        if commit is not None:
+            yield commit
 
 
 def _puts_of(parts: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
@@ -141,15 +190,27 @@ class ChangelogReader:
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
-    async def read(self, position: int) -> AsyncIterator[list[Commit]]:
-        """Whole commits from offset `position` on, a fetch at a time; done when the position has reached the end."""
+    async def id_at(self, offset: int) -> bytes | None:
+        """The id of the commit that has a record at `offset`; None if none has."""
+        if not self.begin <= offset < self.end:
+            return None
+        self._consumer.seek(self.tp, offset)
+        while await self._consumer.position(self.tp) <= offset:
+            for record in (await self._consumer.getmany(self.tp, timeout_ms=200, max_records=1)).get(self.tp, ()):
+                if record.offset == offset:
+                    return bytes(unpack_commit(record.value)["id"])
+        return None
+
+    async def read(self, position: int, ending: bool = True) -> AsyncIterator[Commit]:
+        """Whole commits from offset `position` on; done when the position has reached the end.
+
+        Not `ending`: goes on with what is appended later.
+        """
         self._consumer.seek(self.tp, position)
-        pending: list[tuple[int, bytes]] = []
-        while position < self.end:
-            records = (await self._consumer.getmany(self.tp, timeout_ms=200)).get(self.tp, [])
-            pending += [(r.offset, r.value) for r in records]
+        joiner = PartJoiner()
+        while position < self.end or not ending:
+            for record in (await self._consumer.getmany(self.tp, timeout_ms=200)).get(self.tp, ()):
+                commit = joiner.add(record.offset, record.value)
+                if commit is not None:
+                    yield commit
             position = await self._consumer.position(self.tp)
-            commits = list(join_parts(pending))
-            if commits:
-                pending = [item for item in pending if item[0] >= commits[-1].next_offset]
-                yield commits

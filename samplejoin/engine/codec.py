@@ -11,16 +11,29 @@ import cramjam
 import msgspec
 
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
+from samplejoin.engine.config import WorkerError
 
-FORMAT = 1
+#: formats of records that this version reads; it writes what all workers of its group can read
+OLDEST, NEWEST = 1, 1
 _BLOCK, _TICK, _COMMIT = b"B", b"T", b"C"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-class FormatError(Exception):
+class FormatError(WorkerError):
     """A record of our own topics that this version cannot read."""
+
+
+_writes = NEWEST
+
+
+def write_format(number: int) -> None:
+    """Writes in this format from now on: what the group has agreed on. Raises FormatError for one that is not known."""
+    global _writes
+    if not OLDEST <= number <= NEWEST:
+        raise FormatError(f"the group writes record format {number}, this version {OLDEST} to {NEWEST}: upgrade it")
+    _writes = number
 
 
 def pack_entry(entry: Entry) -> bytes:
@@ -68,11 +81,14 @@ def unpack_state(value: bytes) -> Any:
 
 
 def _seal(kind: bytes, body: Any) -> bytes:
-    return kind + bytes([FORMAT]) + bytes(cramjam.zstd.compress(_encode(body), level=1))
+    return kind + bytes([_writes]) + bytes(cramjam.zstd.compress(_encode(body), level=1))
 
 
 def _open(value: bytes) -> tuple[bytes, Any]:
-    if len(value) < 2 or value[1] != FORMAT:
+    if len(value) < 2 or not OLDEST <= value[1] <= NEWEST:
         found = value[1] if len(value) > 1 else "none"
-        raise FormatError(f"record format {found}, this version reads {FORMAT}: run all workers in one version")
+        raise FormatError(
+            f"record format {found}, this version reads {OLDEST} to {NEWEST}: another version of samplejoin wrote it. "
+            "Run that version, or one that reads both"
+        )
     return value[:1], _decode(cramjam.zstd.decompress(value[2:]))

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from samplejoin.core.fingerprint import edited
 from samplejoin.core.spec import Spec
+
+Start = Literal["earliest", "latest"] | int
+"""Where reading begins; a number is an epoch time in ms, compared with the records' Kafka timestamps."""
 
 
 class WorkerError(Exception):
@@ -39,6 +43,21 @@ class Topics:
         """What every worker says of its sources and lag: for alignment and back-pressure, never for correctness."""
         return f"{self.prefix}-control"
 
+    @property
+    def internal(self) -> tuple[str, str, str]:
+        """The job's own; a reset deletes them in this order."""
+        return self.repartition, self.changelog, self.control
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What is written for others."""
+        return tuple(name for name in (self.samples, self.late, self.orphan, self.dead_letter) if name is not None)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.internal + self.outputs
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -63,17 +82,30 @@ class EngineConfig:
     align_ms: int = 30_000
     max_backlog: int = 2_000
     cache_keys: int = 2_000_000
-    start: Literal["earliest", "latest"] | int = "earliest"
+    start: Start = "earliest"
     #: of topics that are created; None: the brokers' default
     replication_factor: int | None = None
+    #: further workers that keep the state of each join partition up to date
+    standby_replicas: int = 0
     session_timeout_ms: int = 10_000
     instance_id: str | None = None
 
     @property
     def group(self) -> str:
-        """The consumer group: the job's name."""
+        """The consumer group: the job's name, with a generation from 2 on."""
         return self.topics.prefix
 
     def transactional_id(self, partition: int) -> str:
         """One per join partition, so that a new owner fences a paused old one."""
         return f"{self.topics.prefix}-join-{partition}"
+
+
+def refuse_edited(config: EngineConfig, partition: int, fingerprint: str) -> None:
+    """Raises WorkerError if state with this fingerprint is not of the job as it is now."""
+    what = edited(fingerprint, config.fingerprint)
+    if what is not None:
+        raise WorkerError(
+            f"join partition {partition}: the open keys of job {config.topics.prefix!r} were made by another version "
+            f"of it: {what} since. Set that back; or give the old job `until: TIME` and start this one beside it with "
+            "another `generation` and `start: TIME`; or throw the state away by `samplejoin reset`"
+        )

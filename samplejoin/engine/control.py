@@ -30,6 +30,8 @@ class Control(Service):
         self.sources: dict[str, tuple[int, bool, float]] = {}
         #: join partition -> (records behind, heard at)
         self.lags: dict[int, tuple[int, float]] = {}
+        #: when this worker's own word last came back through the topic
+        self.heard_itself_at = -FRESH_S
         self._rose: tuple[int, float] = (-1, 0.0)
         self._unanswered_since: float | None = None
         super().__init__(**kwargs)
@@ -52,6 +54,10 @@ class Control(Service):
     def _sent(self, word: asyncio.Future[Any]) -> None:
         if not word.cancelled() and word.exception() is None:
             self._unanswered_since = None
+
+    def is_listening(self) -> bool:
+        """Whether what others say is heard here: this worker's own words come back."""
+        return time.monotonic() - self.heard_itself_at < FRESH_S
 
     def backlogged(self) -> bool:
         """Whether a join partition is further behind than `max_backlog` records of its log."""
@@ -79,9 +85,12 @@ class Control(Service):
         patience_s = (self.config.spec.max_wait_ms or 10_000) / 1000
         return read_time > slowest + self.config.align_ms and now - self._rose[1] < patience_s
 
-    def _hear(self, body: bytes) -> None:
+    def _hear(self, body: bytes, back: bool = False) -> None:
+        """Takes a word in; `back`: it has come through the topic."""
         now = time.monotonic()
         word = orjson.loads(body)
+        if back and word["worker"] == self.worker:
+            self.heard_itself_at = now
         for source, (event_time, at_end) in word["sources"].items():
             self.sources[source] = (event_time, at_end, now)
         for partition, lag in word["lags"].items():
@@ -102,7 +111,7 @@ class Control(Service):
                     continue
                 for records in heard.values():
                     for record in records:
-                        self._hear(record.value)
+                        self._hear(record.value, back=True)
                 await asyncio.sleep(0)
         finally:
             async with asyncio.timeout(2):

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from samplejoin.core.fingerprint import short
 from samplejoin.core.keys import decode_key, partition_of
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample, SideRow
 from samplejoin.engine.changelog import Commit
@@ -22,7 +23,7 @@ class Emitter:
 
     def __init__(self, config: EngineConfig, meters: Meters, partitions: Mapping[str, int]) -> None:
         self.config, self.meters, self.partitions = config, meters, partitions
-        self._constant = [("job", config.spec.name.encode()), ("fingerprint", config.fingerprint.encode())]
+        self._constant = [("job", config.spec.name.encode()), ("fingerprint", short(config.fingerprint).encode())]
         #: what all but a few samples carry
         self._plain = self._headers(Sample(b"", "", 0, b""))
 

@@ -23,8 +23,11 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
+from samplejoin.engine.assignor import JoinAssignor, same_job
+from samplejoin.engine.codec import write_format
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.kafka import admin, group_consumer, is_away, running, until_there
+from samplejoin.engine.failpoints import reached
+from samplejoin.engine.kafka import admin, group_consumer, is_away, running, until_there, was_cancelled
 from samplejoin.engine.sources import SourceBlock, Sources, check_start
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 POLL_MS = 100
 MAX_RECORDS = 4000
 COMMIT_TIMEOUT_S = 10.0
+RETRY_S = 0.5
 
 
 class Group(Service):
@@ -45,19 +49,24 @@ class Group(Service):
         deliver_source: Callable[[SourceBlock], Awaitable[None]],
         deliver_join: Callable[[int, list[Any]], Awaitable[None]],
         may_read: Callable[[Any], bool],
-        on_revoked: Callable[[], Awaitable[None]],
-        on_joins: Callable[[set[int]], Awaitable[None]],
+        on_revoked: Callable[[bool], Awaitable[None]],
+        on_joins: Callable[[set[int], set[int], dict[int, int]], Awaitable[None]],
+        positions: Callable[[], dict[int, int]],
+        assignor: JoinAssignor,
         fatal: Callable[[BaseException], None],
         **kwargs: Any,
     ) -> None:
         self.config, self.sources = config, sources
         self._deliver_source, self._deliver_join = deliver_source, deliver_join
         self._may_read, self._on_revoked, self._on_joins = may_read, on_revoked, on_joins
+        self._positions, self.assignor = positions, assignor
         self.fatal = fatal
         self.consumer: Any = None
         self.joined = False
         #: join partitions of the present assignment
         self.joins: set[int] = set()
+        #: their committed positions, as the group has them
+        self._said: dict[int, int] = {}
         self.assigned = False
         self._ready_joins: dict[int, Any] = {}
         self._starting: set[asyncio.Task[None]] = set()
@@ -71,7 +80,7 @@ class Group(Service):
         topics = [*self.config.spec.topics(), self.config.topics.repartition]
 
         async def start() -> None:
-            self.consumer = group_consumer(self.config)
+            self.consumer = group_consumer(self.config, self.assignor)
             self.consumer.subscribe(topics, listener=_Listener(self))
             try:
                 await self.consumer.start()
@@ -114,33 +123,52 @@ class Group(Service):
     async def revoked(self) -> None:
         """All partitions may go: what is under way is finished and committed as far as it goes."""
         self.assigned = False
+        reached("revoked")
         for task in self._starting:
             task.cancel()
         self._ready_joins.clear()
-        await self._on_revoked()
-        await self.commit()
+        member = await self._was_member()
+        await self._on_revoked(member)
+        if member:
+            await self.commit()
         self.sources.drop(list(self.sources.owned))
 
     def start_on(self, tps: set[Any]) -> None:
         """A new assignment. Runs without heartbeats, so it only parks the partitions and starts tasks."""
+        reached("assigned")
+        self._said = {}
+        deal = self.assignor.last
+        if not same_job(deal.job, self.config.fingerprint):  # a static member's from before its job file was edited
+            self.rejoin()
+            return
+        if deal.refused:
+            self.fatal(WorkerError(f"group {self.config.group}: {deal.refused}"))
+            return
+        write_format(deal.writes)
         for tp in tps:
             self.consumer.seek(tp, 0)
             self.consumer.pause(tp)
         joins = {tp.partition for tp in tps if tp.topic == self.config.topics.repartition}
         inputs = {tp for tp in tps if tp.topic != self.config.topics.repartition}
-        self._start(self._start_sources(inputs))
+        self._start(lambda: self._start_sources(inputs))
         self.joins = joins
-        self._start(self._on_joins(joins))
+        self._start(lambda: self._start_joins(joins, set(deal.standby)))
         self.assigned = True
 
-    def _start(self, work: Awaitable[None]) -> None:
+    def _start(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Runs `work` in a task of its own; again, if the Kafka client has broken it off."""
+
         async def guarded() -> None:
-            try:
-                await work
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                self.fatal(error)
+            while True:
+                try:
+                    return await work()
+                except asyncio.CancelledError:
+                    if was_cancelled():
+                        raise
+                    log.warning("starting on an assignment was broken off by the Kafka client: trying again")
+                    await asyncio.sleep(RETRY_S)
+                except Exception as error:
+                    return self.fatal(error)
 
         task = asyncio.create_task(guarded())
         self._starting.add(task)
@@ -170,6 +198,22 @@ class Group(Service):
             self.sources.add(tp, generation, offset, metadata, ends[tp])
             self.consumer.seek(tp, offset)
             self.consumer.resume(tp)
+
+    async def _start_joins(self, joins: set[int], standbys: set[int]) -> None:
+        """Hands the join partitions over, with the positions that they have certainly reached."""
+        tps = {TopicPartition(self.config.topics.repartition, number) for number in joins}
+
+        async def look() -> dict[Any, tuple[int, str]]:
+            return await committed_offsets(self.config, tps) if tps else {}
+
+        committed = await until_there("reading committed positions", self.config, look)
+        self._said = dict.fromkeys(joins, 0) | {tp.partition: offset for tp, (offset, _) in committed.items()}
+        await self._on_joins(joins, standbys, dict(self._said))
+
+    def rejoin(self) -> None:
+        """Has the group deal again."""
+        self.assignor.rejoins += 1
+        self.consumer._coordinator.request_rejoin()  # aiokafka has no public name for it
 
     async def _committed(self, tps: set[Any]) -> dict[Any, tuple[int, str]]:
         """Committed next offset and metadata per partition that has one."""
@@ -246,11 +290,19 @@ class Group(Service):
         await self.commit()
 
     async def commit(self) -> None:
-        """Commits how far the sources are acknowledged. A commit that fails confirms nothing; the next one retries."""
+        """Commits how far the sources are acknowledged, and the joins' positions, which a recovery may not fall below.
+
+        A commit that fails confirms nothing; the next one retries.
+        """
         async with self._commit_lock:
-            offsets = self.sources.offsets()
+            positions = {n: at for n, at in self._positions().items() if at > self._said.get(n, 0) and n in self.joins}
+            offsets = self.sources.offsets() | {
+                TopicPartition(self.config.topics.repartition, n): OffsetAndMetadata(at, "")
+                for n, at in positions.items()
+            }
             if not offsets:
                 return
+            reached("offsets-begin")
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):  # aiokafka itself would try for ever
                     await self.consumer.commit(offsets)
@@ -259,19 +311,32 @@ class Group(Service):
             except (KafkaError, TimeoutError) as error:
                 log.warning("offsets not committed: %r; will be tried again", error)
             else:
+                reached("offsets-done")
                 self.sources.confirm(offsets)
+                self._said |= positions
 
     async def is_member(self) -> bool:
         """Whether the group still counts this worker in: it takes a commit of this generation."""
         async with self._commit_lock:  # or it would put back what is being committed
             try:
-                # of a partition of our own log, whose offset in the group nobody reads
-                own = [tp for tp in self.consumer.assignment() if tp.topic == self.config.topics.repartition]
+                # of what is committed already
+                assigned = self.consumer.assignment()
+                own = [tp for n in self._said if (tp := TopicPartition(self.config.topics.repartition, n)) in assigned]
                 if not own:
                     return False
-                await self.consumer.commit({own[0]: OffsetAndMetadata(0, "")})
+                await self.consumer.commit({own[0]: OffsetAndMetadata(self._said[own[0].partition], "")})
             except (CommitFailedError, IllegalStateError):
                 return False
+            return True
+
+    async def _was_member(self) -> bool:
+        """Whether what this worker still holds is its own: not so after a pause in which the group has gone on."""
+        if not self._said:
+            return True
+        try:
+            async with asyncio.timeout(2):
+                return await self.is_member()
+        except (KafkaError, TimeoutError):  # brokers that do not answer have not let others in either
             return True
 
 
@@ -309,5 +374,5 @@ def _out_of_range(error: OffsetOutOfRangeError) -> WorkerError:
     where = ", ".join(f"{tp.topic} partition {tp.partition} offset {o}" for tp, o in offsets.items()) or str(error)
     return WorkerError(
         f"{where}: outside its log. Records were deleted by retention before they were read, or the topic was created "
-        "anew. Start the job under a new name, or reset its offsets deliberately"
+        "anew. Start the job under a new name, or anew by `samplejoin reset`"
     )

@@ -15,8 +15,10 @@ from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
 from samplejoin.engine.changelog import parts_of
 from samplejoin.engine.codec import unpack_entry
-from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.emit import Emitter
+from samplejoin.engine.failpoints import reached
+from samplejoin.engine.rewinds import Rewinds
 from samplejoin.engine.transaction import CommitFailed, Outbox, Transactions
 from samplejoin.stores import StoreError
 
@@ -45,42 +47,74 @@ class JoinPartition:
         self.on_lost, self.fatal = on_lost, fatal
         self.transactions = Transactions(config, number)
         self.partition = Partition(config.spec, table)
+        self.rewinds = Rewinds(config.max_in_flight, emitter.meters)
         self.position = 0
+        #: what a recovery is waiting for, in words
+        self.phase = "waiting until its last owner is fenced"
         self.running = False
-        #: the clock up to which the last commit holds every closed window: what may be trimmed
-        self.swept: int | None = None
         self._outbox: Outbox | None = None
         self._dirty = False
         self._last_commit = time.monotonic()
         #: by this machine's clock, for people
         self.committed_at: float | None = None
         self._committing = asyncio.Lock()
-        self._committer: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._applied = asyncio.Lock()
 
     # ---- life ---------------------------------------------------------------------------------------------------
 
-    async def start(self) -> int:
-        """Fences earlier owners, recovers, finishes the sweep; returns the position to read from."""
+    async def start(self, floor: int) -> int:
+        """Fences earlier owners, recovers, finishes the sweep; returns the position to read from.
+
+        Raises WorkerError if the recovered position lies below `floor`, which the join had passed before.
+        """
         await self.transactions.start()
-        await self.table.recover()
+        reached("recovery-fenced")
         started = time.monotonic()
+        self.phase = "reading the changelog"
+        await self.table.recover()
+        self._refuse_lost_state(floor)
         self._outbox = Outbox(self.transactions.kafka)
-        self.partition.load(self.table.partition_state, ())
-        for count, (key, state) in enumerate(self.table.states(), 1):
-            self.partition.watch(key, state)
-            if count % 1000 == 0:
-                await asyncio.sleep(0)
+        self.phase = "entering the deadlines of its open keys"
+        for _ in self.table.fill(self.partition):
+            await asyncio.sleep(0)
         self.position = self.table.position
+        self.phase = "closing windows that have ended"
         self.running = True
         async with self._applied:
             await self._sweep(Outcomes(emit=self._sample))
-        self._committer = asyncio.create_task(self._commit_regularly(), name=f"commit-{self.number}")
+        reached("recovery-swept")
+        self._tasks = [
+            asyncio.create_task(self._commit_regularly(), name=f"commit-{self.number}"),
+            asyncio.create_task(self._warm(), name=f"warm-{self.number}"),
+        ]
         log.info(
-            "join partition %d recovered: %d open keys, position %d, %.2f s",
-            self.number, len(self.table), self.position, time.monotonic() - started,
+            "join partition %d recovered in %.2f s: position %d, %d rows replayed",
+            self.number, time.monotonic() - started, self.position, self.table.replica.replayed,
         )  # fmt: skip
         return self.position
+
+    def _refuse_lost_state(self, floor: int) -> None:
+        if self.table.position < floor:
+            changelog = self.config.topics.changelog
+            if not self.config.exactly_once:  # a paused owner's commits can be in the group and not in the state
+                log.warning(
+                    "join partition %d goes back to position %d of its log, it had come to %d: samples since then are "
+                    "sent again, with the same ids", self.number, self.table.position, floor,
+                )  # fmt: skip
+                return
+            raise WorkerError(
+                f"topic {changelog} partition {self.number} holds the state up to position {self.table.position} of "
+                f"the repartition log, but the join has committed {floor}: the topic was deleted, created anew, or has "
+                "lost its end. Going on would send samples again. If that is right, or the topic cannot be restored, "
+                "start over: samplejoin reset"
+            )
+
+    async def _warm(self) -> None:
+        try:
+            await self.table.warm()
+        except StoreError as error:
+            self.fatal(error)
 
     async def stop(self, commit: bool) -> None:
         """Ends the partition here, after a last commit if asked for."""
@@ -92,11 +126,13 @@ class JoinPartition:
             except (CommitFailed, StoreError, TimeoutError) as error:
                 log.warning("join partition %d stopped without a last commit: %s", self.number, error or "timeout")
         self.running = False
-        if self._committer is not None:
-            self._committer.cancel()
-            await asyncio.gather(self._committer, return_exceptions=True)
-        await self.transactions.close()
-        self.table.store.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self.transactions.close()
+        finally:
+            self.table.store.close()
 
     # ---- stepping -----------------------------------------------------------------------------------------------
 
@@ -113,6 +149,7 @@ class JoinPartition:
                 if record.offset > self.position:
                     return
                 entry = unpack_entry(record.value)
+                self.rewinds.look(entry, self.partition.covered)
                 out = Outcomes(emit=self._sample)
                 self.partition.apply(entry, record.offset, record.timestamp, out)
                 self.position = record.offset + 1
@@ -176,21 +213,19 @@ class JoinPartition:
                 raise CommitFailed(f"join partition {self.number} is not running")
             partition, outbox = self.partition, self._outbox
             assert outbox is not None
-            changed, partition.changed = partition.changed, set()
-            deadline = partition.deadlines.furthest() or partition.clock.slice
-            swept = None if partition.due() else partition.clock.slice
-            commit = self.table.commit_of(changed, self.position, partition.dump(), deadline)
+            commit = self.table.commit_of(partition, self.position)
             self._outbox = Outbox(self.transactions.kafka)
             self._dirty = False
+            reached("commit-begin")
             try:
                 commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, list(parts_of(commit)))
+                if not self.running:
+                    raise CommitFailed(f"join partition {self.number} was given up during its commit")
+                reached("commit-done")
+                self.table.write(commit, partition.changed)
+                reached("commit-stored")
             except BaseException:  # also if cancelled: the outcome is unknown, so this state is good for nothing more
                 self.running = False
                 raise
-            if not self.running:
-                raise CommitFailed(f"join partition {self.number} was given up during its commit")
-            self.table.write(commit, partition.changed)
-            if swept is not None:
-                self.swept = swept
             self._last_commit, self.committed_at = time.monotonic(), time.time()
             self.emitter.committed(self.number, outbox, commit)

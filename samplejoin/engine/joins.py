@@ -7,20 +7,32 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.join import JoinPartition
-from samplejoin.engine.kafka import until_there
+from samplejoin.engine.kafka import until_there, was_cancelled
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.transaction import CommitFailed
 
 log = logging.getLogger(__name__)
 
 
+class Standby(Protocol):
+    """Keeps the state of a partition that another worker owns."""
+
+    next_offset: int
+
+    def start(self) -> None:
+        """Begins to follow its changelog."""
+
+    async def stop(self) -> None:
+        """Ends it; the store can be opened by the next."""
+
+
 class Joins:
-    """Owns the worker's `JoinPartition`s. `make_table` opens the table of a partition."""
+    """Owns the worker's `JoinPartition`s and standbys, made by `make_table` and `make_standby` from a partition."""
 
     def __init__(
         self,
@@ -28,12 +40,18 @@ class Joins:
         emitter: Emitter,
         meters: Meters,
         make_table: Callable[[int], Any],
+        make_standby: Callable[[int], Any],
         fatal: Callable[[BaseException], None],
     ) -> None:
         self.config, self.emitter, self.meters = config, emitter, meters
-        self.make_table, self.fatal = make_table, fatal
+        self.make_table, self.make_standby, self.fatal = make_table, make_standby, fatal
         self.running: dict[int, JoinPartition] = {}
+        self._starts: dict[int, JoinPartition] = {}
+        self.standbys: dict[int, Standby] = {}
         self.wanted: set[int] = set()
+        self._stand_by_for: set[int] = set()
+        #: per partition a position that the join has certainly reached, as the group says
+        self._floors: dict[int, int] = {}
         self.on_ready: Callable[[int, int], None] = lambda partition, position: None
         self.on_lost: Callable[[int], None] = lambda partition: None
         self.is_member: Callable[[], Awaitable[bool]]
@@ -42,19 +60,27 @@ class Joins:
         self._starting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ending: dict[int, asyncio.Task[None]] = {}
 
-    async def assign(self, partitions: set[int]) -> None:
-        """Exactly these partitions from now on: those kept go on where they are, new ones are recovered."""
-        self.wanted = partitions
+    async def assign(self, partitions: set[int], standbys: set[int], floors: dict[int, int]) -> None:
+        """Exactly these partitions from now on: those kept go on where they are, new ones are recovered.
+
+        `floors`: positions below which no recovery may end.
+        """
+        self.wanted, self._stand_by_for, self._floors = partitions, standbys, floors
         for number in [n for n in self.running if n not in partitions]:
             self._end(self.running.pop(number))
+        for number in [n for n in self.standbys if n not in standbys]:
+            self._end_standby(number)
         for number in partitions & set(self.running):
             self.on_ready(number, self.running[number].position)
-        await asyncio.gather(*(self._start(number) for number in sorted(partitions - set(self.running))))
+        await asyncio.gather(
+            *(self._start(number) for number in sorted(partitions - set(self.running))),
+            *(self._start_standby(number) for number in sorted(standbys - set(self.standbys))),
+        )
 
-    async def commit(self) -> None:
+    async def commit(self, recover: bool = False) -> None:
         """Commits what every partition has stepped, before partitions may move.
 
-        One whose commit failed, or is cut off, is given up: if it stays here, it is recovered.
+        One whose commit failed, or is cut off, is given up; an assignment that follows, or `recover`, brings it back.
         """
         joins = list(self.running.values())
         outcomes = await asyncio.gather(*(self._bounded_commit(join) for join in joins))
@@ -62,13 +88,23 @@ class Joins:
             if error is not None:
                 log.info("join partition %d not committed before the rebalance: %r", join.number, error)
             if not join.running and self.running.get(join.number) is join:
-                self._end(self.running.pop(join.number))
+                if recover:
+                    self._lost(join.number)
+                else:
+                    self._end(self.running.pop(join.number))
+
+    def drop(self) -> None:
+        """Gives all partitions up, uncommitted: somebody else may have had them since."""
+        for number in list(self.running):
+            self._end(self.running.pop(number))
 
     async def stop(self, commit: bool) -> None:
         """Ends all partitions, after a last commit if asked for."""
         for task in self._recovering:
             task.cancel()
-        self.wanted = set()
+        self.wanted, self._stand_by_for = set(), set()
+        for number in list(self.standbys):
+            self._end_standby(number)
         for join in self.running.values():
             self._end(join, commit)
         self.running.clear()
@@ -103,19 +139,49 @@ class Joins:
 
         self._ending[join.number] = asyncio.create_task(end(), name=f"end-{join.number}")
 
+    def _end_standby(self, number: int) -> None:
+        standby = self.standbys.pop(number)
+
+        async def end() -> None:
+            try:
+                await standby.stop()
+            except Exception as error:
+                log.warning("ending the standby of join partition %d: %s", number, error)
+
+        self._ending[number] = asyncio.create_task(end(), name=f"end-standby-{number}")
+
+    async def _ended(self, number: int) -> None:
+        """Waits until who had the partition here last has closed its store, however that ended."""
+        if number in self._ending:
+            await asyncio.wait([self._ending[number]])
+
+    async def _start_standby(self, number: int) -> None:
+        async with self._starting[number]:
+            await self._ended(number)
+            if number in self._stand_by_for and number not in self.standbys and number not in self.running:
+                self.standbys[number] = standby = self.make_standby(number)
+                standby.start()
+
     async def _start(self, number: int) -> None:
         """Recovers a partition from nothing but its store and the changelog."""
         started = time.monotonic()
 
         async def attempt() -> JoinPartition:
-            if number in self._ending:
-                await asyncio.shield(self._ending[number])
+            await self._ended(number)
             join = JoinPartition(self.config, number, self.make_table(number), self.emitter, self._lost, self.fatal)
+            self._starts[number] = join
             try:
-                await join.start()
+                await join.start(self._floors.get(number, 0))
+            except asyncio.CancelledError:
+                self._end(join)
+                if was_cancelled():
+                    raise
+                raise CommitFailed(f"the recovery of join partition {number} was broken off by its client") from None
             except BaseException:
                 self._end(join)
                 raise
+            finally:
+                del self._starts[number]
             return join
 
         async with self._starting[number]:
@@ -155,9 +221,26 @@ class Joins:
                 await asyncio.sleep(0.5)
             await self._start(number)
         except asyncio.CancelledError:
-            raise
+            if was_cancelled():
+                raise
+            await asyncio.sleep(0.5)
+            self._recover_later(number)
         except Exception as error:
             self.fatal(error)
+
+    def phase(self, number: int) -> str:
+        """What the recovery of a partition is at, in words."""
+        join = self._starts.get(number)
+        return join.phase if join is not None else "waiting for its start"
+
+    def positions(self) -> dict[int, int]:
+        """Per partition the position of its last commit."""
+        return {number: join.table.committed_position for number, join in self.running.items()}
+
+    def state(self) -> dict[int, int]:
+        """Per partition the next changelog offset of the state that this worker keeps."""
+        kept = {number: standby.next_offset for number, standby in self.standbys.items()}
+        return kept | {number: join.table.replica.next_offset for number, join in self.running.items()}
 
     def lags(self, ends: Callable[[int], int | None]) -> dict[int, int]:
         """Records between each partition's position and its log's end."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -12,24 +14,31 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError
 
+from samplejoin.core.words import said, why_away
 from samplejoin.engine.config import EngineConfig, WorkerError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_REQUEST_BYTES = 8 << 20
+TRANSACTION_TIMEOUT_MS = 15_000
 BATCH_BYTES = 1 << 20
 #: per partition and fetch; a larger record still comes, alone (KIP-74). Small, so that what is read stays in the caches
 FETCH_BYTES = 1 << 20
 AWAY = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, OSError)
 
 
-def group_consumer(config: EngineConfig) -> Any:
-    """The worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset."""
+def group_consumer(config: EngineConfig, assignor: Any) -> Any:
+    """The worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset.
+
+    One assignor only: with more, aiokafka joins once for each.
+    """
     return AIOKafkaConsumer(
         **config.connection,
         group_id=config.group,
+        client_id=f"samplejoin-{config.instance_id or f'{socket.gethostname()}-{os.getpid()}'}",  # for `refuse_members`
         group_instance_id=config.instance_id,
+        partition_assignment_strategy=(assignor,),
         enable_auto_commit=False,
         auto_offset_reset="none",
         isolation_level="read_committed",
@@ -64,7 +73,7 @@ def producer(config: EngineConfig, transactional_id: str | None = None, compress
         enable_idempotence=True,
         acks="all",
         transactional_id=transactional_id,
-        transaction_timeout_ms=15_000,
+        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         request_timeout_ms=300_000 if transactional_id is None else 40_000,
         max_batch_size=BATCH_BYTES,
         max_request_size=MAX_REQUEST_BYTES,
@@ -91,15 +100,32 @@ async def close_producer(client: Any, timeout_s: float) -> bool:
         async with asyncio.timeout(timeout_s):
             await client.stop()
             return True
-    except Exception:  # what it still holds is aborted by its timeout or by the next owner, or sent by that one
-        client._closed = True
+    except asyncio.CancelledError:
+        if was_cancelled():
+            raise
+    except Exception as error:  # what it holds is aborted by its timeout or by the next owner, or sent by that one
+        log.debug("stopping a producer: %r", error)
+    client._closed = True
     for close in (client._sender.close, client.client.close):  # `stop` had no time for them: their tasks would stay
         try:
             async with asyncio.timeout(0.5):
                 await close()
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
         except Exception as error:
             log.debug("closing a producer: %r", error)
     return False
+
+
+def was_cancelled() -> bool:
+    """Whether the running task was cancelled, to be asked of a CancelledError.
+
+    aiokafka awaits tasks of its own that it has cancelled, while it closes a client, say: a CancelledError can come up
+    that was not meant for us. A task that took it for its end would end without a word.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 @asynccontextmanager
@@ -127,8 +153,10 @@ async def until_answered(what: str, connection: Mapping[str, Any], attempt: Call
             if isinstance(error, AssertionError) and not is_away(error):
                 raise
             if not is_away(error):
-                raise WorkerError(f"{what}: {error or type(error).__name__}") from error
+                raise WorkerError(f"{what}: {said(error)}") from error
             brokers = connection.get("bootstrap_servers")
-            log.warning("%s: no answer from the brokers %s (%s); trying again in %.1f s", what, brokers, error, wait_s)
+            log.warning(
+                "%s: no answer from the brokers %s: %s; trying again in %.1f s", what, brokers, why_away(error), wait_s
+            )
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, 10.0)

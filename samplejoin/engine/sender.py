@@ -1,4 +1,4 @@
-"""One sender task per repartition partition: blocks and ticks go out in the order they were made (DESIGN 4)."""
+"""One sender task per repartition partition: blocks and ticks go out in the order they were made."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from samplejoin.core.messages import Entry
 from samplejoin.engine.codec import pack_entry
+from samplejoin.engine.failpoints import reached
 
 Acked = Callable[[int], None]
 """Called with the record's log offset once Kafka has acknowledged it."""
@@ -62,7 +63,7 @@ class Sender:
     async def _run(self, partition: int) -> None:
         queue, wake = self._queues[partition], self._wake[partition]
         try:
-            while True:
+            while not self._failed:
                 if not queue:
                     wake.clear()
                     await wake.wait()
@@ -74,6 +75,7 @@ class Sender:
                 batch.close()
                 future = await self.producer.send_batch(batch, self.topic, partition=partition)
                 future.add_done_callback(lambda f, acked=acked: self._done(f, acked))
+                reached("block-sent")
         except Exception as error:
             self._fail(error)
 
@@ -93,4 +95,6 @@ class Sender:
         if not self._failed:
             self._failed = True
             self._room.set()
+            for wake in self._wake.values():  # nothing follows, in any partition
+                wake.set()
             self.fatal(error)

@@ -75,6 +75,8 @@ class Sources:
         self.owned: dict[Any, OwnedSource] = {}
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
+        #: whether ticks are sent every second
+        self.ticking = True
 
     def add(self, tp: Any, generation: int, committed: int, metadata: str, log_end: int) -> OwnedSource:
         """Starts on a partition whose next offset is `committed`, and whose log ends at `log_end` now."""
@@ -133,5 +135,5 @@ def check_start(tp: Any, committed: int, begin: int, end: int) -> None:
         raise WorkerError(
             f"topic {tp.topic} partition {tp.partition}: the committed offset {committed} lies outside its log "
             f"[{begin}, {end}]. Its records were deleted by retention before they were read, or the topic was created "
-            "anew. Start the job under a new name, or reset its offsets deliberately"
+            "anew. Start the job under a new name, or anew by `samplejoin reset`"
         )

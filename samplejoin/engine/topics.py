@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import InvalidReplicationFactorError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
+from samplejoin.engine.cluster import broker_settings, topic_settings
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.kafka import MAX_REQUEST_BYTES, admin
+from samplejoin.engine.kafka import MAX_REQUEST_BYTES, admin, reader, running
 
 log = logging.getLogger(__name__)
 
@@ -24,23 +26,32 @@ INTERNAL = {
     "retention.bytes": "-1",
 }
 CONTROL = {**INTERNAL, "retention.ms": "3600000"}
+NEEDED = {
+    "message.timestamp.type": "the job's clock is the time at which the broker appends",
+    "cleanup.policy": "every record counts until the worker itself deletes it",
+    "max.message.bytes": "a commit can be as large",
+}
+"""Settings without which the join cannot run, and why."""
+WANTED = {
+    "retention.ms": "after an outage of that length records are gone that are still needed",
+    "retention.bytes": "records may be gone that are still needed",
+    "unclean.leader.election.enable": "a broker that is behind can become leader, and acknowledged records are gone",
+}
+"""Settings that hold until something goes wrong."""
 
 
 async def existing(config: EngineConfig) -> dict[str, int]:
     """All topics of the cluster with their partition counts."""
-    client = admin(config)
-    await client.start()
-    try:
+    async with running(admin(config)) as client:
         described = await client.describe_topics()
-    finally:
-        await client.close()
     return {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
 
 
 async def prepare(config: EngineConfig) -> dict[str, int]:
     """Creates what is missing and checks the rest; returns the input topics' partition counts.
 
-    Raises WorkerError for missing input topics and for internal topics with another partition count.
+    Raises WorkerError for missing input topics, for state without its repartition log, and for internal topics with
+    another partition count or with settings that the join cannot work with.
     """
     known = await existing(config)
     missing = [topic for topic in config.spec.topics() if topic not in known]
@@ -49,29 +60,80 @@ async def prepare(config: EngineConfig) -> dict[str, int]:
             f"input topics {', '.join(missing)} do not exist on {config.connection.get('bootstrap_servers')}: "
             "create them, or correct streams.*.topic in the job file"
         )
-    await _create(config, [name for name in _names(config) if name not in known])
+    await _refuse_lost_log(config, known)
+    await _create(config, [name for name in config.topics.written if name not in known])
     for topic in (config.topics.repartition, config.topics.changelog):
         count = known.get(topic, config.partitions)
         if count != config.partitions:
             raise WorkerError(
                 f"topic {topic} has {count} partitions, the job file says partitions: {config.partitions}. A running "
-                f"join cannot change its partition count: set it back to {count}, or start the job under a new name"
+                f"join cannot change its partition count: set it back to {count}, or take its state to a "
+                "new generation by `samplejoin migrate`"
             )
+    await _check_settings(config, [name for name in config.topics.internal if name in known])
     return {topic: known[topic] for topic in config.spec.topics()}
 
 
 async def output_partitions(config: EngineConfig) -> dict[str, int]:
     """The partition counts of the output topics as they are: a record's partition depends on them."""
     known = await existing(config)
-    topics = config.topics
-    names = [name for name in (topics.samples, topics.late, topics.orphan, topics.dead_letter) if name]
-    return {name: known.get(name, config.output_partitions.get(name, config.partitions)) for name in names}
+    of = config.output_partitions
+    return {name: known.get(name, of.get(name, config.partitions)) for name in config.topics.outputs}
 
 
-def _names(config: EngineConfig) -> list[str]:
+def setting_problems(config: EngineConfig, name: str, settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """What is wrong with the settings of an internal topic: what the join cannot work with, and what is unsafe."""
     topics = config.topics
-    outputs = [name for name in (topics.late, topics.orphan) if name]
-    return [topics.repartition, topics.changelog, topics.control, topics.samples, topics.dead_letter, *outputs]
+    expected = CONTROL if name == topics.control else INTERNAL
+    needed = NEEDED if name != topics.control else ["cleanup.policy"]  # nothing that counts depends on its records
+    wrong = {key: settings[key] for key, value in expected.items() if settings.get(key, value) != value}
+    if int(wrong.get("max.message.bytes", 0)) > MAX_REQUEST_BYTES:
+        del wrong["max.message.bytes"]
+    refused = [
+        f"topic {name} has {key}={wrong[key]}, it must be {expected[key]}: {NEEDED[key]}. Set it with kafka-configs.sh"
+        for key in needed
+        if key in wrong
+    ]
+    unsafe = [
+        f"topic {name} has {key}={wrong[key]}, not {expected[key]}: {why}"
+        for key, why in WANTED.items()
+        if key in wrong and name != topics.control
+    ]
+    return refused, unsafe
+
+
+async def _check_settings(config: EngineConfig, names: list[str]) -> None:
+    async with running(admin(config)) as client:
+        found = await topic_settings(client, names)
+    refused: list[str] = []
+    for name, settings in found.items():
+        wrong, unsafe = setting_problems(config, name, settings)
+        refused += wrong
+        for each in unsafe:
+            log.warning("%s", each)
+    if refused:
+        raise WorkerError("; ".join(refused))
+
+
+async def gone(config: EngineConfig, consumer: Any) -> list[str]:
+    """Topics of the job that the brokers do not know (any more)."""
+    known = await consumer.topics()
+    return [topic for topic in (*config.spec.topics(), *config.topics.written) if topic not in known]
+
+
+async def _refuse_lost_log(config: EngineConfig, known: Mapping[str, int]) -> None:
+    """Raises WorkerError for state whose log is gone: on a new one its positions would mean nothing."""
+    topics = config.topics
+    if topics.repartition in known or topics.changelog not in known:
+        return
+    async with running(reader(config)) as consumer:
+        ends = await consumer.end_offsets([TopicPartition(topics.changelog, p) for p in range(known[topics.changelog])])
+    # asked again, since a broker that has only just come knows few topics
+    if any(ends.values()) and topics.repartition not in await existing(config):
+        raise WorkerError(
+            f"topic {topics.repartition} does not exist, but topic {topics.changelog} holds state that goes on in it: "
+            "it was deleted, or a reset was cut off. Start anew by `samplejoin reset`"
+        )
 
 
 def _new(config: EngineConfig, name: str, replication: int) -> NewTopic:
@@ -86,13 +148,16 @@ def _new(config: EngineConfig, name: str, replication: int) -> NewTopic:
 async def _create(config: EngineConfig, names: list[str]) -> None:
     if not names:
         return
-    client = admin(config)
-    await client.start()
-    try:
+    async with running(admin(config)) as client:
         replication = config.replication_factor or await _default_replication(client)
         response = await client.create_topics([_new(config, name, replication) for name in names])
         for name, code, *detail in response.topic_errors:
             error = for_code(code)
+            if error is InvalidReplicationFactorError:  # a broker is restarting, say: worth waiting for
+                raise NodeNotReadyError(
+                    f"topic {name} is to have {replication} replicas, and there are fewer brokers: start the others, "
+                    "or set replication_factor"
+                )
             if code and error is not TopicAlreadyExistsError:
                 raise WorkerError(f"cannot create topic {name}: {error.__name__} {detail[0] if detail else ''}")
         for _ in range(100):
@@ -101,17 +166,8 @@ async def _create(config: EngineConfig, names: list[str]) -> None:
                 break
             await asyncio.sleep(0.1)
         log.info("created topics %s", ", ".join(names))
-    finally:
-        await client.close()
 
 
 async def _default_replication(client: Any) -> int:
     """What the brokers give a topic that does not say; aiokafka cannot leave it to them."""
-    node = (await client.describe_cluster())["brokers"][0]["node_id"]
-    resource = ConfigResource(ConfigResourceType.BROKER, str(node), {"default.replication.factor": None})
-    for response in await client.describe_configs([resource]):
-        for _, _, _, _, entries in response.resources:
-            for entry in entries:
-                if entry[0] == "default.replication.factor":
-                    return int(entry[1])
-    return 1
+    return int((await broker_settings(client)).get("default.replication.factor", 1))

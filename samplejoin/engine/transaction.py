@@ -10,10 +10,12 @@ import asyncio
 from typing import Any
 
 from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.failpoints import reached
 from samplejoin.engine.kafka import close_producer, producer
 
 #: longer than the transaction's own timeout, after which Kafka has aborted it
 COMMIT_TIMEOUT_S = 60.0
+FENCE_TIMEOUT_S = 45.0
 
 
 class CommitFailed(Exception):
@@ -51,8 +53,19 @@ class Transactions:
         self.kafka = producer(config, transactional_id, config.compression)
 
     async def start(self) -> None:
-        """InitProducerId: retried by the client while an earlier transaction is still ending."""
-        await self.kafka.start()
+        """InitProducerId: retried by the client, without end, while an earlier transaction is still ending.
+
+        Raises CommitFailed if that takes longer than any transaction may last; it is worth a new try.
+        """
+        try:
+            async with asyncio.timeout(FENCE_TIMEOUT_S):
+                await self.kafka.start()
+        except TimeoutError:
+            raise CommitFailed(
+                f"join partition {self.partition}: Kafka has not ended its last owner's transaction in "
+                f"{FENCE_TIMEOUT_S:.0f} s (transactional id {self.config.transactional_id(self.partition)}; "
+                "kafka-transactions.sh shows it)"
+            ) from None
 
     async def close(self) -> None:
         """Gives the producer up, at once if the brokers do not answer."""
@@ -80,12 +93,14 @@ class Transactions:
         ]
         if not self.config.exactly_once:
             await _all(outputs)
+        reached("commit-samples")
         states = []
         for value in changelog:
             batch = self.kafka.create_batch()
             batch.append(timestamp=None, key=None, value=value)
             states.append(_watched(await self.kafka.send_batch(batch, topic, partition=partition)))
         await _all(outputs + states)
+        reached("commit-sent")
         if self.config.exactly_once:
             await self.kafka.commit_transaction()
         return states[0].result().offset, states[-1].result().offset + 1

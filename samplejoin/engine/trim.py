@@ -1,4 +1,4 @@
-"""Deleting old records of our own topics: by position and clock, never by time alone (DESIGN 5)."""
+"""Deleting old records of our own topics: by position and clock, never by time alone (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ async def trim(config: EngineConfig, joins: Joins) -> None:
     """Trims the changelogs below the oldest commit with an open key, and the logs below position and 24 h."""
     below: dict[Any, int] = {}
     for number, join in joins.running.items():
-        offset = join.table.trim_offset(join.swept) if join.swept is not None else None
-        if offset is not None:
+        if (offset := join.table.replica.needed) is not None:
             below[TopicPartition(config.topics.changelog, number)] = offset
     try:
         below |= await _old_entries(config, joins)

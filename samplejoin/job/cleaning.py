@@ -7,20 +7,25 @@ wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
 from samplejoin.core.aggregates import Custom
 from samplejoin.core.cells import WireCell
+from samplejoin.core.exact import INT_LIMIT
 from samplejoin.core.fast import maker
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import encode_key, key_values
-from samplejoin.core.spec import Plan
+from samplejoin.core.spec import Codec, Plan, Spec
+from samplejoin.core.words import RAISED, said
 from samplejoin.job.compile import Input, Job
+from samplejoin.job.fast_cleaning import Run, runner
+from samplejoin.job.times import MAX_MS
 
 LOG_APPEND_TIME = 1
+NO_LIMIT = 1 << 62
 ROWS_PER_RECORD = 4
 """The rows of one record may together be as large as so many of the largest (`limits.row`)."""
 CELL_BYTES = 150
@@ -28,6 +33,8 @@ CELL_BYTES = 150
 ROWS_APART = 1 << 20
 """Streams of one topic number a record's rows so far apart: a row's source is (..., offset, stream, index)."""
 _MEASURED = frozenset(("min", "max", "list", "top"))
+_DONE = object()
+"""What takes the place of a row where nothing is left to do."""
 
 
 @dataclass(slots=True)
@@ -90,11 +97,13 @@ class Cleaner:
         self._spec, self._partitions, self._max_skew_ms = spec, model.partitions, model.max_skew_ms
         self._row_bytes = model.limits.row_bytes
         self._makers = [maker(plan, spec.codec) for plan in spec.plans]
-        self._measured = [_measured(plan) for plan in spec.plans]
-        #: per stream, the event time below which a row can belong to no sample since the start
-        self._earliest_ms = [
-            None if start_ms is None else start_ms - (0 if plan.anchor else spec.before_ms) for plan in spec.plans
-        ]
+        self._sizes = [sizer(_measured(plan), spec.codec) for plan in spec.plans]
+        #: per stream, the event times from and up to which a row can belong to a sample; None: any
+        self._bounds = [_bounds(plan, spec, start_ms, model.until_ms) for plan in spec.plans]
+        #: the fast way, for topics of one stream without anything out of the ordinary
+        self.fast = {
+            topic: self._runner(inputs[0]) for topic, inputs in self.by_topic.items() if self._is_plain(inputs)
+        }
 
     def clean(
         self, topic: str, partition: int, records: Iterable[Any], now_ms: int, max_bytes: int | None = None
@@ -105,7 +114,22 @@ class Cleaner:
         """
         out = Cleaned(rows=[0] * len(self._spec.plans))
         source = source_id(topic, partition)
-        inputs = self.by_topic[topic]
+        if topic in self.fast:
+            limit = NO_LIMIT if max_bytes is None else max_bytes
+            highest = self.fast[topic](records, source, now_ms, limit, out)
+        else:
+            highest = self._plainly(self.by_topic[topic], records, source, now_ms, max_bytes, out)
+        if highest >= 0:
+            out.row_time = highest
+        for plan, rows in zip(self._spec.plans, out.rows, strict=True):
+            if rows:
+                out.count(plan.stream.name, "ok", rows)
+        return out
+
+    def _plainly(
+        self, inputs: list[Input], records: Iterable[Any], source: str, now_ms: int, max_bytes: int | None, out: Cleaned
+    ) -> int:
+        """Record by record; returns the highest event time, -1 without one. Its twin is in `fast_cleaning`."""
         highest = -1
         for record in records:
             stamp = record.timestamp
@@ -120,18 +144,28 @@ class Cleaner:
             out.records += 1
             if max_bytes is not None and out.bytes > max_bytes:
                 break
-        if highest >= 0:
-            out.row_time = highest
-        for plan, rows in zip(self._spec.plans, out.rows, strict=True):
-            if rows:
-                out.count(plan.stream.name, "ok", rows)
-        return out
+        return highest
+
+    def _is_plain(self, inputs: list[Input]) -> bool:
+        """Whether one loop can do it: one stream, its time a field, and no event times that are left out."""
+        each = inputs[0]
+        return len(inputs) == 1 and each.time_field != "@timestamp" and self._bounds[each.plan.index] is None
+
+    def _runner(self, each: Input) -> Run:
+        spec, index = self._spec, each.plan.index
+        return runner(each, spec.key_fields, {
+            "plain_record": self._record, "call": self._call, "plain_result": self._result, "plain_row": self._row,
+            "make": self._makers[index], "size_of": self._sizes[index], "junk": spec.junk_keys,
+            "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
+            "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
+            "RAISED": RAISED, "DONE": _DONE,
+        })  # fmt: skip
 
     def _record(self, each: Input, record: Any, source: str, first_index: int, latest_ms: int, out: Cleaned) -> int:
         """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
         try:
             decoded = each.decode(record)
-        except (Exception, SystemExit) as error:  # a decoder can be the user's code
+        except RAISED as error:  # a decoder can be the user's code
             return _dead(out, each, record, source, "decode", each.plan.stream.name, error)
         try:
             time_ms = _time_of(each, decoded, record)
@@ -139,16 +173,29 @@ class Cleaner:
             return _dead(out, each, record, source, "time", each.time_field, error)
         if time_ms > latest_ms:
             return _dead(out, each, record, source, "future", each.time_field, _too_early(time_ms, latest_ms))
+        self._result(
+            each, record, source, first_index, self._call(each, decoded, record, source, out), time_ms, latest_ms, out
+        )
+        return time_ms
+
+    def _call(self, each: Input, decoded: Any, record: Any, source: str, out: Cleaned) -> Any:
+        """What the user's function makes of a record; `_DONE` if it has raised."""
         watch = self.watch
         watch.function = each.clean_name
         try:
-            cleaned = each.clean(decoded)
-        except (Exception, SystemExit) as error:
+            return each.clean(decoded)
+        except RAISED as error:
             _dead(out, each, record, source, "clean", each.clean_name, error)
-            return time_ms
+            return _DONE
         finally:
             watch.calls += 1
             watch.function = ""
+
+    def _result(
+        self, each: Input, record: Any, source: str, first_index: int, cleaned: Any, time_ms: int, latest_ms: int,
+        out: Cleaned,
+    ) -> None:  # fmt: skip
+        """Rows, a count or a dead letter, of what the user's function has made."""
         if type(cleaned) is dict:
             self._row(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
         elif cleaned is None:
@@ -157,9 +204,8 @@ class Cleaner:
             self._rows(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
         elif isinstance(cleaned, dict):
             self._row(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
-        else:
+        elif cleaned is not _DONE:
             _dead(out, each, record, source, "clean", each.clean_name, _not_a_row(each, cleaned))
-        return time_ms
 
     def _rows(
         self, each: Input, record: Any, source: str, first_index: int, rows: list[Any], time_ms: int, latest_ms: int,
@@ -193,20 +239,17 @@ class Cleaner:
             if values is None:
                 out.count(plan.stream.name, "junk_key")
                 return
-            earliest_ms = self._earliest_ms[number]
-            if earliest_ms is not None and time_ms < earliest_ms:
-                out.count(plan.stream.name, "before_start")
+            bounds = self._bounds[number]
+            if bounds is not None and not bounds[0] <= time_ms < bounds[1]:
+                out.count(plan.stream.name, "before_start" if time_ms < bounds[0] else "after_until")
                 return
             key = encode_key(values)
             offset = record.offset
             partials = self._makers[number](row, (time_ms, source, offset, index))
-            size = len(key) + size_of(partials)
-            measured = self._measured[number]
-            if measured:  # values of any kind and size, which our own topics must be able to carry
-                size += len(spec.codec.dumps([_id_of(partials), *(partials[i] for i in measured if i)]))
+            size = len(key) + self._sizes[number](partials)
             if size > self._row_bytes:
                 raise ValueError(f"row of {size} bytes is over limits.row ({self._row_bytes} bytes)")
-        except (Exception, SystemExit) as error:
+        except RAISED as error:
             if out.dead and (out.dead[-1].offset, out.dead[-1].stream) == (record.offset, plan.stream.name):
                 out.count(plan.stream.name, "dead_row")  # an earlier row has made the record a dead letter
             else:
@@ -222,6 +265,20 @@ class Cleaner:
             out.cells[target] = [cell]
         else:
             cells.append(cell)
+
+
+def _bounds(plan: Plan, spec: Spec, start_ms: int | None, until_ms: int | None) -> tuple[int, int] | None:
+    """The event times [from, to) of rows that an anchor in [start, until) is or can hold; None without bounds.
+
+    Anchors hold labels by slices (rule 15): the first one's slice may begin before `start`.
+    """
+    if start_ms is None and until_ms is None:
+        return None
+    first, end = start_ms or 0, MAX_MS + 1 if until_ms is None else until_ms
+    if not plan.anchor:
+        first = first - first % spec.resolution_ms - spec.before_ms
+        end += spec.window_ms
+    return first, end
 
 
 def _time_of(each: Input, decoded: Any, record: Any) -> int:
@@ -255,7 +312,7 @@ def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, func
             stream,
             reason,
             function,
-            f"{type(error).__name__}: {error}"[:1000],
+            said(error),
             trace,
             record,
         )
@@ -263,10 +320,23 @@ def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, func
     return -1
 
 
-def size_of(partials: list[Any]) -> int:
-    """Bytes of a row's payloads."""
-    first, last = partials[0], partials[1]
-    return (len(first[1]) if first else 0) + (len(last[1]) if last else 0)
+def sizer(measured: tuple[int, ...], codec: Codec) -> Callable[[list[Any]], int]:
+    """Bytes of a row's payloads, and of those of its partials that can be of any kind and size.
+
+    The function raises what `codec.dumps` raises for a value that our own topics cannot carry.
+    """
+
+    def size_of(partials: list[Any]) -> int:
+        first, last = partials[0], partials[1]
+        size = (len(first[1]) if first else 0) + (len(last[1]) if last else 0)
+        for i in measured:
+            value = partials[i] if i else first[2]
+            kind = type(value)
+            if not (value is None or kind is float or (kind is int and -INT_LIMIT < value < INT_LIMIT)):
+                size += len(codec.dumps([value]))
+        return size
+
+    return size_of
 
 
 def _measured(plan: Plan) -> tuple[int, ...]:
@@ -277,18 +347,15 @@ def _measured(plan: Plan) -> tuple[int, ...]:
     return (0, *grows) if plan.stream.id_field else tuple(grows)
 
 
-def _id_of(partials: list[Any]) -> Any:
-    return partials[0][2] if partials[0] else None
-
-
 def _take_back(each: Input, offset: int, out: Cleaned) -> None:
     """Removes the stream's cells of one record, the last ones made."""
     stream = each.plan.index
-    for cells in out.cells.values():
+    for target, cells in list(out.cells.items()):
         while cells and cells[-1][1] == stream and cells[-1][3] == offset:
             cells.pop()
             out.rows[stream] -= 1
-    out.cells = {target: cells for target, cells in out.cells.items() if cells}
+        if not cells:
+            del out.cells[target]
 
 
 def _too_early(time_ms: int, latest_ms: int) -> FutureTimeError:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import orjson
 
 from samplejoin.core import spec as core
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
+from samplejoin.core.words import RAISED, said
 from samplejoin.formats import csv as csv_format
 from samplejoin.formats import json as json_format
 from samplejoin.job import decoders, functions
@@ -23,9 +22,10 @@ from samplejoin.job.codec import dumps as codec_dumps
 from samplejoin.job.errors import Issue, JobError, RefusedError
 from samplejoin.job.errors import Path as JobPath
 from samplejoin.job.expression import compile_expression, names_in
+from samplejoin.job.fingerprint import fingerprint_of
 from samplejoin.job.model import JobModel
 from samplejoin.job.parts import FUNCTION, SampleField, Stream, split_aggregate
-from samplejoin.job.rules import shared_topics
+from samplejoin.job.rules import internal_topics, shared_topics
 from samplejoin.job.times import time_reader
 
 
@@ -97,14 +97,15 @@ def compile_job(model: JobModel, base_dir: Path | str) -> Job:
     return Job(model, spec, inputs, fingerprint_of(model))
 
 
-def resolve_topics(model: JobModel, existing_topics: Iterable[str], ignore: Collection[str] = ()) -> JobModel:
+def resolve_topics(model: JobModel, existing_topics: Iterable[str]) -> JobModel:
     """The model with every `pattern` resolved to the topics that match it now.
 
-    The job's own outputs, topics in `ignore` and those that start with `__` never match. Raises JobError if nothing
+    The job's own topics, of every generation, and those that start with `__` never match. Raises JobError if nothing
     does, or if streams then share a topic but read it differently.
     """
-    hidden = {*ignore, *model.output_topics().values()}
-    topics = sorted(t for t in set(existing_topics) if t not in hidden and not t.startswith("__"))
+    hidden = set(model.output_topics().values())
+    own = internal_topics(model)
+    topics = sorted(t for t in set(existing_topics) if t not in hidden and not own.fullmatch(t))
     issues: list[Issue] = []
     streams: dict[str, Stream] = {}
     for name, stream in model.streams.items():
@@ -135,24 +136,6 @@ def assume_topics(model: JobModel) -> JobModel:
             stream._resolved = (pattern,)
         streams[name] = stream
     return model.model_copy(update={"streams": streams})
-
-
-def fingerprint_of(model: JobModel) -> str:
-    """16 hex digits of what changes the join's meaning: streams, key, windows, sample, label, format, partitions."""
-    data = model.model_dump(
-        mode="json",
-        include={
-            "name", "key", "junk_keys", "window_ms", "before_ms", "resolution_ms", "repeat", "attribution", "late",
-            "correction_ms", "clock", "sample", "label", "keep_negatives", "format", "partitions",
-        },
-    )  # fmt: skip
-    data["rows"] = model.limits.rows
-    data["streams"] = [
-        [name, s.role, s.pattern or sorted(s.topic_names), s.decode, s.columns, s.time_field, s.time_unit, s.id]
-        for name, s in model.streams.items()
-    ]
-    data["sample"] = [[name, f.source, f.agg or "first"] for name, f in model.sample.items()]
-    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _spec(model: JobModel, fields: tuple[core.Field, ...], label: Any, format_: Any) -> core.Spec:
@@ -202,15 +185,15 @@ def _custom(name: str, base_dir: Path) -> Aggregate:
     user: Any
     try:
         user = found() if inspect.isclass(found) else found
-    except Exception as error:
-        raise RefusedError(f"{name}() raises {type(error).__name__}: {error}") from error
+    except RAISED as error:
+        raise RefusedError(f"{name}() raises {said(error)}") from error
     missing = [m for m in ("zero", "add", "merge", "result") if not callable(getattr(user, m, None))]
     if missing:
         raise RefusedError(f"{name} is no aggregate: it has no {', '.join(missing)}", "see samplejoin.udf.Aggregate")
     try:
         codec_dumps(user.zero())
-    except Exception as error:
-        raise RefusedError(f"{name}: zero() gives no JSON data: {type(error).__name__}: {error}") from error
+    except RAISED as error:
+        raise RefusedError(f"{name}: zero() gives no JSON data: {said(error)}") from error
     return Custom(name, user)
 
 
@@ -288,10 +271,10 @@ def _try_label(model: JobModel, fields: tuple[core.Field, ...], label: Any) -> N
         return
     try:
         label(empty)
-    except Exception as error:
+    except RAISED as error:
         null = next((n for n in sorted(used) if empty[n] is None), None)
         hint = f"{null} is null then: write `{null} is not None and ...`" if null else None
-        raise RefusedError(f"fails for a sample without label rows: {type(error).__name__}: {error}", hint) from error
+        raise RefusedError(f"fails for a sample without label rows: {said(error)}", hint) from error
 
 
 def _format(model: JobModel, base_dir: Path) -> Callable[[dict[str, Any]], bytes | None]:

@@ -14,6 +14,7 @@ _EXPECTED = {
     "string_type": "text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
     "dict_type": "a mapping", "model_type": "a mapping", "model_attributes_type": "a mapping",
     "tuple_type": "a list", "list_type": "a list", "int_from_float": "a whole number",
+    "int_parsing": "a whole number", "bool_parsing": "true or false",
 }  # fmt: skip
 _BOUNDS = {
     "greater_than": ("more than", "gt"), "greater_than_equal": ("at least", "ge"),
@@ -47,7 +48,7 @@ def _explain(error: Mapping[str, Any]) -> list[Issue]:
         return [Issue(path, str(cause), cause.hint)]
     if kind == "extra_forbidden":
         known = keys_at(path[:-1])
-        few = f"known: {', '.join(known)}" if len(known) <= 12 else "docs/job-file.md has all keys"
+        few = f"known: {', '.join(known)}" if len(known) <= 12 else "samplejoin schema prints all keys"
         return [Issue(path, "unknown key", did_you_mean(str(path[-1]), known) or few)]
     if kind == "missing":
         return [Issue(path, "is missing")]
@@ -61,6 +62,8 @@ def _explain(error: Mapping[str, Any]) -> list[Issue]:
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return [Issue(path, f"must be {words} {context[key]}")]
+    if kind == "too_short" and error["input"]:
+        return []  # its items are wrong, which is said of each of them
     if kind in ("too_short", "string_too_short"):
         return [Issue(path, "must not be empty")]
     return [Issue(path, error["msg"][0].lower() + error["msg"][1:])]
@@ -71,13 +74,22 @@ def _words(context: Mapping[str, Any]) -> list[str]:
 
 
 def _what(value: Any) -> str:
-    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
+    names = {
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a decimal number",
+        list: "a list",
+        dict: "a mapping",
+    }
     return "nothing" if value is None else names.get(type(value), type(value).__name__)
 
 
 def _type_hint(kind: str, value: Any) -> str | None:
     if kind == "string_type" and isinstance(value, bool | int | float):
         return "quote it"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"write {int(value)}"
     if kind == "bool_type" and isinstance(value, str):
         return "yes, no, on and off are text here"
     if kind in ("int_type", "float_type") and isinstance(value, str):

@@ -68,7 +68,7 @@ def _parse(text: str) -> ast.Expression:
 
 
 def _check(node: ast.AST) -> None:
-    if not isinstance(node, _ALLOWED):
+    if not isinstance(node, _ALLOWED) or not isinstance(getattr(node, "op", node), _ALLOWED):
         raise RefusedError(f"{_source(node)} is not allowed", f"allowed: {_HINT}; else write a function")
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from samplejoin.core.words import said
 from samplejoin.job.errors import RefusedError, did_you_mean
 
 #: modules imported from a job's directory -> that directory
 _owners: dict[str, Path] = {}
+#: sys.path and sys.modules belong to the whole process
+_importing = threading.RLock()
 
 
 def find(name: str, base_dir: Path) -> Any:
@@ -44,18 +48,19 @@ def import_module(name: str, base_dir: Path) -> ModuleType:
     top = name.partition(".")[0]
     base_dir = base_dir.resolve()
     local = (base_dir / f"{top}.py").is_file() or any((base_dir / top).glob("*.py"))
-    if local:
-        _make_room(top, base_dir)
-    _first_on_path(base_dir)
-    try:
-        module = importlib.import_module(name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a user's module may raise anything while it is imported, even SystemExit
-        raise RefusedError(*_import_failure(name, base_dir, error)) from error
-    if local:
-        _owners[top] = base_dir
-    return module
+    with _importing:
+        if local:
+            _make_room(top, base_dir)
+        _first_on_path(base_dir)
+        try:
+            module = importlib.import_module(name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's module may raise anything while it is imported
+            raise RefusedError(*_import_failure(name, base_dir, error)) from error
+        if local:
+            _owners[top] = base_dir
+        return module
 
 
 def _make_room(top: str, base_dir: Path) -> None:
@@ -90,10 +95,9 @@ def _import_failure(name: str, base_dir: Path, error: BaseException) -> tuple[st
     if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
         modules = [p.stem for p in base_dir.glob("*.py")]
         return f"there is no module {name!r}", did_you_mean(name, modules) or f"looked in {base_dir} first"
-    what = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
         return f"{name} cannot be imported: {error.filename}:{error.lineno}: SyntaxError: {error.msg}", None
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
     users = [f for f in frames if Path(f.filename).is_relative_to(base_dir)] or frames[2:]
     place = f"{users[-1].filename}:{users[-1].lineno}: " if users else ""
-    return f"{name} cannot be imported: {place}{what}", None
+    return f"{name} cannot be imported: {place}{said(error)}", None

@@ -58,7 +58,7 @@ def model_of(
         else:
             model._places = overlay.places
             return model
-    raise JobError(references.masked(overlay.places.problem(issue)) for issue in issues)
+    raise JobError(references.masked(overlay.places.problem(overlay.hinted(issue))) for issue in issues)
 
 
 def _read(path: FilePath) -> str:

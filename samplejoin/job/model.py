@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
@@ -24,11 +25,27 @@ from samplejoin.job.parts import (
 from samplejoin.job.times import read_iso
 from samplejoin.job.units import Duration, PositiveDuration
 
+GENERATION = re.compile(r"-g[0-9]+$")
+"""What `JobModel.prefix` appends to a job's name."""
 
-def _job_name(value: str) -> str:
+
+def job_name(value: str) -> str:
+    """A name that topics and groups can be made of. Raises RefusedError otherwise."""
     topic_name(value)
     if len(value) > 100:
         raise RefusedError("is longer than 100 characters", "the names of topics and groups are made of it")
+    if GENERATION.search(value):
+        raise RefusedError(
+            f"{value!r} ends like a generation", "say generation: 2 beside the name, or end it otherwise"
+        )
+    return value
+
+
+def _until(value: str) -> str:
+    try:
+        read_iso(value)
+    except ValueError as error:
+        raise RefusedError(str(error), "a time such as 2026-01-31T12:00:00Z") from error
     return value
 
 
@@ -70,10 +87,15 @@ FieldOrSource = Annotated[
 class JobModel(Part):
     """A join: which streams, by which key and window, what a sample carries, and where it goes."""
 
-    name: Annotated[str, AfterValidator(_job_name)] = Field(
+    name: Annotated[str, AfterValidator(job_name)] = Field(
         description="Name of the job: part of every sample's id and of its internal topics and consumer groups. "
         "Another name is another job."
     )
+    generation: int = Field(
+        1, ge=1, le=9999,
+        description="A new one starts the job anew beside the old one, with topics, group and state of its own, called "
+        "`NAME-gN` from 2 on. Sample ids and output topics stay.",
+    )  # fmt: skip
     brokers: Brokers = Field(("localhost:9092",), description="Kafka's bootstrap servers: `host:port`, or a list.")
     security: Security = Field(default=Security(), description="How to reach the brokers.")
     streams: dict[Name, Stream] = Field(description="The inputs by name: at least one anchor and one label stream.")
@@ -131,11 +153,25 @@ class JobModel(Part):
     )
     outputs: Outputs = Field(default=Outputs(), description="Topics of samples, late and orphan rows, dead letters.")
     partitions: int = Field(
-        4, ge=1, le=1024, description="Partitions of the join: the most workers that can share it. Fixed for a job."
+        4, ge=1, le=1024,
+        description="Partitions of the join: the most workers that can share it. Fixed for a generation; "
+        "`samplejoin migrate` takes the state to another.",
+    )  # fmt: skip
+    standby_replicas: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Further workers that keep a copy of each join partition's state: one of them takes "
+        "over within seconds, however large it is.",
     )
     combine: bool = Field(True, description="Whether rows of a key are aggregated before they are sent to its home.")
     start: Annotated[str, AfterValidator(_start)] = Field(
         "earliest", description="Where a new job starts to read: `earliest`, `latest`, or a time (ISO 8601)."
+    )
+    until: Annotated[str, AfterValidator(_until)] | None = Field(
+        None,
+        description="A time (ISO 8601) from which on anchors are left to another generation: they are counted and "
+        "dropped, and label rows from `until` + `window` on with them.",
     )
     idle_after_ms: PositiveDuration = Field(
         5000, alias="idle_after", description="Silence after which a stream with `idle: advance` no longer holds."
@@ -163,7 +199,7 @@ class JobModel(Part):
     )
     limits: Limits = Field(default=Limits(), description="Bounds on rows, samples and state.")
     error_rate: float = Field(
-        0.05, gt=0, le=1, description="Share of dead letters of a function past which the quality gate acts."
+        0.05, gt=0, le=1, description="Share of dead letters among a stream's records past which the worker warns."
     )
     guarantee: Literal["exactly_once", "at_least_once"] = Field(
         "exactly_once", description="`at_least_once` only for brokers without transactions."
@@ -193,6 +229,16 @@ class JobModel(Part):
     def start_ms(self) -> int | None:
         """`start` as epoch ms if it is a time."""
         return None if self.start in ("earliest", "latest") else read_iso(self.start)
+
+    @property
+    def until_ms(self) -> int | None:
+        """`until` as epoch ms."""
+        return None if self.until is None else read_iso(self.until)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of group, internal topics, transactional ids and state directory begin with."""
+        return self.name if self.generation == 1 else f"{self.name}-g{self.generation}"
 
     @property
     def samples_topic(self) -> str:

@@ -6,14 +6,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from samplejoin.job.errors import Issue, Path, Place, Places, dotted
+from samplejoin.job.errors import Issue, Path, Place, Places, did_you_mean, dotted
 from samplejoin.job.yamlfile import parse_value
 
 PREFIX = "SAMPLEJOIN_"
 _IGNORED = re.compile(
-    r"SAMPLEJOIN_(JOB|INSTANCE_ID|WEB_BIND|LOG_FORMAT|SESSION_TIMEOUT_MS|KAFKA_JARS|REQUIRE_KAFKA|MODEL_SEEDS|TEST_.*"
-    r"|SERVICE_.*|PORT|PORT_.*)"  # Kubernetes sets these for a service called samplejoin
+    r"SAMPLEJOIN_(JOB|INSTANCE_ID|DRAIN|WEB_BIND|LOG_FORMAT|SESSION_TIMEOUT_MS|KAFKA_JARS|REQUIRE_KAFKA|MODEL_SEEDS"
+    r"|TEST_.*)"
 )
+_KUBERNETES = re.compile(
+    r"SAMPLEJOIN_(?!.*__)(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_.*)?)=.*"
+    r"|SAMPLEJOIN_(.*_)?PORT=(tcp|udp|sctp)://.*",
+    re.DOTALL,
+)
+"""What it sets in pods for services called `samplejoin` or `samplejoin-…`."""
+_EXAMPLE = "--set streams.click.topic=clicks"
 #: where a plain string is short for a mapping with one key
 _SHORT = {"outputs": "topic", "sample": "from"}
 
@@ -26,25 +33,26 @@ class Overlay:
         self.places = places
         self.texts: dict[Path, str] = {}
         self.issues: list[Issue] = []
+        #: what was not there before a value was laid below it, and what may have been meant
+        self.made: dict[Path, str | None] = {}
 
     def environment(self, environ: Mapping[str, str]) -> None:
         """`SAMPLEJOIN_STREAMS__CLICK__TOPIC=clicks`; names match whatever their case."""
         for name in sorted(environ):
-            if name.startswith(PREFIX) and not _IGNORED.fullmatch(name):
+            theirs = _IGNORED.fullmatch(name) or _KUBERNETES.fullmatch(f"{name}={environ[name]}")
+            if name.startswith(PREFIX) and not theirs:
                 parts = name.removeprefix(PREFIX).split("__")
                 self._lay(self._spelled(parts), environ[name], Place(f"environment {name}"))
 
     def command_line(self, values: Mapping[str, str] | Iterable[str]) -> None:
         """`{"streams.click.topic": "clicks"}`, or the same as `streams.click.topic=clicks`."""
-        pairs = values.items() if isinstance(values, Mapping) else [v.partition("=")[::2] for v in values]
-        for name, text in pairs:
+        for text in [f"{k}={v}" for k, v in values.items()] if isinstance(values, Mapping) else values:
+            name, equals, value = text.partition("=")
             place = Place(f"--set {name}")
-            path = tuple(name.split("."))
-            if not all(path):
-                self.places.known[path] = place
-                self.issues.append(Issue(path, "names no value", "--set streams.click.topic=clicks"))
+            if equals:
+                self._lay(tuple(name.split(".")), value, place)
             else:
-                self._lay(path, text, place)
+                self._refuse((name,), place, "is not KEY=VALUE", _EXAMPLE)
 
     def text_instead(self, path: Path) -> bool:
         """Puts the value back as the text it was given as; False if the path was not laid over, or is text."""
@@ -57,7 +65,14 @@ class Overlay:
         parent[path[-1]] = text  # type: ignore[index]
         return True
 
+    def _refuse(self, path: Path, place: Place, message: str, hint: str) -> None:
+        self.places.known[path] = place
+        self.issues.append(Issue(path, message, hint))
+
     def _lay(self, path: tuple[str, ...], text: str, place: Place) -> None:
+        if not all(path):
+            self._refuse(path, place, "names no value", _EXAMPLE)
+            return
         here: Any = self.data
         for depth, part in enumerate(path[:-1], 1):
             value = here.get(part)
@@ -65,10 +80,11 @@ class Overlay:
                 value = {_SHORT[path[0]]: value}
             elif value is None:
                 value = {}
+                self.places.known[path[:depth]] = place
+                self.made[path[:depth]] = did_you_mean(part, here.keys() - {part})
             elif not isinstance(value, dict):
-                self.places.known[path] = place
-                hint = f"set {dotted(path[:depth])} as a whole"
-                self.issues.append(Issue(path, f"{dotted(path[:depth])} has no keys below it", hint))
+                whole = dotted(path[:depth])
+                self._refuse(path, place, f"{whole} has no keys below it", f"set {whole} as a whole")
                 return
             here[part] = value
             here = value
@@ -77,6 +93,11 @@ class Overlay:
         self.places.known[path] = place
         self.texts[path] = text
         here[path[-1]] = text if path[-1] == "password" else parse_value(text)
+
+    def hinted(self, issue: Issue) -> Issue:
+        """The issue; if it is of something that was made here, with a hint to what may have been meant."""
+        near = next((hint for path, hint in self.made.items() if issue.path[: len(path)] == path), None)
+        return issue._replace(hint=issue.hint or near)
 
     def _spelled(self, parts: list[str]) -> tuple[str, ...]:
         """The names as the file spells them, else in lower case."""

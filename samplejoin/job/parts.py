@@ -14,7 +14,7 @@ FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w
 _AGGREGATE = re.compile(r"([a-z]+)(?:\(\s*(\d{1,6})\s*\))?", re.ASCII)
 PLAIN_AGGREGATES = ("count", "sum", "mean", "min", "max", "first", "last", "any", "all", "distinct")
 LIMITED_AGGREGATES = ("list", "top")
-MAX_ROW_BYTES = 1 << 20
+MAX_MESSAGE_BYTES = 1 << 20
 
 
 class Part(BaseModel):
@@ -68,7 +68,9 @@ def _aggregate(value: str) -> str:
 
 
 def _time_path(value: str) -> str:
-    if value != "@timestamp" and not all(value.split(".")):
+    if value.startswith("@") and value != "@timestamp":
+        raise RefusedError(f"{value!r} is no field", "'@timestamp' is the Kafka record's own time")
+    if not all(value.split(".")):
         raise RefusedError(f"{value!r} is no field", "ts, or meta.ts for a nested one, or @timestamp for the record's")
     return value
 
@@ -89,8 +91,10 @@ def _decode(value: str) -> str:
 
 
 def _fits_a_message(value: int) -> int:
-    if value > MAX_ROW_BYTES:
-        raise RefusedError(f"{format_size(value)} is over {format_size(MAX_ROW_BYTES)}", "many rows share a message")
+    if value > MAX_MESSAGE_BYTES:
+        raise RefusedError(
+            f"{format_size(value)} is over {format_size(MAX_MESSAGE_BYTES)}", "it must fit a message with others"
+        )
     return value
 
 
@@ -193,7 +197,10 @@ class Output(Part):
         None, description="The topic; by default the job's name with `-samples` or `-dead-letter`. "
         "Required for `late` and `orphan`."
     )  # fmt: skip
-    compression: Literal["none", "gzip", "lz4", "zstd"] = Field("zstd", description="How its batches are compressed.")
+    compression: Literal["none", "gzip", "lz4", "zstd"] = Field(
+        "zstd",
+        description="How batches are compressed; for `samples` only. Late and orphan rows are sent with them.",
+    )
     partitions: int | None = Field(
         None, ge=1, le=1024, description="Partitions if the worker creates the topic; default: the job's `partitions`."
     )
@@ -250,8 +257,10 @@ class Limits(Part):
         description="Largest row, at most `1MiB`; a larger one, or a record whose rows together are over four times "
         "as large, is a dead letter.",
     )
-    sample_bytes: Size = Field(
-        512 << 10, alias="sample", description="Largest formatted sample; a larger one is a dead letter."
+    sample_bytes: Annotated[Size, AfterValidator(_fits_a_message)] = Field(
+        512 << 10,
+        alias="sample",
+        description="Largest formatted sample, at most `1MiB`; a larger one is a dead letter.",
     )
     cache_keys: int = Field(
         200_000, ge=1000, description="Open keys that one join partition keeps in memory; the rest waits in RocksDB."

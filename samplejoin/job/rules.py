@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from samplejoin.job.errors import Issue, did_you_mean
-from samplejoin.job.parts import Stream, split_aggregate
+from samplejoin.job.parts import Output, Stream, split_aggregate
 from samplejoin.job.units import format_duration
 
 if TYPE_CHECKING:
@@ -19,8 +19,25 @@ RESERVED = ("label", "weight")
 
 def issues_of(job: JobModel) -> list[Issue]:
     """All that is wrong between parts that are each fine."""
-    checks = (_roles, _streams, shared_topics, _window, _late, _processing, _names, _fields, _outputs, _security)
+    checks = (
+        _roles,
+        _streams,
+        shared_topics,
+        _window,
+        _late,
+        _until,
+        _processing,
+        _names,
+        _fields,
+        _outputs,
+        _security,
+    )
     return [issue for check in checks for issue in check(job)]
+
+
+def internal_topics(job: JobModel) -> re.Pattern[str]:
+    """The names of topics that no job may read or write as its own: Kafka's, and this job's inside, all generations."""
+    return re.compile(rf"__.*|{re.escape(job.name)}(-g[0-9]+)?-(repartition|changelog|control)")
 
 
 def _roles(job: JobModel) -> Iterator[Issue]:
@@ -38,6 +55,8 @@ def _streams(job: JobModel) -> Iterator[Issue]:
             yield Issue(path, f"{said}; it needs exactly one of topic, topics, pattern")
         if stream.topics and len(set(stream.topics)) < len(stream.topics):
             yield Issue((*path, "topics"), "names a topic twice")
+        for topic in filter(internal_topics(job).fullmatch, stream.topic_names):
+            yield Issue(path, f"reads {topic}, an internal topic", "name the topic that a producer writes")
         yield from _decoding(path, stream)
         yield from _time(path, stream, job.clock)
 
@@ -99,6 +118,11 @@ def _late(job: JobModel) -> Iterator[Issue]:
         yield Issue(("attribution",), "first means nothing with repeat: merge", "repeat: each")
 
 
+def _until(job: JobModel) -> Iterator[Issue]:
+    if job.until_ms is not None and job.start_ms is not None and job.until_ms <= job.start_ms:
+        yield Issue(("until",), f"{job.until} is not after start: {job.start}", "no anchor would be left")
+
+
 def _processing(job: JobModel) -> Iterator[Issue]:
     if job.clock != "processing":
         return
@@ -108,6 +132,8 @@ def _processing(job: JobModel) -> Iterator[Issue]:
         yield Issue(("before",), "is not possible with clock: processing", "the first row of a key opens its window")
     if job.repeat == "each":
         yield Issue(("repeat",), "each is not possible with clock: processing")
+    if job.until is not None:
+        yield Issue(("until",), "is not possible with clock: processing", "the time of arrival decides there")
     if job.max_wait_ms is not None:
         yield Issue(("max_wait",), "means nothing with clock: processing")
 
@@ -131,7 +157,7 @@ def _fields(job: JobModel) -> Iterator[Issue]:
         stream = job.streams.get(field.stream)
         if stream is None:
             known = ", ".join(job.streams)
-            hint = did_you_mean(field.stream, job.streams) or f"the streams are {known}"
+            hint = did_you_mean(field.stream, job.streams) or (f"the streams are {known}" if known else None)
             yield Issue((*path, "from"), f"no stream is called {field.stream!r}", hint)
         elif field.agg is None and stream.role == "label":
             hint = "agg: count" if field.source_field is None else "agg: last, sum, list(20) ..."
@@ -153,11 +179,17 @@ def _outputs(job: JobModel) -> Iterator[Issue]:
         output = getattr(job.outputs, name)
         if output is not None and output.topic is None:
             yield Issue(("outputs", name), "topic is missing", f"topic: {job.name}-{name}")
+    for name in ("late", "orphan", "dead_letter"):
+        output = getattr(job.outputs, name)
+        if output is not None and output.compression != Output().compression:
+            yield Issue(("outputs", name, "compression"), "can be set for samples only", "remove it")
     taken: dict[str, str] = {}
     for name, topic in job.output_topics().items():
         if topic in taken:
             yield Issue(("outputs", name), f"goes to {topic}, as {taken[topic]} does", "each needs its own topic")
         taken[topic] = name
+        if internal_topics(job).fullmatch(topic):
+            yield Issue(("outputs", name), f"goes to {topic}, an internal topic", "name one of its own")
         for stream_name, stream in job.streams.items():
             reads = topic in stream.topic_names
             if reads or (stream.pattern is not None and re.fullmatch(stream.pattern, topic)):

@@ -18,6 +18,7 @@ from samplejoin.core.fold import assign_labels, windows_of
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import encode_key, key_values
 from samplejoin.core.outcomes import Outcomes
+from samplejoin.core.words import RAISED, said
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.decoders import read_path
 from samplejoin.job.encoders import encode
@@ -25,7 +26,7 @@ from samplejoin.job.encoders import encode
 
 @dataclass
 class Tried:
-    """One record through one stream: its rows with key and time, or what went wrong."""
+    """One record through one stream: its rows with key and time, or what went wrong. No stream: the line is wrong."""
 
     line: int
     stream: str
@@ -48,6 +49,9 @@ class Trial:
         """What a line of a records file becomes, one answer per stream: usually one, more if streams share a topic."""
         try:
             entry: Any = orjson.loads(text)
+        except ValueError as error:
+            return [Tried(line, "", error=f"no JSON: {error}")]
+        try:
             inputs = self._inputs(entry)
         except ValueError as error:
             return [Tried(line, "", error=str(error))]
@@ -94,8 +98,8 @@ class Trial:
                 step = f"row {index} of {each.clean_name}"
                 tried.rows.append(row)
                 self._take(each, row, (time_ms, source_id(each.plan.stream.topics[0], 0), line, index))
-        except Exception as error:  # the user's functions: whatever they raise is what is to be shown
-            tried.error = f"{step}: {type(error).__name__}: {error}"
+        except RAISED as error:  # the user's functions: whatever they raise is what is to be shown
+            tried.error = f"{step}: {said(error)}"
             tried.traceback = traceback.format_exc(limit=-4) if step.startswith("clean") else None
         return tried
 

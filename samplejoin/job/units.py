@@ -22,8 +22,10 @@ MAX_DURATION_MS = 3660 * 86_400_000
 
 def parse_duration(value: Any) -> int:
     """Milliseconds of a duration such as `1h30m`. Raises RefusedError, also for a bare number."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if type(value) is int and value >= 0:
         raise RefusedError(f"{value} has no unit", f"write {value}s, {value}m or {value}ms")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise RefusedError(f"{value} is no duration", "whole numbers from 0 on, with a unit: 20m, 1h30m, 500ms")
     if not isinstance(value, str):
         raise RefusedError(f"a duration must be text, not {_kind(value)}", "for example 20m, 1h30m or 500ms")
     match = _DURATION.fullmatch(value.strip())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rocksdict import (
     AccessType,
@@ -26,7 +27,7 @@ from samplejoin.stores import StoreError
 
 
 class RocksStore:
-    """A `Store` in the directory `path`. Raises StoreError if it is locked, damaged or not writable."""
+    """A `Store` in the directory `path`. All of it raises StoreError if it is locked, damaged or not writable."""
 
     def __init__(self, path: Path, cache: Cache | None = None, memtable_bytes: int = 16 << 20) -> None:
         self.path = path
@@ -45,7 +46,10 @@ class RocksStore:
         return self._db
 
     def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = self.db.get(key)
+        try:
+            value: bytes | None = self.db.get(key)
+        except Exception as error:
+            raise self._error("read", error) from error
         return value
 
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
@@ -57,13 +61,23 @@ class RocksStore:
         try:
             self.db.write(batch, self._write_options)
         except Exception as error:
-            raise StoreError(f"state directory {self.path}: cannot write ({error}); free space on it, then restart") \
-                from error  # fmt: skip
+            raise self._error("write", error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         options = ReadOptions()
         options.set_iterate_upper_bound(prefix[:-1] + bytes([prefix[-1] + 1]))
-        yield from self.db.items(from_key=prefix, read_opt=options)
+        last: Any = prefix
+        for last, value in self.db.items(from_key=prefix, read_opt=options):
+            yield last, value
+        # rocksdict's loop ends without a word at a damaged block, as it does at the end: go there again, and ask
+        end = self.db.iter(options)
+        end.seek(last)
+        if end.valid():
+            end.next()
+        try:
+            end.status()
+        except Exception as error:
+            raise self._error("read", error) from error
 
     def clear(self) -> None:
         self.close()
@@ -75,24 +89,27 @@ class RocksStore:
             try:
                 self._db.close()
             except Exception as error:  # closing flushes the memtable, and the disk may be full
-                raise StoreError(f"state directory {self.path}: cannot flush on closing ({error})") from error
+                raise self._error("flush on closing", error) from error
             finally:
                 self._db = None
                 gc.collect()  # rocksdict keeps the lock while any iterator is alive
 
     def _open(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             self._db = Rdict(str(self.path), self._options, access_type=AccessType.read_write())
         except Exception as error:
-            text = str(error)
-            if "lock" in text.lower():
-                hint = "another worker uses it: give each worker a state_dir of its own, or wait until that one ended"
-            elif "No space" in text:
-                hint = "the disk is full: free space on it, then restart"
-            else:
-                hint = "if it is damaged, delete it: it will be rebuilt from the changelog"
-            raise StoreError(f"state directory {self.path}: cannot open ({text}); {hint}") from error
+            raise self._error("open", error) from error
+
+    def _error(self, doing: str, error: Exception) -> StoreError:
+        text = str(error)
+        if "No space" in text:
+            hint = "the disk is full: free space on it, then restart"
+        elif "LOCK" in text:  # the name of the file
+            hint = "another worker uses it: give each worker a state_dir of its own, or wait until that one ended"
+        else:
+            hint = "if it is damaged, delete it: it will be rebuilt from the changelog"
+        return StoreError(f"state directory {self.path}: cannot {doing} ({text}); {hint}")
 
 
 def shared_cache(size_bytes: int = 64 << 20) -> Cache:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import socket
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -15,9 +18,10 @@ from aiokafka.errors import KafkaConnectionError
 from click.testing import CliRunner
 
 import samplejoin
-from samplejoin import cli
+from samplejoin import cli, web
 from samplejoin.cli import COMMANDS, main
 from samplejoin.engine.config import WorkerError
+from samplejoin.logs import _is_news
 from tests.job.helpers import TEXT, write
 
 
@@ -93,7 +97,7 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(cli, "import_module", fails)
     result = run("demo")
     assert result.exit_code == 1
-    assert "No module named 'confluent_kafka'; it comes with: pip install 'samplejoin[demo]'" in result.output
+    assert "No module named 'confluent_kafka': run `make demo` in a clone" in result.output
     with pytest.raises(ModuleNotFoundError):
         CliRunner().invoke(main, ["check"], catch_exceptions=False)
 
@@ -113,8 +117,8 @@ def started(monkeypatch):
     """What the worker would have been started with; `error` is raised instead of an app."""
     calls = SimpleNamespace(made=None, ran=None, error=None)
 
-    def make_app(path: Any, settings: Any, overrides: Any) -> str:
-        calls.made = (path, settings, overrides)
+    def make_app(path: Any, settings: Any, sets: Any) -> str:
+        calls.made = (path, settings, sets)
         if calls.error is not None:
             raise calls.error
         return "app"
@@ -135,15 +139,15 @@ def test_a_worker_is_started(tmp_path, started):
         "worker", path, "--set", "window=5m", "--set", "streams.click.topic=a=b", "-l", "DEBUG", "--web-port", 7000
     )
     assert result.exit_code == 0, result.output
-    made_path, settings, overrides = started.made
+    made_path, settings, sets = started.made
     assert made_path == settings.job == path
-    assert overrides == {"window": "5m", "streams.click.topic": "a=b", "web_port": "7000"}
+    assert sets == ("window=5m", "streams.click.topic=a=b", "web_port=7000")
     assert started.ran == ("app", "DEBUG")
 
 
 def test_the_defaults_of_a_worker(tmp_path, started):
     assert run("worker", write(tmp_path)).exit_code == 0
-    assert started.made[2] == {}
+    assert started.made[2] == ()
     assert started.ran == ("app", "INFO")
 
 
@@ -165,11 +169,82 @@ def test_wrong_options(tmp_path):
     assert (result.exit_code, "did you mean 'window'?" in result.stderr) == (2, True)
 
 
-def test_a_wrong_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("SAMPLEJOIN_SESSION_TIMEOUT_MS", "soon")
-    result = run("worker", write(tmp_path))
-    assert result.exit_code == 2
-    assert "environment SAMPLEJOIN_SESSION_TIMEOUT_MS: Input should be a valid integer" in result.stderr
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DRAIN", "maybe", "must be true or false"),
+        ("SESSION_TIMEOUT_MS", "soon", "must be a whole number"),
+        ("SESSION_TIMEOUT_MS", "5", "must be at least 1000"),
+        ("SESSION_TIMEOUT_MS", "1800001", "must be at most 1800000"),
+        ("LOG_FORMAT", "xml", "must be 'auto', 'text' or 'json'"),
+        ("TEST_FAILPOINTS", "rubbish", "failpoint 'rubbish': one of"),
+        ("TEST_FAILPOINTS", "commit-sent:x", "failpoint 'commit-sent:x': one of"),
+    ],
+)
+def test_a_wrong_environment(tmp_path, monkeypatch, name, value, said):
+    """The same words and exit code 2, whoever reads it."""
+    monkeypatch.setenv(f"SAMPLEJOIN_{name}", value)
+    path = write(tmp_path)
+    monkeypatch.setenv("SAMPLEJOIN_JOB", str(path))
+    for command in (("worker",), ("reset", "--yes"), ("migrate", "--from-generation", 1)):
+        result = run(*command, path)
+        assert result.exit_code == 2, command
+        assert f"environment SAMPLEJOIN_{name}: {said}" in result.stderr
+    with pytest.raises(click.UsageError, match=f"environment SAMPLEJOIN_{name}: {said}"):
+        _ = samplejoin.app
+
+
+@pytest.mark.parametrize("error", [WorkerError("no broker"), KafkaConnectionError("no broker")])
+def test_faust_shows_no_traceback_either(monkeypatch, tmp_path, error):
+    import samplejoin.worker
+
+    def make_app(path: Any, settings: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(samplejoin.worker, "make_app", make_app)
+    with pytest.raises(click.ClickException, match="no broker"):
+        _ = samplejoin.app
+
+
+# ---- the web port ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_taken_web_port_ends_a_worker_with_a_word(tmp_path, taken):
+    command = [sys.executable, "-m", "samplejoin.cli", "worker", str(write(tmp_path)), "--web-port", str(taken)]
+    environ = {**os.environ, "SAMPLEJOIN_WEB_BIND": "127.0.0.1"}
+    done = subprocess.run(
+        [*command, "--set", "brokers=127.0.0.1:1"], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert f"worker stops: web port {taken} on 127.0.0.1 cannot be opened (address already in use): set" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_web_addresses_that_cannot_be_opened(taken):
+    with pytest.raises(WorkerError, match=r"address already in use.*: set web_port, --web-port or SAMPLEJOIN_WEB_BIND"):
+        web.refuse_taken("127.0.0.1", taken)
+    with pytest.raises(WorkerError, match=r"on 192\.0\.2\.1 cannot be opened"):
+        web.refuse_taken("192.0.2.1", 7000)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    web.refuse_taken("127.0.0.1", port)
+
+
+def test_the_log_drops_the_framework_s_chatter_but_not_its_errors():
+    def news(level: int, text: str) -> bool:
+        return _is_news(logging.LogRecord("mode", level, "", 0, text, (), None))
+
+    assert not news(logging.INFO, "[^Worker]: Starting...")
+    assert news(logging.ERROR, "[^Worker]: Error: %r")
+    assert news(logging.INFO, "samplejoin %s")
+    assert not news(logging.ERROR, "Unable connect to %s")
 
 
 @pytest.mark.parametrize("error", [KafkaConnectionError("no broker"), WorkerError("no broker"), OSError("no broker")])

@@ -26,6 +26,9 @@ FAR = 1 << 50
 Log = list[tuple[Entry, int]]
 """A repartition log: entries with the broker's append time in ms. The place in the list is the log offset."""
 
+Pages = list[tuple[int, list[bytes]]]
+"""Deadlines as a partition gave them to be kept: keys by slice."""
+
 
 def packed(data: Any) -> Any:
     """Through msgpack and back: what the log, the changelog or the store give back. Tuples become lists."""
@@ -73,6 +76,7 @@ def replay(spec: Spec, log: Log, crashes: Random | None = None) -> Outcomes:
 def stepped(spec: Spec, log: Log, crashes: Random | None = None) -> tuple[Partition, Outcomes]:
     """The partition at the end of its log, and all that came out."""
     partition, out = Partition(spec), Outcomes()
+    pages: Pages = []
     for offset, (entry, append_ms) in enumerate(log):
         partition.apply(copy.deepcopy(entry), offset, append_ms, out)
         if crashes is None:
@@ -80,19 +84,28 @@ def stepped(spec: Spec, log: Log, crashes: Random | None = None) -> tuple[Partit
             continue
         while True:
             if crashes.random() < 0.3:
-                partition = restarted(partition)
+                partition = restarted(partition, pages)
             if not partition.due():
                 break
             partition.sweep(out, limit=crashes.choice([1, 1, 2, None]))
     return partition, out
 
 
-def restarted(partition: Partition) -> Partition:
-    """A new owner's partition, from nothing but what was persisted."""
+def restarted(partition: Partition, pages: Pages | None = None) -> Partition:
+    """A new owner's partition, from nothing but what was persisted: deadlines among it, or found again by all keys."""
     data, states = packed([partition.dump(), list(partition.keys.items())])
     fresh = Partition(partition.spec)
     fresh.keys.update(dict(states))
-    fresh.load(data, fresh.keys.items())
+    if pages is not None:
+        pages += partition.deadlines.take_new()
+        if not partition.due():  # as the engine does: what has been looked at is not entered again
+            pages[:] = [(slice_, keys) for slice_, keys in pages if slice_ > partition.clock.slice]
+    fresh.load(data)
+    for slice_, keys in pages or ():
+        fresh.deadlines.restore(slice_, keys)
+    if pages is None:
+        for key, state in fresh.keys.items():
+            fresh.watch(key, state)
     return fresh
 
 

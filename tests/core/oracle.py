@@ -1,4 +1,4 @@
-"""An obviously right join: all rows in lists, the rules of SEMANTICS.md word by word, no row late (the offline run).
+"""An obviously right join: rows in lists, the rules of docs/semantics.md word by word, no row late (the offline run).
 
 It shares nothing with the core but the names of things (`identity`): no cells, no partials, no slices merged.
 """

@@ -1,4 +1,4 @@
-"""The protocol of DESIGN 4 as a randomised model around the real core: `SourceWriter`, `combine`, `Partition`.
+"""The covering rule as a randomised model around the real core: `SourceWriter`, `combine`, `Partition`.
 
 Sources get rows, owners read them, die, pause and double; sends are late, fail, or are half acknowledged; commits lag
 and get lost; join partitions crash. After the chaos comes a calm, and then every row must have been merged once, none
@@ -112,6 +112,8 @@ class Join:
         self.merged: Counter[tuple[Source, int]] = Counter()
         #: the clock while a source was out of the minimum, having never had a watermark
         self.clock_without: dict[Source, int] = {}
+        #: deadlines as they were kept
+        self.pages: list[tuple[int, list[bytes]]] = []
         self.partition = self.fresh()
 
     def fresh(self) -> Watched:
@@ -135,7 +137,10 @@ class Join:
         data, states = packed([self.partition.dump(), list(self.partition.keys.items())])
         fresh = self.fresh()
         fresh.keys.update(dict(states))
-        fresh.load(data, fresh.keys.items())
+        self.pages += self.partition.deadlines.take_new()
+        fresh.load(data)
+        for slice_, keys in self.pages:
+            fresh.deadlines.restore(slice_, keys)
         self.partition = fresh
 
     def report(self, wire: WireCell, source: Source, partition: Partition) -> None:

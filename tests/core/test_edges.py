@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from samplejoin.core.messages import Tick, TickEntry
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Field, Spec, Stream
+from samplejoin.core.words import said, why_away
 from samplejoin.core.writer import SourceWriter
 from tests.core.harness import block_of, restarted, wire_cells
 from tests.core.oracle import Row
@@ -700,12 +702,61 @@ def raising(values):
     raise KeyError("no such field")
 
 
+class Mute(Exception):
+    """Raises when it is asked what it is."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("function", ["label", "format"])
+@pytest.mark.parametrize("kind", [Mute, SystemExit, GeneratorExit, asyncio.CancelledError])
+def test_whatever_a_function_raises_costs_its_sample_only(function, kind):
+    def ending(values):
+        raise kind
+
+    play = Play(spec_of(**{function: ending})).show(5, pos=7).clock(15)
+    assert [(dead.function, dead.error) for dead in play.out.dead] == [(function, kind.__name__)]
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("function", ["label", "format"])
+def test_ctrl_c_is_no_mistake_of_a_function(function):
+    def interrupted(values):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Play(spec_of(**{function: interrupted})).show(5, pos=7).clock(15)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("x"), "ValueError: x"),
+        (ValueError(), "ValueError"),
+        (ValueError("ValueError: x"), "ValueError: x"),
+        (ValueError("x" * 5000), f"ValueError: {'x' * 988}"),
+        (Mute(), "Mute"),
+    ],
+)
+def test_words_for_errors(error, text):
+    assert said(error) == text
+
+
+def test_words_for_brokers_that_are_away_name_no_addresses_as_python_does():
+    assert why_away(OSError("Unable to bootstrap from [('a', 1, <x>)]")).endswith("(OSError: Unable to bootstrap)")
+    assert why_away(TimeoutError()).endswith("SASL? (TimeoutError)")
+
+
 @pytest.mark.rule(12)
 @pytest.mark.parametrize("function", ["label", "format"])
 def test_a_function_that_raises_costs_its_sample(function):
     play = Play(spec_of(**{function: raising})).show(5, pos=7).clock(15)
     (dead,) = play.out.dead
-    assert (dead.function, dead.error, dead.fields["pos"]) == (function, "KeyError('no such field')", 7)
+    assert (dead.function, dead.error, dead.fields["pos"]) == (function, "KeyError: 'no such field'", 7)
     assert "raising" in dead.traceback
     assert play.out.counts["samples", "dead"] == 1
     assert play.samples == []

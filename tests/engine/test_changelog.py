@@ -63,3 +63,11 @@ def test_a_commit_whose_beginning_was_trimmed_is_left_out():
     following = commit(5, [(b"key", b"value")])
     (only,) = replayed(values, list(parts_of(following)))
     assert same(only, following)
+
+
+def test_parts_of_two_commits_may_alternate():
+    """Without transactions a paused owner wakes up in the middle of its successor's commit."""
+    one, other = list(parts_of(commit(0, [(b"a", b"1")]))), list(parts_of(commit(9, [(b"b", b"2")])))
+    found = replayed([one[0], other[0], one[1], other[1]])
+    assert [(c.start, c.puts) for c in found] == [(0, [(b"a", b"1")]), (9, [(b"b", b"2")])]
+    assert [(c.first_offset, c.next_offset) for c in found] == [(0, 3), (1, 4)]

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # t
 
 from samplejoin.engine.codec import pack_state
 from samplejoin.stores.rocks import RocksStore
-from samplejoin.tables.partial_samples import META
+from samplejoin.tables.replica import META
 from tests.integration.scenes import edit_job, record, wait_for_end, watch_until
 from tests.integration.support import Worker, World, feed, wait_for
 from tests.support.kafka import create_topics
@@ -111,10 +111,10 @@ def test_state_of_an_edited_job_is_refused(world, start_worker):
     some_run(world, worker)
     edit_job(world, ("window: 20s", "window: 30s"))
     worker.start()
-    ends_clearly(worker, "fingerprint", "were edited", "Set them back")
+    ends_clearly(worker, "window was edited since", "Set that back")
     shutil.rmtree(worker.state)  # the changelog knows it as well
     worker.start()
-    ends_clearly(worker, "fingerprint", "were edited", "Set them back")
+    ends_clearly(worker, "window was edited since", "Set that back")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,14 @@ def test_a_full_disk_ends_the_worker_and_loses_nothing(world, start_worker, smal
 
 
 # ---- brokers ---------------------------------------------------------------------------------------------------------
+
+
+def test_topics_wait_for_the_brokers_that_their_replicas_need(world, start_worker):
+    """A broker that is away for a moment must not end a worker's first start."""
+    worker = start_worker(world, 1, SAMPLEJOIN_REPLICATION_FACTOR="3")
+    said = "is to have 3 replicas, and there are fewer brokers: start the others, or set replication_factor"
+    watch_until(lambda: said in worker.log_tail(100), 60, worker.log_tail)
+    assert worker.stop(10) == 0
 
 
 def test_a_worker_waits_for_a_broker_that_is_not_there_yet(own_kafka, tmp_path, start_worker):

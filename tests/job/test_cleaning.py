@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,30 @@ from samplejoin.core.keys import partition_of
 from samplejoin.job.cleaning import LOG_APPEND_TIME, Cleaned, Cleaner, Watch
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
+from samplejoin.job.times import MAX_MS
 from tests.job.helpers import job_data
 
 NOW = 1_735_689_600_000
 SKEW = 60_000
 
 FUNCTIONS = """
+import asyncio
 import sys
 
 watch = None
 
 def clean(record):
-    return eval(record.get("do", "record"), {"record": record, "sys": sys, "watch": watch})
+    return eval(record.get("do", "record"), {**globals(), "record": record})
 
 def decode(record):
     return eval(record.value)
+
+def throw(error):
+    raise error
+
+class Mute(Exception):
+    def __str__(self): raise SystemExit(3)
+    __repr__ = __str__
 
 class Pairs:
     def zero(self): return []
@@ -184,6 +194,50 @@ def test_rows_from_before_the_start_are_counted_and_dropped(folder):
     }
 
 
+def bounds(folder: Path, start: int | None, until: int, **changes: Any) -> Cleaner:
+    moment = datetime.fromtimestamp(until / 1000, UTC).isoformat(timespec="milliseconds")
+    changes = {"streams__impression__clean": "functions:clean", "window": "1m", "until": moment, **changes}
+    return cleaner(folder, start_ms=start, **changes)
+
+
+def outcomes(each: Cleaner, stream: str, *times: int) -> list[str]:
+    topic = {"click": "clk", "impression": "imp"}[stream]
+    return [next(iter(cleaned(each, click(ts=ts), topic=topic).counts))[1] for ts in times]
+
+
+@pytest.mark.rule(15)
+def test_rows_after_the_end_are_counted_and_dropped(folder):
+    """Anchors at `until` and later; labels that only those could hold."""
+    each = bounds(folder, None, NOW)
+    assert outcomes(each, "impression", 0, NOW - 1, NOW, NOW + 1) == ["ok", "ok", "after_until", "after_until"]
+    window = NOW + 60_000
+    assert outcomes(each, "click", 0, NOW, window - 1, window) == ["ok", "ok", "ok", "after_until"]
+
+
+@pytest.mark.rule(15)
+@pytest.mark.parametrize("off", [0, 1, 500, 999])
+@pytest.mark.parametrize("before_ms", [0, 3000])
+def test_two_generations_share_the_anchors_and_lack_no_label(folder, off, before_ms):
+    """Every anchor is in exactly one; the labels that the fold gives it are in the same one, at every edge."""
+    cut = NOW - 120_000 + off
+    changes = {"before": f"{before_ms}ms"}
+    old, new = bounds(folder, None, cut, **changes), bounds(folder, cut, MAX_MS, **changes)
+    near = [cut + d for d in (-1001, -1000, -999, -501, -500, -1, 0, 1, 500, 999, 1000)]
+    labels = sorted({anchor + d for anchor in near for d in (-before_ms - 999, -before_ms, 0, 59_000, 59_999, 60_000)})
+    held = {stream: dict(zip(labels, outcomes(each, "click", *labels), strict=True))
+            for stream, each in (("old", old), ("new", new))}  # fmt: skip
+    for anchor in near:
+        taken = [name for name, each in (("old", old), ("new", new)) if outcomes(each, "impression", anchor) == ["ok"]]
+        assert taken == ["old" if anchor < cut else "new"]
+        first = anchor // 1000 * 1000
+        joins = [label for label in labels if first - before_ms <= label // 1000 * 1000 < first + 60_000]
+        assert all(held[taken[0]][label] == "ok" for label in joins)
+
+
+def test_the_end_costs_nothing_where_there_is_none(folder):
+    assert cleaner(folder)._bounds == [None, None]
+
+
 # ---- keys -----------------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +280,19 @@ def test_a_function_that_raises_or_returns_nonsense(folder, do):
     assert (letter.function, letter.stream) == ("functions:clean", "click")
     assert letter.error
     assert letter.traceback
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("raised", ["Mute()", "GeneratorExit()", "asyncio.CancelledError()", "SystemExit()"])
+def test_whatever_a_function_raises_costs_its_record_only(folder, raised):
+    letter = lands_as(cleaned(cleaner(folder), click(do=f"throw({raised})"), GOOD), "dead_clean")
+    assert letter.error == raised.removeprefix("asyncio.").removesuffix("()")
+
+
+@pytest.mark.rule(12)
+def test_ctrl_c_is_no_mistake_of_a_function(folder):
+    with pytest.raises(KeyboardInterrupt):
+        cleaned(cleaner(folder), click(do="throw(KeyboardInterrupt())"))
 
 
 @pytest.mark.rule(12)

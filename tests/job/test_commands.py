@@ -24,6 +24,8 @@ def clean(record):
         return None
     if record["x"] == "list":
         return [{**record, "mid": 1}, {**record, "mid": 2}]
+    if record["x"] == "end":
+        raise SystemExit(3)
     if record["x"] == "number":
         return 5
     return {**record, "y": 1 / record["x"]}
@@ -65,7 +67,7 @@ def test_a_job_that_is_wrong(tmp_path):
 
 def test_wrong_usage(tmp_path):
     assert run(tmp_path / "none.yaml")[0] == 2
-    assert run(write(tmp_path), "--set", "window")[0] == 2
+    assert run(write(tmp_path), "--set", "window")[0] == 1
     assert run(write(tmp_path), "-o", "xml")[0] == 2
 
 
@@ -111,6 +113,7 @@ def test_records(tmp_path, job):
     ("line", "message"),
     [
         (impression(x=0), "record 1 impression: clean functions:clean: ZeroDivisionError: division by zero"),
+        (impression(x="end"), "record 1 impression: clean functions:clean: SystemExit: 3"),
         (impression(x="number"), "must return a dict, a list of dicts or None, not int"),
         (impression(ts="soon"), "time ts: ValueError: 'soon' is no time in ms"),
         (impression(ts=10**14), "lies in the future; is time_unit right?"),
@@ -124,7 +127,8 @@ def test_records(tmp_path, job):
         ({"topic": "x", "record": {}}, "no stream reads 'x'"),
         ({"stream": "click"}, 'expected {"stream": NAME'),
         ([1], 'expected {"stream": NAME'),
-        ("{", "unexpected end of data"),
+        ("{", "records.jsonl:1: no JSON: unexpected end of data"),
+        ("", "records.jsonl: holds no records (hint: lines like"),
         (impression(pos=0), "format: fails for"),
     ],
 )
@@ -168,7 +172,8 @@ def test_no_broker(tmp_path, closed_port):
     path = write(tmp_path, TEXT + f"brokers: 127.0.0.1:{closed_port}\n")
     code, output = run(path)
     assert code == 0
-    assert f"note: no broker answers at 127.0.0.1:{closed_port}" in output
+    assert f"note: no broker answers at 127.0.0.1:{closed_port}: is it running" in output
+    assert "AddressFamily" not in output
     code, output = run(path, "--broker")
     assert code == 1
     assert f"job.yaml:13: brokers: no broker answers at 127.0.0.1:{closed_port}" in output
@@ -182,6 +187,12 @@ def test_a_broker(tmp_path):
     producer.flush(10)
     code, output = run(write(tmp_path, TEXT + f"brokers: {broker.host}:{broker.port}\n"), "--broker")
     assert code == 0, output
+
+
+def test_tls_files_are_looked_at_without_a_broker(tmp_path):
+    code, output = run(write(tmp_path, TEXT + "security: {protocol: SSL, ca_file: none.pem}\n"), "--no-broker")
+    assert code == 1
+    assert "job.yaml:13: security.ca_file: cannot be used: No such file" in output
 
 
 def test_topics(tmp_path, monkeypatch):
@@ -243,7 +254,7 @@ def test_init_overwrites_nothing(tmp_path):
     assert not list((tmp_path / "feed").iterdir())
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", "a b", "-x", "x" * 101])
+@pytest.mark.parametrize("name", ["a/b", "..", "", "a b", "-x", "_x", "feed-g2", "x" * 101])
 def test_init_with_a_bad_name(tmp_path, name):
     assert CliRunner().invoke(init, ["--into", str(tmp_path), "--", name]).exit_code == 2
 

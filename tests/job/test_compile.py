@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from samplejoin.core.aggregates import Custom
+from samplejoin.core.fingerprint import differences, edited
 from samplejoin.core.keys import key_values
 from samplejoin.job.compile import assume_topics, compile_job, resolve_topics
 from samplejoin.job.errors import JobError
@@ -239,8 +240,8 @@ def test_patterns(folder):
     assert resolved.streams["click"].topic_names == ("click-2", "clk")
     assert job.streams["click"].topic_names == ()
     assert compile_job(resolved, folder).spec.streams[1].topics == ("click-2", "clk")
-    again = resolve_topics(resolved, ["clk", "clk-3"], ignore={"clk-3"})
-    assert again.streams["click"].topic_names == ("clk",)
+    again = resolve_topics(resolved, ["clk", "clk-3"])
+    assert again.streams["click"].topic_names == ("clk", "clk-3")
     assert compile_job(assume_topics(job), folder).spec.streams[1].topics == ("cl.*",)
 
 
@@ -302,4 +303,51 @@ def test_the_fingerprint_does_not_change_with_tuning(folder, changes):
 
 
 def test_the_fingerprint_is_stable(folder):
-    assert compiled(folder).fingerprint == "96a94eba1b15fd5a"
+    assert compiled(folder).fingerprint == (
+        "96a94eba1b15fd5a attribution=d785 before=8236 clock=4264 correction=8236 format=33ee junk_keys=4a0e "
+        "keep_negatives=7eb8 key=4a11 label=c52d late=5f0d limits.rows=c3d6 name=283d partitions=88ed "
+        "repeat=d6d5 resolution=8e31 sample=f47c streams=7643 window=6bc1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({}, []),
+        ({"window": "21m"}, ["window"]),
+        ({"window": "21m", "before": "1m", "label": "clicks > 1"}, ["before", "label", "window"]),
+        ({"sample__x": "impression.x"}, ["sample"]),
+        ({"limits__rows": 5}, ["limits.rows"]),
+        ({"partitions": 5}, ["partitions"]),
+        ({"name": "other"}, ["name"]),
+        ({"streams__click__id": "id"}, ["streams"]),
+        ({"lateness": "1m", "generation": 3}, []),
+    ],
+)
+def test_the_fingerprint_tells_what_was_edited(folder, changes, keys):
+    old, new = compiled(folder).fingerprint, compiled(folder, **changes).fingerprint
+    assert differences(old, new) == differences(new, old) == keys
+    assert len(new) < 300
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("a x=1 y=2", "a x=1 y=2", None),
+        ("a x=1 y=2", "b x=1 y=3", "y was edited"),
+        ("a x=1 y=2", "b x=2 y=3", "x and y were edited"),
+        ("a x=1 y=2", "b x=2 y=3 z=1", "x, y and z were edited"),
+        ("a", "a x=1", None),  # the form before, of the same job
+        ("a", "b x=1", "its streams, key, window, fields, label or partitions were edited"),
+        ("a x=1", "b x=1", "its streams, key, window, fields, label or partitions were edited"),
+    ],
+)
+def test_what_is_said_of_an_edited_job(old, new, said):
+    assert edited(old, new) == said
+
+
+def test_the_jobs_own_topics_of_any_generation_match_no_pattern():
+    own = [f"feed{g}-{each}" for g in ("", "-g2", "-g10") for each in ("repartition", "changelog", "control")]
+    job = model(streams__click__topic=None, streams__click__pattern="feed-.*(l|n|g|x)")
+    resolved = resolve_topics(job, [*own, "feed-g2-x"])
+    assert resolved.streams["click"].topic_names == ("feed-g2-x",)

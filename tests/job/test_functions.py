@@ -77,6 +77,7 @@ def test_what_is_not_there(tmp_path, name, message, hint):
         ("import nothing_of_that_name\n", "functions.py:1: ModuleNotFoundError: No module named"),
         ("def f(:\n", "functions.py:1: SyntaxError"),
         ("raise SystemExit(3)\n", "functions.py:1: SystemExit: 3"),
+        ("class E(Exception):\n    def __str__(self): 1 / 0\nraise E\n", "functions.py:3: E"),
         ("from json import nothing\n", "functions.py:1: ImportError"),
         ("import json\njson.loads('x')\n", "functions.py:2: JSONDecodeError"),
     ],

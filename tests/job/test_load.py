@@ -150,6 +150,9 @@ def test_values_of_the_command_line(tmp_path, sets, get, expected):
         (["windo=20m"], {}, "--set windo: windo: unknown key (hint: did you mean 'window'?)"),
         (["key.0=a"], {}, "--set key.0: key.0: key has no keys below it (hint: set key as a whole)"),
         (["a..b=1"], {}, "names no value"),
+        (["window"], {}, "--set window: window: is not KEY=VALUE (hint: --set streams.click.topic=clicks)"),
+        (["streams.clik.topic=x"], {}, "--set streams.clik.topic: streams.clik.role: is missing (hint: did you mean"),
+        ([], {"SAMPLEJOIN___": "1"}, "environment SAMPLEJOIN___: ."),
         ([], {"SAMPLEJOIN_PARTITIONS": "x"}, "environment SAMPLEJOIN_PARTITIONS: partitions: must be a whole number"),
         ([], {"SAMPLEJOIN_WINDO": "5m"}, "environment SAMPLEJOIN_WINDO: windo: unknown key"),
         ([], {"SAMPLEJOIN_NAME__X": "5m"}, "name has no keys below it"),
@@ -166,6 +169,22 @@ def test_errors_of_command_line_and_environment(tmp_path, sets, environ, expecte
 )
 def test_names_that_are_not_of_the_job(tmp_path, name):
     assert load_job(write(tmp_path), environ={f"SAMPLEJOIN_{name}": "x", "OTHER": "y"}).name == "feed"
+
+
+def test_what_kubernetes_sets_for_services_is_not_of_the_job(tmp_path):
+    environ = {
+        "SAMPLEJOIN_PORT": "tcp://10.0.0.1:80",
+        "SAMPLEJOIN_WEB_PORT": "tcp://10.0.0.1:6066",
+        "SAMPLEJOIN_WEB_PORT_6066_TCP": "tcp://10.0.0.1:6066",
+        "SAMPLEJOIN_WEB_PORT_6066_TCP_ADDR": "10.0.0.1",
+        "SAMPLEJOIN_WEB_SERVICE_HOST": "10.0.0.1",
+        "SAMPLEJOIN_WEB_SERVICE_PORT": "6066",
+        "SAMPLEJOIN_WEB_SERVICE_PORT_METRICS": "6066",
+    }
+    assert load_job(write(tmp_path), environ=environ).web_port == 6066
+    assert load_job(write(tmp_path), environ={"SAMPLEJOIN_WEB_PORT": "7000"}).web_port == 7000
+    field = {"SAMPLEJOIN_SAMPLE__SERVICE_HOST": "impression.host"}
+    assert load_job(write(tmp_path), environ=field).sample["service_host"].source == "impression.host"
 
 
 def test_the_mapping_given_is_not_changed():

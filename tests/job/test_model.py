@@ -41,6 +41,17 @@ def test_start(value, ms):
     assert model(start=value).start_ms == ms
 
 
+def test_until():
+    assert model().until_ms is None
+    assert model(until="2026-01-31T12:00:00Z").until_ms == 1_769_860_800_000
+
+
+@pytest.mark.parametrize(("generation", "prefix"), [(1, "feed"), (2, "feed-g2"), (17, "feed-g17")])
+def test_generations(generation, prefix):
+    assert model(generation=generation).prefix == prefix
+    assert model(generation=generation).samples_topic == "feed-samples"
+
+
 @pytest.mark.parametrize("value", ["a:1", "a:1, b:2", ["a:1", "b:2"]])
 def test_brokers(value):
     assert model(brokers=value).brokers[0] == "a:1"
@@ -61,14 +72,20 @@ WRONG = [
     ({"windo": "5m"}, "windo", "unknown key", "did you mean 'window'"),
     ({"streams__click__time_unti": "s"}, "streams.click.time_unti", "unknown key", "'time_unit'"),
     ({"limits__rowz": 5}, "limits.rowz", "unknown key", "'row"),
-    ({"zzz": 5}, "zzz", "unknown key", "docs/job-file.md"),
+    ({"zzz": 5}, "zzz", "unknown key", "samplejoin schema"),
     ({"security__zzz": 5}, "security.zzz", "unknown key", "known: protocol"),
     ({"name": None}, "name", "is missing", ""),
+    ({"name": "feed-g2"}, "name", "ends like a generation", "generation: 2"),
+    ({"generation": 0}, "generation", "", ""),
+    ({"until": "soon"}, "until", "'soon' is no time", "2026-01-31T12:00:00Z"),
+    ({"until": "2026-01-31", "start": "2026-01-31T00:00:00Z"}, "until", "is not after start", "no anchor"),
+    ({"until": "2026-01-31", "clock": "processing"}, "until", "not possible with clock: processing", "arrival"),
     ({"window": None}, "window", "is missing", ""),
     ({"streams__click__role": None}, "streams.click.role", "is missing", ""),
     ({"name": 5}, "name", "must be text, not a number", "quote it"),
     ({"partitions": "4"}, "partitions", "must be a whole number, not text", "without quotes"),
     ({"partitions": 4.5}, "partitions", "must be a whole number", ""),
+    ({"partitions": 4.0}, "partitions", "must be a whole number, not a decimal number", "write 4"),
     ({"partitions": True}, "partitions", "must be a whole number, not true or false", ""),
     ({"combine": "yes"}, "combine", "must be true or false, not text", "yes, no"),
     ({"key": "uid"}, "key", "must be a list, not text", "[a, b]"),
@@ -103,6 +120,8 @@ WRONG = [
     ({"format": "parquet"}, "format", "is no format", "module:function"),
     ({"streams__click__clean": "clean"}, "streams.click.clean", "names no function", "module:function"),
     ({"streams__click__decode": "jsno"}, "streams.click.decode", "no way to decode", "'json'"),
+    ({"streams__click__time": "@timestam"}, "streams.click.time", "is no field", "'@timestamp' is"),
+    ({"limits__sample": "64MiB"}, "limits.sample", "64MiB is over 1MiB", "a message"),
     ({"streams__click__time": "a..b"}, "streams.click.time", "is no field", "meta.ts"),
     # streams
     ({"streams__click__role": "anchor", "sample": {}}, "streams", "no stream has role: label", "clicks"),
@@ -151,6 +170,12 @@ WRONG = [
     ({"sample__x": {"from": "click.y", "agg": "sum(3)"}}, "sample.x.agg", "is no aggregate", ""),
     ({"sample__x": {"from": "click.y", "agg": "a:b:c"}}, "sample.x.agg", "names no function", ""),
     # outputs and security
+    ({"outputs": {"samples": "feed-repartition"}}, "outputs.samples", "feed-repartition, an internal topic", "own"),
+    ({"outputs": {"orphan": "feed-g2-control"}}, "outputs.orphan", "feed-g2-control, an internal topic", ""),
+    ({"streams__click__topic": "feed-changelog"}, "streams.click", "reads feed-changelog, an internal topic", ""),
+    ({"streams__click__topic": "__consumer_offsets"}, "streams.click", "an internal topic", "producer"),
+    ({"outputs__dead_letter": {"compression": "lz4"}}, "outputs.dead_letter.compression", "for samples only", "remove"),
+    ({"outputs__orphan": {"topic": "o", "compression": "none"}}, "outputs.orphan.compression", "samples only", ""),
     ({"outputs": {"samples": "imp"}}, "outputs.samples", "which stream impression reads", "own output"),
     ({"outputs": {"samples": "x", "orphan": "x"}}, "outputs.orphan", "as samples does", "own topic"),
     ({"outputs": {"orphan": {"compression": "lz4"}}}, "outputs.orphan", "topic is missing", "feed-orphan"),
@@ -167,6 +192,11 @@ def test_what_is_wrong(changes, path, message, hint):
     found = [p for p in problems_of(**changes) if p.path == path and message in p.message]
     assert found, [str(p) for p in problems_of(**changes)]
     assert hint in (found[0].hint or "")
+
+
+def test_a_mistake_is_said_once_and_with_words():
+    assert [p.path for p in problems_of(key=[1])] == ["key.0"]
+    assert not any("the streams are )" in str(p) for p in problems_of(streams={}))
 
 
 def test_all_problems_are_shown_at_once():

@@ -22,7 +22,8 @@ def test_durations(text, ms):
     ("value", "message", "hint"),
     [
         (20, "20 has no unit", "20m"),
-        (1.5, "1.5 has no unit", "1.5s"),
+        (1.5, "1.5 is no duration", "whole numbers"),
+        (-1, "-1 is no duration", "whole numbers"),
         (True, "not true or false", "20m"),
         (None, "not null", "20m"),
         ("20", "is no duration", "20m"),

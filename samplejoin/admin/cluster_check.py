@@ -1,0 +1,156 @@
+"""What the cluster says about a job before it runs: settings, replication, state of a former run, the group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from samplejoin.core.words import said
+from samplejoin.engine.cluster import Member, broker_settings, group_members, named, topic_settings
+from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.kafka import TRANSACTION_TIMEOUT_MS, admin, running
+from samplejoin.engine.start import refuse_other_state
+from samplejoin.engine.topics import setting_problems
+
+TRANSACTIONS, OFFSETS = "__transaction_state", "__consumer_offsets"
+
+
+@dataclass
+class Findings:
+    """What is wrong, and what should be known."""
+
+    wrong: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What was asked of the cluster: topic -> (partitions, replicas), settings as far as we may see them."""
+
+    brokers: int
+    topics: Mapping[str, tuple[int, int]]
+    broker: Mapping[str, str]
+    settings: Mapping[str, Mapping[str, str]]
+    members: list[Member]
+
+
+async def look(config: EngineConfig) -> Cluster:
+    """Asks; changes nothing and fences nobody."""
+    async with running(admin(config)) as client:
+        described = await client.describe_topics()
+        topics = {t["topic"]: _shape(t) for t in described if not t["error_code"]}
+        return Cluster(
+            len((await client.describe_cluster())["brokers"]),
+            topics,
+            await broker_settings(client),
+            await topic_settings(
+                client, [name for name in (*config.topics.written, TRANSACTIONS, OFFSETS) if name in topics]
+            ),
+            await group_members(client, config.group),
+        )
+
+
+async def check_cluster(config: EngineConfig) -> Findings:
+    """All findings. Raises KafkaError if the brokers do not answer."""
+    cluster, found = await look(config), Findings()
+    if config.exactly_once:
+        _transactions(cluster, found)
+    for name in config.topics.written:
+        if name in cluster.topics:
+            _own_topic(config, cluster, name, found)
+    _replicated(cluster, OFFSETS, "offsets.topic.replication.factor", "the group's offsets", found)
+    _group(config, cluster, found)
+    if cluster.topics.get(config.topics.changelog, (0, 0))[0] == config.partitions:
+        try:
+            await refuse_other_state(config)
+        except WorkerError as error:
+            found.wrong.append(str(error))
+        except KafkaError as error:  # the right Read on it is missing, say
+            found.notes.append(f"whether the job was edited since its open keys were made is not known: {said(error)}")
+    if cluster.brokers == 1:
+        found.notes.append("the cluster has one broker: what it loses is lost")
+    if not cluster.broker:
+        found.notes.append("settings of brokers are not known: the right DescribeConfigs on the cluster is missing")
+    return found
+
+
+def _shape(topic: dict[str, Any]) -> tuple[int, int]:
+    return len(topic["partitions"]), min((len(p["replicas"]) for p in topic["partitions"]), default=0)
+
+
+def _transactions(cluster: Cluster, found: Findings) -> None:
+    limit = cluster.broker.get("transaction.max.timeout.ms")
+    if limit is not None and int(limit) < TRANSACTION_TIMEOUT_MS:
+        found.wrong.append(
+            f"brokers allow transactions of {limit} ms (transaction.max.timeout.ms), a commit needs "
+            f"{TRANSACTION_TIMEOUT_MS} ms: raise it, or set guarantee: at_least_once"
+        )
+    _replicated(cluster, TRANSACTIONS, "transaction.state.log.replication.factor", "the transaction log", found)
+    isr = cluster.settings.get(TRANSACTIONS, {}).get("min.insync.replicas")
+    isr = isr or cluster.broker.get("transaction.state.log.min.isr")
+    if isr is not None and int(isr) < 2 and cluster.brokers > 1:
+        found.notes.append(
+            f"the transaction log has min.insync.replicas={isr} (transaction.state.log.min.isr): commits that Kafka "
+            "acknowledged can be lost with one broker"
+        )
+
+
+def _replicated(cluster: Cluster, topic: str, setting: str, what: str, found: Findings) -> None:
+    """A log of Kafka's own: as it is, or else as the brokers would make it."""
+    replicas = cluster.topics[topic][1] if topic in cluster.topics else int(cluster.broker.get(setting, 0))
+    if cluster.brokers > 1 and replicas == 1:
+        found.wrong.append(f"{what} ({topic}) has one replica on {cluster.brokers} brokers: set {setting}=3")
+    elif cluster.brokers > 2 and replicas == 2:
+        found.notes.append(f"{what} ({topic}) has two replicas on {cluster.brokers} brokers: {setting}=3 is usual")
+
+
+def _own_topic(config: EngineConfig, cluster: Cluster, name: str, found: Findings) -> None:
+    partitions, replicas = cluster.topics[name]
+    settings = cluster.settings.get(name)
+    topics = config.topics
+    if name in (topics.repartition, topics.changelog) and partitions != config.partitions:
+        found.wrong.append(
+            f"topic {name} has {partitions} partitions, the job file says {config.partitions}: set it back, or take "
+            "the state to a new generation by `samplejoin migrate`"
+        )
+    if settings is None:
+        found.notes.append(f"settings of topic {name} are not known: the right DescribeConfigs on it is missing")
+        return
+    if name in topics.internal:
+        wrong, unsafe = setting_problems(config, name, settings)
+        found.wrong += wrong
+        found.notes += unsafe
+    _in_sync(cluster, name, replicas, int(settings.get("min.insync.replicas", 1)), found)
+
+
+def _in_sync(cluster: Cluster, name: str, replicas: int, in_sync: int, found: Findings) -> None:
+    """Whether what is acknowledged survives a broker, and whether a broker can be missed."""
+    if in_sync > replicas:
+        found.wrong.append(
+            f"topic {name} has {replicas} replicas and min.insync.replicas={in_sync}: Kafka takes no record for it"
+        )
+    elif replicas == 1 and cluster.brokers > 1:
+        found.notes.append(f"topic {name} has one replica: what its broker loses is lost")
+    elif in_sync == replicas > 1:
+        found.notes.append(
+            f"topic {name} has {replicas} replicas and min.insync.replicas={in_sync}: it stands with one broker away"
+        )
+    elif in_sync == 1 < replicas:
+        found.notes.append(
+            f"topic {name} has min.insync.replicas=1: records that Kafka acknowledged can be lost with one broker"
+        )
+
+
+def _group(config: EngineConfig, cluster: Cluster, found: Findings) -> None:
+    ours = [member for member in cluster.members if config.topics.repartition in member.topics]
+    others = [member for member in cluster.members if member.topics and member not in ours]
+    if others:
+        found.wrong.append(
+            f"group {config.group} has members of something else, {named(others)}, which read "
+            f"{', '.join(sorted(set().union(*(m.topics for m in others))))}: give the job another name"
+        )
+    if ours:
+        found.notes.append(f"workers of the job run: {named(ours)}")

@@ -1,0 +1,113 @@
+"""Making a job start anew in its generation: its offsets, internal topics and local state go, its outputs stay.
+
+Its state in Kafka goes last, and is no good from the first step on: a worker that finds it without offsets, or without
+the repartition log, refuses to start. So a reset that was cut off half way shows, and can be repeated.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from samplejoin.engine.cluster import delete_group, delete_topics, refuse_members
+from samplejoin.engine.config import EngineConfig, Start, WorkerError
+from samplejoin.engine.start import commit_offsets, start_offsets
+from samplejoin.engine.state_dir import StateDir
+from samplejoin.engine.topics import existing
+
+To = Start | Literal["committed"]
+"""Where the new run starts; `committed`: where the old one has read to."""
+LOCK = "lock"
+"""What stands in a state directory beside the join partitions' folders."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a reset does."""
+
+    job: str
+    group: str
+    topics: list[str]
+    state_dir: str | None
+    start: str
+
+
+async def plan_of(config: EngineConfig, to: To | None) -> Plan:
+    """Looks, and changes nothing. Raises WorkerError while workers of the job run."""
+    await refuse_members(config, "before it starts anew")
+    known = await existing(config)
+    path = config.state_dir / config.topics.prefix
+    if path.exists():
+        _refuse_other_folder(path)
+    if (path / LOCK).exists():
+        lock = StateDir(path)
+        lock.lock()  # also tells a worker that runs here and has lost its group
+        lock.unlock()
+    return Plan(
+        config.spec.name,
+        config.group,
+        [name for name in config.topics.internal if name in known],
+        str(path) if path.exists() else None,
+        _start_text(config, to),
+    )
+
+
+async def carry_out(config: EngineConfig, plan: Plan, to: To | None) -> None:
+    """Does what `plan_of` found. Can be repeated after it was cut off. Raises WorkerError if Kafka refuses."""
+    offsets = {} if to is None or to == "committed" else await _offsets(config, to)
+    if to == "committed":
+        await _forget_positions(config)
+    else:
+        await delete_group(config)
+    log = config.topics.repartition
+    await delete_topics(config, [log] if log in plan.topics else [])
+    if offsets:  # else it is the first worker that finds the job's `start`
+        await commit_offsets(config, offsets)
+    await delete_topics(config, [name for name in plan.topics if name != log])
+    if plan.state_dir is not None:
+        shutil.rmtree(plan.state_dir)
+
+
+async def _offsets(config: EngineConfig, start: Start) -> dict[Any, OffsetAndMetadata]:
+    known = await existing(config)
+    tps = {TopicPartition(topic, p) for topic in config.spec.topics() for p in range(known.get(topic, 0))}
+    return {tp: OffsetAndMetadata(offset, "") for tp, offset in (await start_offsets(config, tps, start)).items()}
+
+
+async def _forget_positions(config: EngineConfig) -> None:
+    """The group's offsets of the repartition log say how far the joins are: the new log begins at 0."""
+    log = config.topics.repartition
+    count = (await existing(config)).get(log, 0)
+    if count:
+        await commit_offsets(config, {TopicPartition(log, p): OffsetAndMetadata(0, "") for p in range(count)})
+
+
+def _refuse_other_folder(path: Path) -> None:
+    """Raises WorkerError if the folder holds anything that no worker has put there: all of it would be deleted."""
+    others = sorted(
+        each.name for each in path.iterdir() if each.name != LOCK and not (each.name.isdigit() and each.is_dir())
+    )
+    if others:
+        more = ", …" if len(others) > 3 else ""
+        raise WorkerError(
+            f"{path.absolute()} is no state directory of samplejoin: it holds {', '.join(others[:3])}{more}; nothing "
+            "was done. Set state_dir to where the workers keep their state, or to a folder that does not exist"
+        )
+
+
+def _start_text(config: EngineConfig, to: To | None) -> str:
+    if to == "committed":
+        return "where the group has read to; windows that are open now never become samples"
+    start = config.start if to is None else to
+    if start == "earliest":
+        text = "the earliest records of the inputs"
+    elif start == "latest":
+        text = "the ends of the inputs; what lies between is never joined"
+    else:
+        text = f"the first records whose Kafka timestamp is {start} ms or later"
+    return text if to is not None else f"{text} (the job's `start`)"

@@ -1,0 +1,53 @@
+"""The access rights that a worker of the job needs, with the job's real names."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from samplejoin.configuration import topics_of
+from samplejoin.job.model import JobModel
+
+
+class Right(NamedTuple):
+    """Operations on resources of one kind: `topic`, `group`, `transactional-id` or `cluster`."""
+
+    operations: tuple[str, ...]
+    kind: str
+    names: tuple[str, ...]
+    prefixed: bool = False
+
+
+def rights_of(model: JobModel, inputs: Sequence[str]) -> list[Right]:
+    """What a worker's principal must be allowed; `inputs` are the input topics."""
+    topics = topics_of(model)
+    rights = [
+        Right(("Read",), "topic", tuple(inputs)),
+        Right(("Read", "Write", "Create", "Delete", "DescribeConfigs"), "topic", topics.internal),
+        Right(("Write", "Create"), "topic", topics.outputs),
+        Right(("Read",), "group", (model.prefix,)),
+    ]
+    if model.guarantee == "exactly_once":
+        rights.append(Right(("Write",), "transactional-id", (f"{model.prefix}-join-",), prefixed=True))
+    if model.replication_factor is None:
+        rights.append(Right(("DescribeConfigs",), "cluster", ()))
+    return rights
+
+
+def commands_of(model: JobModel, inputs: Sequence[str], principal: str) -> list[str]:
+    """The same as calls of Kafka's own tool."""
+    server = ",".join(model.brokers)
+    head = ["kafka-acls.sh", "--bootstrap-server", server, "--add", "--allow-principal", principal]
+    return [shlex.join([*head, *_options(right)]) for right in rights_of(model, inputs)]
+
+
+def _options(right: Right) -> Iterable[str]:
+    for operation in right.operations:
+        yield from ("--operation", operation)
+    for name in right.names:
+        yield from (f"--{right.kind}", name)
+    if right.kind == "cluster":
+        yield "--cluster"
+    if right.prefixed:
+        yield from ("--resource-pattern-type", "prefixed")

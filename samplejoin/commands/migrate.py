@@ -1,0 +1,72 @@
+"""`samplejoin migrate JOB`: the open keys of a drained generation go on in another one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from samplejoin.admin.jobs import config_of
+from samplejoin.admin.migrate import Plan, carry_out, partitions_of, plan_of
+from samplejoin.commands.asking import clear_errors, confirm
+
+
+@click.command()
+@click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--from-generation", "generation", type=click.IntRange(1, 9999), required=True, help="The one that was drained."
+)
+@click.option("--dry-run", is_flag=True, help="Only look whether it can be done.")
+@click.option("--yes", is_flag=True, help="Ask no questions.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set partitions=8")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
+def migrate(job: Path, generation: int, dry_run: bool, yes: bool, sets: tuple[str, ...], output: str) -> None:
+    """Take the open keys of a drained generation to the one of JOB, which may have another number of partitions.
+
+    JOB says the new `generation` and `partitions`; all else is as it was. Before it: samplejoin worker --drain, with
+    the old job file. Exit code 1 if nothing was done, 2 if the job file is wrong.
+    """
+    if output == "json" and not (yes or dry_run):
+        raise click.UsageError("-o json does not ask: say --yes, or --dry-run to see what would be done")
+    with clear_errors():
+        new = config_of(job, sets)
+        old = config_of(job, [*sets, f"generation={generation}"])
+        if old.group == new.group:
+            raise click.BadParameter(
+                f"the job file says generation: {generation} itself; set generation: {generation + 1} in the job file",
+                param_hint="--from-generation",
+            )
+        partitions = asyncio.run(partitions_of(old))
+        old = config_of(job, [*sets, f"generation={generation}", f"partitions={partitions}"])
+        plan = asyncio.run(plan_of(old, new))
+        if output == "text":
+            click.echo("\n".join(_text(plan)))
+        keys = None
+        if not dry_run:
+            confirm(yes)
+            keys = asyncio.run(carry_out(plan))
+    _say_done(plan, keys, output)
+
+
+def _text(plan: Plan) -> list[str]:
+    old, new = plan.old, plan.new
+    return [
+        f"job {new.spec.name}: from group {old.group} with {old.partitions} join partitions, which stands at a cut,",
+        f"  to group {new.group} with {new.partitions}",
+        f"Group {old.group} loses its offsets, so that it does not go on beside the new one. Its topics stay.",
+    ]
+
+
+def _say_done(plan: Plan, keys: int | None, output: str) -> None:
+    if output == "json":
+        result = {
+            "done": keys is not None, "from": plan.old.group, "to": plan.new.group, "open_keys": keys,
+            "partitions": plan.new.partitions,
+        }  # fmt: skip
+        click.echo(json.dumps(result, indent=2))
+    elif keys is None:
+        click.echo("nothing was done (--dry-run)")
+    else:
+        click.echo(f"{keys} open keys moved: start the workers of generation {plan.new.group}")

@@ -1,0 +1,82 @@
+"""`samplejoin reset JOB`: the job starts anew."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from samplejoin.admin.jobs import config_of
+from samplejoin.admin.reset import Plan, To, carry_out, plan_of
+from samplejoin.commands.asking import clear_errors, confirm
+from samplejoin.engine.config import EngineConfig
+from samplejoin.job.times import read_iso
+
+WHAT_COMES = (
+    "Samples that are out stay. What is read again comes out again, with the same ids and bytes; what is not read "
+    "again, and the windows that are open now, never come out."
+)
+
+
+def _to(_: click.Context, __: click.Parameter, value: str | None) -> To | None:
+    if value is None or value in ("earliest", "latest", "committed"):
+        return value  # type: ignore[return-value]  # mypy does not narrow by `in`
+    try:
+        return read_iso(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; or earliest, latest, committed") from error
+
+
+@click.command()
+@click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--to",
+    callback=_to,
+    metavar="earliest|latest|TIME|committed",
+    help="Where the new run starts. Default: the job's `start`.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--yes", is_flag=True, help="Ask no questions.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set state_dir=/data")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
+def reset(job: Path, to: To | None, dry_run: bool, yes: bool, sets: tuple[str, ...], output: str) -> None:
+    """Make a stopped job start anew, in the same generation: delete its group, internal topics and local state.
+
+    Input and output topics stay. State directories on other machines are found to be stale by their workers. Exit
+    code 1 if nothing was done, 2 if the job file is wrong.
+    """
+    if output == "json" and not (yes or dry_run):
+        raise click.UsageError("-o json does not ask: say --yes, or --dry-run to see what would be done")
+    with clear_errors():
+        config = config_of(job, sets)
+        plan = asyncio.run(plan_of(config, to))
+        if output == "text":
+            click.echo("\n".join(_text(plan)))
+        if not dry_run:
+            confirm(yes)
+            asyncio.run(carry_out(config, plan, to))
+    _say_done(config, plan, dry_run, output)
+
+
+def _text(plan: Plan) -> list[str]:
+    return [
+        f"job {plan.job}, group {plan.group}",
+        f"  topics to delete: {', '.join(plan.topics) or 'none'}",
+        f"  state directory to delete: {plan.state_dir or 'none here'}",
+        f"  the next run starts at: {plan.start}",
+        WHAT_COMES,
+    ]
+
+
+def _say_done(config: EngineConfig, plan: Plan, dry_run: bool, output: str) -> None:
+    if output == "json":
+        result: dict[str, Any] = {"done": not dry_run, **asdict(plan)}
+        click.echo(json.dumps(result, indent=2))
+    elif dry_run:
+        click.echo("nothing was done (--dry-run)")
+    else:
+        click.echo(f"group {config.group} starts anew")

@@ -1,0 +1,28 @@
+"""Words for what others raise: users' functions (rule 12), and the client that finds no broker."""
+
+from __future__ import annotations
+
+import re
+from asyncio import CancelledError
+
+RAISED = (Exception, SystemExit, GeneratorExit, CancelledError)
+"""What a user's function may raise and must not end more than its record with. Ctrl-C is nobody's mistake."""
+MAX_CHARS = 1000
+
+
+def said(error: BaseException) -> str:
+    """Type and message; the type alone if there is no message, or if asking for it raises."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except RAISED:
+        text = ""
+    if not text or text == name or text.startswith(f"{name}: "):
+        return (text or name)[:MAX_CHARS]
+    return f"{name}: {text}"[:MAX_CHARS]
+
+
+def why_away(error: BaseException) -> str:
+    """What to look at if brokers do not answer; of the client's message without its list of addresses."""
+    reason = re.sub(r" from \[.*", "", said(error), flags=re.DOTALL)
+    return f"is it running, is the port right, does it want TLS or SASL? ({reason})"

@@ -1,0 +1,167 @@
+"""What an admin client is asked beside topics: settings of topics and brokers, members of the group; and deleting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    IncompatibleBrokerVersion,
+    NotCoordinatorForGroupError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.admin import DeleteGroupsRequest
+
+from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.kafka import admin, running
+
+log = logging.getLogger(__name__)
+
+GROUP_ID_NOT_FOUND = 69
+NON_EMPTY_GROUP = 68
+#: how long Kafka may take to delete topics
+DELETE_TIMEOUT_S = 60.0
+#: what a group's coordinator answers, or nobody does, while it moves, and how long that may last
+MOVING = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
+COORDINATOR_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """A live member of a consumer group, and the topics it has subscribed to."""
+
+    client_id: str
+    host: str
+    topics: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.client_id} at {self.host}"
+
+
+async def topic_settings(client: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Topic -> its settings. A topic that is not there, or that we may not ask for, is left out."""
+    return await _settings(client, [ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+
+
+async def broker_settings(client: Any) -> dict[str, str]:
+    """The settings of one broker, all alike in a sound cluster; empty if we may not ask for them."""
+    node = (await client.describe_cluster())["brokers"][0]["node_id"]
+    found = await _settings(client, [ConfigResource(ConfigResourceType.BROKER, str(node))])
+    return next(iter(found.values()), {})
+
+
+async def _settings(client: Any, resources: list[Any]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    if not resources:
+        return found
+    try:
+        responses = await client.describe_configs(resources)
+    except IncompatibleBrokerVersion as error:  # the demo's broker
+        log.debug("settings are not known: %r", error)
+        return found
+    for response in responses:
+        for code, _, _, name, entries in response.resources:
+            if code:
+                log.debug("settings of %s are not known: %s", name, for_code(code).__name__)
+            else:
+                found[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+    return found
+
+
+async def members_of(config: EngineConfig) -> list[Member]:
+    """Who is in the job's group now."""
+    async with running(admin(config)) as client:
+        return await group_members(client, config.group)
+
+
+async def refuse_members(config: EngineConfig, to: str) -> None:
+    """Raises WorkerError if the job's group has live members; `to` says what they would be in the way of."""
+    members = await members_of(config)
+    if members:
+        raise WorkerError(f"group {config.group} has live members, {named(members)}: stop all workers of the job {to}")
+
+
+def named(members: Iterable[Member]) -> str:
+    """Members for people."""
+    return ", ".join(sorted(map(str, members)))
+
+
+async def group_members(client: Any, group: str) -> list[Member]:
+    """Who is in the group now. A worker with an instance id counts until its session timeout, also if it has ended.
+
+    Asks again for a while if the coordinator is only moving to another broker, or has just come.
+    """
+    end = time.monotonic() + COORDINATOR_TIMEOUT_S
+    while True:
+        try:
+            return await _members(client, group)
+        except IncompatibleBrokerVersion:  # the demo's broker
+            return []
+        except MOVING as error:
+            if time.monotonic() > end:
+                if isinstance(error, GroupCoordinatorNotAvailableError):  # no group was ever there
+                    return []
+                raise
+            await asyncio.sleep(0.2)
+
+
+async def _members(client: Any, group: str) -> list[Member]:
+    (response,) = await client.describe_consumer_groups([group])
+    members = []
+    for code, _, _, _, _, found, *_ in response.groups:
+        if code and code != GROUP_ID_NOT_FOUND:
+            raise for_code(code)(f"describing group {group}")
+        members += [Member(client_id, host.lstrip("/"), _topics(data)) for _, client_id, host, data, _ in found]
+    return members
+
+
+def _topics(metadata: bytes) -> frozenset[str]:
+    try:
+        return frozenset(ConsumerProtocolMemberMetadata.decode(metadata).subscription)
+    except ValueError:  # a group that is being joined, or no consumer's
+        return frozenset()
+
+
+async def delete_group(config: EngineConfig) -> bool:
+    """Deletes the group with its offsets; False if there was none. Raises WorkerError if it has members."""
+    async with running(admin(config)) as client:
+        node = await client.find_coordinator(config.group)
+        response = await client._send_request(DeleteGroupsRequest([config.group]), node)  # no public name for it
+    ((_, code),) = response.results
+    if code == NON_EMPTY_GROUP:
+        raise WorkerError(f"group {config.group} has members: stop all workers of the job first")
+    if code and code != GROUP_ID_NOT_FOUND:
+        raise for_code(code)(f"deleting group {config.group}")
+    return not code
+
+
+async def delete_topics(config: EngineConfig, names: list[str]) -> None:
+    """Deletes topics, and returns when they are gone. Those that are not there are gone already."""
+    if not names:
+        return
+    async with running(admin(config)) as client:
+        response = await client.delete_topics(names)
+        for name, code, *detail in response.topic_error_codes:
+            error = for_code(code)
+            if code and error is not UnknownTopicOrPartitionError:
+                raise WorkerError(
+                    f"cannot delete topic {name}: {error.__name__} {detail[0] if detail else ''}".rstrip()
+                )
+        try:
+            async with asyncio.timeout(DELETE_TIMEOUT_S):
+                while {t["topic"] for t in await client.describe_topics()} & set(names):
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise WorkerError(
+                f"topics {', '.join(names)} are still there {DELETE_TIMEOUT_S:.0f} s after Kafka took their deletion: "
+                "look at the brokers (delete.topic.enable), and repeat the command"
+            ) from None

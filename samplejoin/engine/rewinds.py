@@ -1,0 +1,44 @@
+"""Offsets that somebody moved back: read again, and skipped again, which changes nothing. That is said loudly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from samplejoin.core.messages import Block, Entry, Source
+from samplejoin.engine.meters import Meters
+
+log = logging.getLogger(__name__)
+
+
+class Rewinds:
+    """Looks for sources that are read again from further back than any crash explains.
+
+    What a new owner sends again lies less than `max_in_flight` below what was merged: nothing is sent beyond the
+    committed offset by more (docs/architecture.md).
+    """
+
+    def __init__(self, max_in_flight: int, meters: Meters) -> None:
+        self._max_in_flight, self._meters = max_in_flight, meters
+        self._said: set[Source] = set()
+        #: the latest group generation that has spoken of a source: a paused owner's last words are none of this
+        self._generations: dict[Source, int] = {}
+
+    def look(self, entry: Entry, covered: Mapping[Source, int]) -> None:
+        """Looks at an entry before it is stepped; `covered` is the partition's H."""
+        for each in (entry,) if isinstance(entry, Block) else entry.entries:
+            if each.generation < self._generations.setdefault(each.source, each.generation):
+                continue
+            self._generations[each.source] = each.generation
+            behind = covered.get(each.source, -1) - each.upto
+            if behind <= self._max_in_flight:
+                self._said.discard(each.source)
+                continue
+            self._meters.add("rewound_entries", (each.source,))
+            if each.source not in self._said:
+                self._said.add(each.source)
+                log.warning(
+                    "source %s is read again from %d records back, but those were joined: they are skipped, no sample "
+                    "comes again. Moving the group's offsets back does nothing alone; to join anew: samplejoin reset",
+                    each.source, behind,
+                )  # fmt: skip

@@ -1,0 +1,95 @@
+"""The fast twin of `Cleaner`'s plain path: one generated loop per stream, in which an ordinary record costs no call.
+
+Whatever is out of the ordinary (a record that cannot be read, a list of rows, a key of another type, a row that is too
+large) goes the plain way. A parity test holds that both agree, and that the twin is the one in use. Names of fields go
+into the generated source by `repr` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from json.encoder import encode_basestring
+from typing import Any
+from zlib import crc32  # `core.keys.partition_of`, in place
+
+Run = Callable[[Iterable[Any], str, int, int, Any], int]
+"""(records, source, now_ms, max_bytes, out) -> the highest event time in ms, -1 without one."""
+
+_SOURCE = """
+def run(records, source, now_ms, max_bytes, out):
+    cells, rows, size_bytes, done, highest = out.cells, 0, out.bytes, 0, -1
+    for record in records:
+        done += 1
+        latest_ms = record.timestamp
+        if latest_ms > now_ms and record.timestamp_type != LOG_APPEND_TIME:
+            latest_ms = now_ms
+        latest_ms += max_skew_ms
+        try:
+            decoded = decode(record)
+            moment = decoded[{time!r}]
+            time_ms = read_time(moment)
+        except RAISED:
+            time_ms = latest_ms + 1
+        if time_ms > latest_ms:
+            out.bytes = size_bytes
+            time_ms = plain_record(each, record, source, 0, latest_ms, out)
+            size_bytes = out.bytes
+        else:
+            row = call(each, decoded, record, source, out)
+            if type(row) is dict:
+                offset = record.offset
+                try:
+                    {values}
+                    if row.get({time!r}, moment) is not moment or not ({ordinary}):
+                        raise LookupError
+                    key = f"[{text}]".encode("utf-8", "surrogatepass")
+                    partials = make(row, (time_ms, source, offset, 0))
+                    size = len(key) + size_of(partials)
+                    if size > row_bytes:
+                        raise ValueError
+                except RAISED:
+                    out.bytes = size_bytes
+                    plain_row(each, record, source, 0, row, time_ms, latest_ms, out)
+                    size_bytes = out.bytes
+                else:
+                    size_bytes += size + CELL_BYTES
+                    rows += 1
+                    cell = (key, {number}, time_ms // resolution_ms, offset, offset, 1, partials)
+                    target = crc32(key) % partitions
+                    if target in cells:
+                        cells[target].append(cell)
+                    else:
+                        cells[target] = [cell]
+            elif row is not DONE:
+                out.bytes = size_bytes
+                plain_result(each, record, source, 0, row, time_ms, latest_ms, out)
+                size_bytes = out.bytes
+        if time_ms > highest:
+            highest = time_ms
+        if size_bytes > max_bytes:
+            break
+    out.bytes = size_bytes
+    out.records += done
+    out.rows[{number}] += rows
+    return highest
+"""
+
+
+def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> Run:
+    """The loop for the only stream of a topic, whose time is a field of the record. `names` is what it works with."""
+    values, ordinary, text = [], [], []
+    for i, field in enumerate(key_fields):
+        values.append(f"k{i} = row[{field!r}]; t{i} = type(k{i})")
+        ordinary.append(f"(t{i} is str or t{i} is int) and k{i} not in junk")
+        text.append(f"{{quoted(k{i}) if t{i} is str else repr(k{i})}}")
+    source = _SOURCE.format(
+        time=each.time_field, number=each.plan.index, values="; ".join(values), ordinary=" and ".join(ordinary),
+        text=",".join(text),
+    )  # fmt: skip
+    scope = {
+        "each": each, "decode": each.decode, "read_time": each.read_time, "quoted": encode_basestring, "crc32": crc32,
+        **names,
+    }  # fmt: skip
+    exec(compile(source, f"<samplejoin: {each.plan.stream.name}>", "exec"), scope)  # our text, and reprs of names
+    run: Run = scope["run"]
+    return run

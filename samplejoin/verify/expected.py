@@ -1,0 +1,114 @@
+"""What a key's rows must become, by the same pure functions as the offline pass: no row is late (rule 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from samplejoin.core.cells import Cell, WireCell, combine
+from samplejoin.core.finish import Finisher
+from samplejoin.core.fold import Window, assign_labels, windows_of
+from samplejoin.core.outcomes import Outcomes, Sample
+from samplejoin.job.compile import Job
+from samplejoin.verify.rows import OFFSET, OTHER_VERSION, PARTIALS, SLICE, SOURCE, STREAM
+
+NO_OFFSET = -1
+Row = list[Any]
+
+
+@dataclass(slots=True)
+class Made:
+    """What a window becomes: a sample, or none because it was `filtered`, `down_sampled` or is `dead`."""
+
+    window: Window
+    outcome: str
+    sample_id: str | None = None
+    sample: Sample | None = None
+
+
+@dataclass(slots=True)
+class KeyMade:
+    """All windows of a key, and the label cells that none of them holds: (stream number, slice, rows)."""
+
+    windows: list[Made] = field(default_factory=list)
+    orphans: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def samples(self) -> dict[str, Made]:
+        """Those that become samples, by id."""
+        return {made.sample.sample_id: made for made in self.windows if made.sample is not None}
+
+
+class Expectation:
+    """Folds and finishes keys of one job."""
+
+    def __init__(self, job: Job) -> None:
+        self.spec, self._limit = job.spec, job.model.limits.sample_bytes
+        self._finisher = Finisher(job.spec)
+        self._samples: list[Sample] = []
+        self._out = Outcomes(emit=self._samples.append)
+
+    def of(self, key: bytes, rows: Sequence[Row]) -> KeyMade:
+        """What these rows of a key become."""
+        spec, made = self.spec, KeyMade()
+        cells = _cells(spec.plans, key, rows)
+        windows = windows_of(spec, cells)
+        if len(cells) > 1 or not windows:
+            made.orphans = [(cell[0], cell[1], cell[2]) for cell in assign_labels(spec, windows, cells)]
+        made.windows = [self._finish(key, window) for window in windows]
+        return made
+
+    def _finish(self, key: bytes, window: Window) -> Made:
+        out, samples = self._out, self._samples
+        self._finisher.finish(key, window, out)
+        if samples:
+            sample = samples.pop()
+            if len(sample.payload) <= self._limit:
+                return Made(window, "samples", sample.sample_id, sample)
+            return Made(window, "dead", sample.sample_id)
+        if out.dead:
+            return Made(window, "dead", out.dead.pop().sample_id)
+        down_sampled = out.counts.pop(("samples", "down-sampled"), 0)
+        out.counts.clear()
+        return Made(window, "down_sampled" if down_sampled else "filtered")
+
+
+def _cells(plans: Any, key: bytes, rows: Sequence[Row]) -> list[Cell]:
+    if len(rows) == 1:
+        row = rows[0]
+        return [[row[STREAM], row[SLICE], 1, row[PARTIALS]]]
+    wire: Iterable[WireCell] = [
+        (key, row[STREAM], row[SLICE], row[OFFSET], row[OFFSET], 1, row[PARTIALS]) for row in rows
+    ]
+    return [
+        [stream, slice_, count, partials]
+        for _, stream, slice_, _, _, count, partials in combine(plans, wire, NO_OFFSET)
+    ]
+
+
+def without(
+    rows: Sequence[Row], late: Iterable[Row], numbers: dict[str, int], streams: dict[str, int], res_ms: int
+) -> tuple[list[Row], list[Row], int]:
+    """The rows without those that the late topic names; those; and how many it names that are not there.
+
+    A record of the late topic can stand for several rows of one block: the same source, stream and slice, from an
+    offset on.
+    """
+    gone: set[int] = set()
+    unknown = 0
+    for _, stream, slice_ms, count, source, _, flags in late:
+        number = streams.get(stream, -1)
+        from_ = numbers.get(source[0], -1) if isinstance(source, list) and len(source) == 2 else -1
+        matching = sorted(
+            (row[OFFSET], i)
+            for i, row in enumerate(rows)
+            if i not in gone and row[SOURCE] == from_ and row[STREAM] == number
+            and row[SLICE] * res_ms == slice_ms and row[OFFSET] >= source[1]
+        )[:count]  # fmt: skip
+        gone.update(i for _, i in matching)
+        unknown += 0 if flags & OTHER_VERSION else count - len(matching)
+    return (
+        [row for i, row in enumerate(rows) if i not in gone],
+        [row for i, row in enumerate(rows) if i in gone],
+        unknown,
+    )

@@ -1,0 +1,42 @@
+"""What one key's comparison found, kept apart until it is known to stand: a replay may still explain it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from samplejoin.verify.report import ERRORS, Example, Report
+
+
+@dataclass
+class Findings:
+    """Counts by the names of `Report`; `letters` and `orphans` by those of their parts."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    letters: Counter[str] = field(default_factory=Counter)
+    orphans: Counter[str] = field(default_factory=Counter)
+    excuses: list[str] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
+
+    @property
+    def explicable(self) -> bool:
+        """Whether there is an error that late rows could explain; a sample that is there twice is none."""
+        return (
+            any(self.counts[name] for name in ERRORS if name != "doubled")
+            or bool(self.letters["missing"] or self.letters["unexpected"])
+            or bool(self.orphans["missing"] or self.orphans["unexplained"])
+        )
+
+    def enter(self, report: Report) -> None:
+        """Adds all of it to the report."""
+        for name, count in self.counts.items():
+            setattr(report, name, getattr(report, name) + count)
+        for name, count in self.letters.items():
+            setattr(report.letters, name, getattr(report.letters, name) + count)
+        if report.orphans is not None:
+            for name, count in self.orphans.items():
+                setattr(report.orphans, name, getattr(report.orphans, name) + count)
+        for reason in self.excuses:
+            report.excuse(reason)
+        for example in self.examples:
+            report.blame(example)

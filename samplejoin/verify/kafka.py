@@ -1,0 +1,116 @@
+"""Reading a job's topics with a plain consumer: no group, nothing committed, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from samplejoin.core.words import why_away
+
+FETCH_BYTES = 1 << 20
+"""Per partition and fetch; a larger record still comes, alone (KIP-74)."""
+POLL_RECORDS = 1000
+POLL_MS = 200
+
+
+class VerifyError(Exception):
+    """Nothing can be verified: the message says why, where, and what to do."""
+
+
+class Topics:
+    """Read-only access to the brokers of a job. `connection` are aiokafka's arguments."""
+
+    def __init__(self, connection: Mapping[str, Any]) -> None:
+        self._connection = dict(connection)
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[Any]:
+        consumer = AIOKafkaConsumer(
+            **self._connection, group_id=None, enable_auto_commit=False, auto_offset_reset="none",
+            isolation_level="read_committed", fetch_max_wait_ms=100, max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_bytes=4 * FETCH_BYTES, max_poll_records=POLL_RECORDS,
+        )  # fmt: skip
+        try:
+            await self._reach(consumer)
+            yield consumer
+        finally:
+            await consumer.stop()
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[Any]:
+        client = AIOKafkaAdminClient(**self._connection)
+        try:
+            await self._reach(client)
+            yield client
+        finally:
+            await client.close()
+
+    async def _reach(self, client: Any) -> None:
+        try:
+            await client.start()
+        except (KafkaError, OSError, AssertionError) as error:
+            brokers = self._connection.get("bootstrap_servers")
+            raise VerifyError(f"no broker answers at {brokers}: {why_away(error)}") from error
+
+    async def partitions(self) -> dict[str, set[int]]:
+        """All topics that this user may see, with their partitions."""
+        async with self._admin() as client:
+            found = await client.describe_topics()
+        return {each["topic"]: {part["partition"] for part in each["partitions"]} for each in found}
+
+    async def bounds(self, tps: Iterable[Any]) -> tuple[dict[Any, int], dict[Any, int]]:
+        """First offsets, and those after the last committed records."""
+        tps = list(tps)
+        if not tps:
+            return {}, {}
+        async with self._consumer() as consumer:
+            return dict(await consumer.beginning_offsets(tps)), dict(await consumer.end_offsets(tps))
+
+    async def at_time(self, tps: Iterable[Any], time_ms: int) -> dict[Any, int | None]:
+        """The offset of the first record with that Kafka timestamp or a later one; None: there is none."""
+        async with self._consumer() as consumer:
+            found = await consumer.offsets_for_times(dict.fromkeys(tps, time_ms))
+        return {tp: None if at is None else at.offset for tp, at in found.items()}
+
+    async def committed(self, group: str) -> dict[tuple[str, int], int]:
+        """What the job's group has committed: next offsets."""
+        async with self._admin() as client:
+            found = await client.list_consumer_group_offsets(group)
+        return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
+
+    async def read(self, begins: Mapping[Any, int], ends: Mapping[Any, int]) -> AsyncIterator[tuple[Any, list[Any]]]:
+        """(partition, records) of each partition from its begin up to its end, in offset order."""
+        left = {tp for tp, end in ends.items() if begins[tp] < end}
+        if not left:
+            return
+        async with self._consumer() as consumer:
+            consumer.assign(list(left))
+            for tp in left:
+                consumer.seek(tp, begins[tp])
+            while left:
+                for tp, records in (await _poll(consumer, left)).items():
+                    end = ends[tp]
+                    yield tp, records if records[-1].offset < end else [r for r in records if r.offset < end]
+                done = {tp for tp in left if await consumer.position(tp) >= ends[tp]}
+                if done:
+                    consumer.pause(*done)
+                    left -= done
+
+
+async def _poll(consumer: Any, left: set[Any]) -> dict[Any, list[Any]]:
+    try:
+        found: dict[Any, list[Any]] = await consumer.getmany(*left, timeout_ms=POLL_MS)
+    except OffsetOutOfRangeError as error:
+        gone = ", ".join(sorted({str(tp.topic) for tp in left}))
+        raise VerifyError(f"records were deleted while they were read ({gone}): run it again ({error})") from error
+    return found
+
+
+def partition_list(topic: str, partitions: Iterable[int]) -> list[Any]:
+    """The partitions of a topic, as the client names them."""
+    return [TopicPartition(topic, partition) for partition in sorted(partitions)]

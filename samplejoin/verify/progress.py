@@ -1,0 +1,78 @@
+"""How far a job has come, by its own topics, before anything else is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from samplejoin.core.clock import NEVER
+from samplejoin.core.messages import Block
+from samplejoin.engine.codec import FormatError, unpack_commit, unpack_entry, unpack_state
+from samplejoin.verify.kafka import Topics, VerifyError, partition_list
+from samplejoin.verify.rows import Scope
+
+TAIL_RECORDS = 16
+START_RECORDS = 5000
+"""Entries at the beginning of a log in which each source is looked for."""
+
+
+async def see_clocks(topics: Topics, changelog: str, scope: Scope, resolution_ms: int) -> None:
+    """Enters, per join partition, what its last commit says: the slice up to which all windows have gone out, and what
+    it has merged."""
+    tps = partition_list(changelog, range(scope.partitions))
+    begins, ends = await topics.bounds(tps)
+    for tp in tps:
+        state = await _last_state(topics, tp, begins[tp], ends[tp])
+        if state is not None:
+            dump, swept = state
+            value = dump[1][0]
+            clock = value // resolution_ms if value > NEVER else NEVER
+            scope.clocks[tp.partition] = clock if swept is None else swept
+            scope.covered[tp.partition] = dump[0]
+        elif ends[tp]:
+            raise VerifyError(f"topic {changelog} partition {tp.partition} holds no commit that can be read")
+
+
+async def _last_state(topics: Topics, tp: Any, begin: int, end: int) -> tuple[Any, int | None] | None:
+    """The partition's state in its last commit that had swept all that was due, and up to which slice."""
+    reach, found = TAIL_RECORDS, None
+    while begin < end:
+        first = max(begin, end - reach)
+        async for _, records in topics.read({tp: first}, {tp: end}):
+            for record in records:
+                body = _commit(record, tp)
+                if body.get("last") and (found is None or body.get("swept") is not None):
+                    found = body
+        if first == begin or (found is not None and found.get("swept") is not None):
+            break
+        reach *= 8
+    return None if found is None else (unpack_state(found["state"]), found.get("swept"))
+
+
+def _commit(record: Any, tp: Any) -> dict[str, Any]:
+    try:
+        return unpack_commit(record.value)
+    except FormatError as error:
+        raise VerifyError(f"topic {tp.topic} partition {tp.partition} offset {record.offset}: {error}") from error
+
+
+async def first_offsets(topics: Topics, repartition: str, partitions: int) -> dict[str, int] | None:
+    """Per source id the offset at which the job began to read it, as the beginning of its log tells; None if that has
+    been trimmed, or does not tell of any source."""
+    tps = partition_list(repartition, range(partitions))
+    begins, ends = await topics.bounds(tps)
+    if any(begins.values()):
+        return None
+    ends = {tp: min(end, START_RECORDS) for tp, end in ends.items()}
+    first: dict[str, int] = {}
+    async for _, records in topics.read(begins, ends):
+        for record in records:
+            for source, offset in _first_in(unpack_entry(record.value)):
+                first[source] = min(offset, first.get(source, offset))
+    return first or None
+
+
+def _first_in(entry: Any) -> list[tuple[str, int]]:
+    """(source, lowest offset that the entry speaks of)."""
+    if isinstance(entry, Block):
+        return [(entry.source, min((cell[3] for cell in entry.cells), default=entry.upto + 1))]
+    return [(each.source, each.upto + 1) for each in entry.entries]

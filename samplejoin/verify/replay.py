@@ -1,0 +1,86 @@
+"""Replay of the repartition log for a few keys: which of their rows were late, and what the job made of them (rule 6).
+
+The same log gives the same clock and the same outcomes. All ticks and blocks are stepped, but of the blocks only the
+cells of the wanted keys, so memory does not grow with the log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from samplejoin.core.cells import WireCell
+from samplejoin.core.messages import Block, Entry, Source
+from samplejoin.core.outcomes import Outcomes, Sample
+from samplejoin.core.partition import Partition
+from samplejoin.core.spec import Spec
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What the log gives of one key."""
+
+    #: the last revision of each sample
+    samples: dict[str, Sample] = field(default_factory=dict)
+    #: (stream, slice in ms) -> rows
+    orphans: Counter[tuple[str, int]] = field(default_factory=Counter)
+    dead: set[str] = field(default_factory=set)
+    #: (source, low, high, stream number, slice) of cells whose slice was behind the clock when they came
+    late: list[tuple[Source, int, int, int, int]] = field(default_factory=list)
+    #: (stream number, slice) -> rows that the join has taken from the log, late or not
+    rows: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+
+class LogReplay:
+    """One join partition's log, from its offset 0 on, for `keys`."""
+
+    def __init__(self, spec: Spec, keys: Collection[bytes], max_sample_bytes: int) -> None:
+        self._keys = {key: Replayed() for key in keys}
+        self._partition = Partition(spec)
+        self._max_sample_bytes = max_sample_bytes
+
+    def step(self, entry: Entry, log_offset: int, append_ms: int) -> None:
+        """The next entry."""
+        partition, out = self._partition, Outcomes()
+        if isinstance(entry, Block):
+            entry = Block(entry.source, entry.generation, entry.after, entry.upto, self._wanted(entry))
+        partition.apply(entry, log_offset, append_ms, out)
+        if partition.due():
+            partition.sweep(out)
+        if out:
+            self._take(out)
+
+    def found(self) -> dict[bytes, Replayed]:
+        """By key."""
+        return self._keys
+
+    def _wanted(self, block: Block) -> list[WireCell]:
+        """The wanted keys' cells; and one that makes the join refuse the block, if there is any (rule 7)."""
+        covered, clock = self._partition.covered.get(block.source, -1), self._partition.clock.slice
+        wanted = [cell for cell in block.cells if cell[0] in self._keys]
+        if block.upto <= covered or (block.after is not None and block.after > covered):
+            return wanted
+        if block.after is None or block.after < covered:
+            straddling = next((cell for cell in block.cells if cell[3] <= covered < cell[4]), None)
+            if straddling is not None:
+                return [straddling]
+        for key, stream, slice_, low, high, rows, _ in wanted:
+            if low > covered:
+                self._keys[key].rows[stream, slice_] += rows
+                if slice_ < clock:
+                    self._keys[key].late.append((block.source, low, high, stream, slice_))
+        return wanted
+
+    def _take(self, out: Outcomes) -> None:
+        for sample in out.samples:
+            replayed = self._keys[sample.key]
+            if len(sample.payload) > self._max_sample_bytes:
+                replayed.dead.add(sample.sample_id)
+            else:
+                replayed.samples[sample.sample_id] = sample
+        for row in out.side_rows:
+            if row.kind == "orphan":
+                self._keys[row.key].orphans[row.stream, row.slice_ms] += row.rows
+        for dead in out.dead:
+            self._keys[dead.key].dead.add(dead.sample_id)

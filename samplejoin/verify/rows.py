@@ -1,0 +1,64 @@
+"""What is kept of the topics, by join key: lists that a spill can write, with the places of their parts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+#: kinds of rows by join key
+ROWS, SAMPLES, LATE, ORPHANS, SAMPLE_LETTERS, OUTSIDE = range(6)
+KEY_KINDS = 6
+#: kinds of rows by source record and stream
+DEAD, LETTERS = range(2)
+SOURCE_KINDS = 2
+
+# Each list begins with its key; OUTSIDE and SAMPLE_LETTERS go on with a sample id.
+#: of ROWS: number of the source partition, of the stream; `DISORDERED`: behind its own partition (see `inputs`)
+SOURCE, STREAM, SLICE, OFFSET, DISORDERED, PARTIALS = range(1, 7)
+#: of SAMPLES
+ID, REVISION, WEIGHT, FLAGS, PAYLOAD, PARTITION, AT = range(1, 8)
+#: of LATE and ORPHANS
+SIDE_STREAM, SIDE_SLICE_MS, SIDE_ROWS, SIDE_SOURCE, SIDE_DIGEST, SIDE_FLAGS = range(1, 7)
+
+INCOMPLETE, TRUNCATED, OTHER_VERSION = 1, 2, 4
+
+NEVER = -(1 << 62)
+FOR_EVER = 1 << 62
+
+
+@dataclass
+class Scope:
+    """What can be compared, and how far the job is. Times in ms, clocks in slices.
+
+    `clocks`: per join partition the slice up to which its windows have gone out; None where that is not known.
+    `covered`: per join partition and source id the last offset that it has merged. `committed`: per source
+    (topic, partition) the next offset to be cleaned.
+    """
+
+    partitions: int
+    from_ms: int = NEVER
+    to_ms: int = FOR_EVER
+    #: one key in so many
+    one_in: int = 1
+    clocks: dict[int, int] = field(default_factory=dict)
+    covered: dict[int, dict[str, int]] = field(default_factory=dict)
+    committed: dict[tuple[str, int], int] = field(default_factory=dict)
+    #: the beginning of the inputs was deleted: rows up to this event time may be gone
+    gone_to_ms: int | None = None
+    #: whether the dead-letter and orphan topics have lost their beginning
+    letters_trimmed: bool = False
+    orphans_trimmed: bool = False
+    #: dead letters of records older than this may have been deleted
+    letters_from_ms: int = NEVER
+    #: whether a replay of the repartition log can tell which rows were late
+    replayable: bool = False
+
+    def looks_at(self, key: bytes) -> bool:
+        """Whether a key is in the share; independent of its join partition."""
+        one_in = self.one_in
+        return one_in == 1 or int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) % one_in == 0
+
+
+def letter_key(source: str, stream: str) -> bytes:
+    """What tells dead letters of records apart."""
+    return f"{source} {stream}".encode("utf-8", "replace")

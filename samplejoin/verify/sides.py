@@ -1,0 +1,134 @@
+"""What lies beside a key's samples: dead letters of samples, orphan rows, and the account of its rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from samplejoin.verify import rows as r
+from samplejoin.verify.case import Case, orphan_rows
+from samplejoin.verify.expected import KeyMade, Row
+from samplejoin.verify.ground import Ground, key_of, time_text
+from samplejoin.verify.report import Example
+
+
+def account(ground: Ground, rows: Sequence[Row], full: KeyMade, late: Sequence[Row], clock: int) -> None:
+    """Adds up what became of a key's rows, by the inputs: every one of them is in exactly one place."""
+    report, spec = ground.report, ground.spec
+    streams = [report.streams[s.name] for s in spec.streams]
+    for row in rows:
+        streams[row[r.STREAM]].rows += 1
+    for row in late:
+        streams[row[r.STREAM]].late += 1
+    for made in full.windows:
+        window = made.window
+        if ground.in_range(window):
+            report.windows += 1
+            report.made[made.outcome] += 1
+            report.anchors["windows"] += 1
+            shown = sum(cell[2] for cell in window.anchors)
+            report.anchors["rows"] += shown
+            report.anchors["repeated"] += shown - 1
+        for cell in window.labels:
+            streams[cell[0]].joined += cell[2]
+    for stream, slice_, count in full.orphans:
+        if slice_ + spec.before < clock:
+            streams[stream].orphan += count
+        else:
+            streams[stream].pending += count
+
+
+def compare_letters(ground: Ground, case: Case, letters: Sequence[Row]) -> None:
+    """A dead letter for every sample that cannot be made, and no other (rule 12)."""
+    found, spec = Counter(row[1] for row in letters), ground.spec
+    counts = case.findings.letters
+    counts["found"] += len(letters)
+    for made in case.base.windows:
+        if made.outcome != "dead" or not ground.in_range(made.window):
+            continue
+        there = found.pop(str(made.sample_id), 0)
+        if made.window.end > case.clock and not there:
+            counts["open"] += 1
+            continue
+        counts["expected"] += 1
+        again = "repeats" if not ground.exactly_once or spec.correction else "doubled"  # a correction can fail too
+        counts[again] += max(0, there - 1)
+        if not there and not ground.scope.letters_trimmed and not _explained(ground, case):
+            counts["missing"] += 1
+            slice_ms = made.window.slice * ground.spec.resolution_ms
+            sources = case.sources(ground.names, ground.spec, made.window)
+            text = time_text(slice_ms)
+            case.findings.examples.append(
+                Example("letters_missing", key_of(case.key), made.sample_id, text, slice_ms, sources=sources)
+            )
+    for id_, there in found.items():
+        outside = any(made.sample_id == id_ for made in case.full.windows)
+        if outside or ground.shared or ground.scope.gone_to_ms is not None or _explained(ground, case, id_):
+            continue
+        counts["unexpected"] += there
+        case.findings.examples.append(Example("letters_unexpected", key_of(case.key), id_))
+
+
+def compare_orphans(ground: Ground, case: Case, found: Sequence[Row]) -> None:
+    """The label rows that no window holds, each once (rule 4)."""
+    if ground.report.orphans is None:
+        return
+    told = found if ground.exactly_once else list({row[r.SIDE_DIGEST]: row for row in found}.values())
+    res_ms, spec = ground.spec.resolution_ms, ground.spec
+    there: Counter[tuple[int, int]] = Counter()
+    others: Counter[tuple[int, int]] = Counter()
+    for row in told:
+        cell = ground.streams.get(row[r.SIDE_STREAM], -1), row[r.SIDE_SLICE_MS] // res_ms
+        there[cell] += row[r.SIDE_ROWS]
+        others[cell] += row[r.SIDE_ROWS] if row[r.SIDE_FLAGS] & r.OTHER_VERSION else 0
+    expected = orphan_rows(case.base)
+    for cell in there:  # another version of the job may have had orphans of its own
+        too_many = max(0, there[cell] - expected[cell])
+        there[cell] -= too_many if ground.shared else min(others[cell], too_many)
+    counts = case.findings.orphans
+    for (stream, slice_), is_there in (there | expected).items():
+        want, is_there = expected[stream, slice_], there[stream, slice_]
+        due = slice_ + spec.before < case.clock
+        if not ground.holds(slice_) or (not due and not is_there):
+            continue
+        counts["expected"] += want
+        counts["found"] += is_there
+        if want != is_there:
+            _orphan_wrong(ground, case, (stream, slice_), want, is_there)
+
+
+def _orphan_wrong(ground: Ground, case: Case, cell: tuple[int, int], want: int, there: int) -> None:
+    counts, (stream, slice_) = case.findings.orphans, cell
+    slice_ms = slice_ * ground.spec.resolution_ms
+    name = ground.spec.streams[stream].name if stream >= 0 else "?"
+    replayed = case.log_excuses()
+    if (replayed is not None and replayed.orphans[name, slice_ms] == there) or _cut(ground, case):
+        counts["exempt"] += abs(want - there)
+        return
+    if case.merged is not None and orphan_rows(case.merged)[cell] == there:
+        return
+    if not ground.scope.replayable and any(row[r.DISORDERED] for row in case.rows):
+        counts["exempt"] += abs(want - there)
+        return
+    missing = there < want
+    if (not missing and ground.scope.gone_to_ms is not None) or (missing and ground.scope.orphans_trimmed):
+        return
+    cls = "missing" if missing else "unexplained"
+    counts[cls] += abs(want - there)
+    sources = case.sources(ground.names, ground.spec, None)
+    said = {"stream": name, "rows": want}, {"stream": name, "rows": there}
+    case.findings.examples.append(
+        Example(f"orphans_{cls}", key_of(case.key), None, time_text(slice_ms), slice_ms, ["rows"], *said, sources)
+    )
+
+
+def _cut(ground: Ground, case: Case) -> bool:
+    """Whether `limits.rows` may have dropped label cells of the key: they are in no topic (rule 11)."""
+    return len({(row[r.STREAM], row[r.SLICE]) for row in case.rows}) > ground.spec.max_rows
+
+
+def _explained(ground: Ground, case: Case, id_: str | None = None) -> bool:
+    """Whether late rows are why a sample's dead letter is, or is not, there."""
+    if (replayed := case.log_excuses()) is not None:
+        return id_ is None or id_ in replayed.dead
+    return not ground.scope.replayable and any(row[r.DISORDERED] for row in case.rows)

@@ -1,0 +1,100 @@
+"""Rows by key, on disk: written as they come, read back bucket by bucket, so that memory stays bounded."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import cramjam
+import msgspec
+
+BUCKETS = 256
+BUFFER_BYTES = 24 << 20
+#: of a bucket's rows as msgpack; as Python objects they take about five times as much
+BUCKET_BYTES = 16 << 20
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class Spill:
+    """Rows of several kinds, each with the key it belongs to. A row is a list that begins with its key.
+
+    `bucket_bytes` bounds what `buckets` gives at a time; a single key can be larger.
+    """
+
+    def __init__(
+        self, kinds: int, folder: Path | None = None, buffer_bytes: int = BUFFER_BYTES, bucket_bytes: int = BUCKET_BYTES
+    ) -> None:
+        self._file = tempfile.TemporaryFile(prefix="samplejoin-verify-", dir=folder)  # noqa: SIM115  # closed by `close`
+        self._end = 0
+        self._buffer_bytes, self._bucket_bytes = buffer_bytes, bucket_bytes
+        self._waiting: list[list[list[list[Any]]]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
+        self._waiting_bytes = 0
+        self._frames: list[list[list[tuple[int, int]]]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
+        self._sizes = [0] * BUCKETS
+
+    @property
+    def size_bytes(self) -> int:
+        """What lies on disk."""
+        return self._end
+
+    def add(self, kind: int, row: list[Any], size_bytes: int) -> None:
+        """Keeps a row; `size_bytes` is about what it takes."""
+        self._waiting[kind][bucket_of(row[0])].append(row)
+        self._waiting_bytes += size_bytes
+        if self._waiting_bytes > self._buffer_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes all that waits."""
+        for kind, buckets in enumerate(self._waiting):
+            for number, rows in enumerate(buckets):
+                if rows:
+                    self._write(kind, number, rows)
+                    buckets[number] = []
+        self._waiting_bytes = 0
+
+    def _write(self, kind: int, number: int, rows: list[list[Any]]) -> None:
+        packed = _encode(rows)
+        frame = bytes(cramjam.zstd.compress(packed, level=1))
+        self._file.seek(self._end)
+        self._file.write(frame)
+        self._frames[kind][number].append((self._end, len(frame)))
+        self._end += len(frame)
+        self._sizes[number] += len(packed)
+
+    def buckets(self, wanted: set[int] | None = None) -> Iterator[tuple[int, list[dict[bytes, list[list[Any]]]]]]:
+        """(bucket, per kind the rows by key); a large bucket comes in several parts. `wanted`: only these buckets."""
+        self.flush()
+        for number in range(BUCKETS) if wanted is None else sorted(wanted):
+            parts = 1 + self._sizes[number] // self._bucket_bytes
+            for part in range(parts):
+                yield number, [self._keys(kind, number, part, parts) for kind in range(len(self._frames))]
+
+    def _keys(self, kind: int, number: int, part: int, parts: int) -> dict[bytes, list[list[Any]]]:
+        keys: dict[bytes, list[list[Any]]] = {}
+        for at, size in self._frames[kind][number]:
+            self._file.seek(at)
+            for row in _decode(cramjam.zstd.decompress(self._file.read(size))):
+                key = row[0]
+                if parts > 1 and crc32(key) // BUCKETS % parts != part:
+                    continue
+                known = keys.get(key)
+                if known is None:
+                    keys[key] = [row]
+                else:
+                    known.append(row)
+        return keys
+
+    def close(self) -> None:
+        """Gives the disk space back."""
+        self._file.close()
+
+
+def bucket_of(key: bytes) -> int:
+    """The bucket a key's rows lie in."""
+    return crc32(key) % BUCKETS

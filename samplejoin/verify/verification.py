@@ -1,0 +1,96 @@
+"""A verification without Kafka: records in, report out. Memory stays bounded: rows wait on disk, by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from samplejoin.core.identity import source_id
+from samplejoin.job.compile import Job
+from samplejoin.verify.inputs import Intake
+from samplejoin.verify.judging import Judge
+from samplejoin.verify.letters import compare_record_letters
+from samplejoin.verify.outputs import Collector
+from samplejoin.verify.replay import Replayed
+from samplejoin.verify.report import LateRows, Orphans, Report
+from samplejoin.verify.rows import KEY_KINDS, NEVER, SOURCE_KINDS, Scope
+from samplejoin.verify.spill import BUCKET_BYTES, BUFFER_BYTES, Spill, bucket_of
+
+MAX_REPLAYED = 100_000
+"""Keys that a replay is asked for: beyond, something is wrong that late rows do not explain."""
+
+
+class Verification:
+    """Feed `collector` with the records of the output topics first, then `intake` with those of the inputs; then
+    `compare`, and `settle` with a replay of the keys that `compare` gives."""
+
+    def __init__(
+        self, job: Job, scope: Scope, report: Report, folder: Path | None = None, buffer_bytes: int = BUFFER_BYTES,
+        bucket_bytes: int = BUCKET_BYTES,
+    ) -> None:  # fmt: skip
+        self.job, self.scope, self.report = job, scope, report
+        self.rows = Spill(KEY_KINDS, folder, buffer_bytes, bucket_bytes)
+        self.letters = Spill(SOURCE_KINDS, folder, buffer_bytes // 8, bucket_bytes)
+        outputs = job.model.output_topics()
+        report.orphans = Orphans() if "orphan" in outputs else None
+        report.late = LateRows() if "late" in outputs else None
+        self.collector = Collector(job, scope, report, self.rows, self.letters)
+        self.intake = Intake(job, scope, report, self.rows, self.letters, self.collector.future)
+        #: (topic, partition) -> offsets [from, to) that were read
+        self.was_read: dict[tuple[str, int], tuple[int, int]] = {}
+        self._judge: Judge | None = None
+
+    def __enter__(self) -> Verification:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rows.close()
+        self.letters.close()
+
+    def compare(self, advance: Callable[[int], None] = lambda buckets: None) -> set[bytes]:
+        """Judges all keys; returns those whose errors late rows may explain: nothing of them is counted yet."""
+        judge = self._judge = self._make_judge()
+        suspects: set[bytes] = set()
+        last = 0
+        for bucket, kinds in self.rows.buckets():
+            for key, rows in _keys(kinds):
+                final = len(suspects) >= MAX_REPLAYED
+                if judge.judge(key, rows, None, final):
+                    suspects.add(key)
+            advance(bucket - last)
+            last = bucket
+        compare_record_letters(self.letters, self.report, self._is_read)
+        return suspects
+
+    def settle(self, suspects: set[bytes], replayed: Mapping[bytes, Replayed]) -> None:
+        """Judges these keys for good, with what the replay of the log gives of them."""
+        judge = self._judge
+        assert judge is not None
+        for _, kinds in self.rows.buckets({bucket_of(key) for key in suspects}):
+            for key, rows in _keys(kinds):
+                if key in suspects:
+                    judge.judge(key, rows, replayed.get(key), True)
+
+    def _make_judge(self) -> Judge:
+        watermark_ms = self.intake.watermark_ms(self._sources_read())
+        resolution_ms = self.job.spec.resolution_ms
+        clock = NEVER if watermark_ms is None else watermark_ms // resolution_ms
+        return Judge(self.job, self.scope, self.report, self.intake.sources, clock)
+
+    def _sources_read(self) -> list[str]:
+        return [source_id(*tp) for tp, (low, high) in self.was_read.items() if high > low]
+
+    def _is_read(self, place: str, stream: str) -> bool:
+        topic, partition, offset = place.rsplit("/", 2) if place.count("/") >= 2 else ("", "", "")
+        if not (partition.isdigit() and offset.isdigit()):
+            return True  # no letter of ours
+        low, high = self.was_read.get((topic, int(partition)), (0, 0))
+        return low <= int(offset) < high
+
+
+def _keys(kinds: Sequence[dict[bytes, list[list[Any]]]]) -> Iterator[tuple[bytes, list[list[list[Any]]]]]:
+    """Each key of a bucket with its rows of every kind."""
+    keys = dict.fromkeys(key for kind in kinds for key in kind)
+    for key in keys:
+        yield key, [kind.get(key, []) for kind in kinds]

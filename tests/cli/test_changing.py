@@ -1,0 +1,64 @@
+"""`samplejoin reset` and `migrate`: wrong usage and missing brokers end clearly."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from samplejoin.cli import main
+from tests.job.helpers import TEXT, write
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job whose broker does not answer."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return write(tmp_path, TEXT + f"brokers: 127.0.0.1:{port}\n")
+
+
+def run(*arguments):
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+COMMANDS = (("reset",), ("migrate", "--from-generation", "1", "--set", "generation=2"))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_no_broker(job, command):
+    code, output = run(*command, job, "--yes")
+    assert code == 1
+    assert "no broker answers at 127.0.0.1:" in output
+    assert "is it running, is the port right, does it want TLS or SASL?" in output
+    assert "AddressFamily" not in output
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c[0])
+def test_a_wrong_job(job, command):
+    code, output = run(*command, job, "--set", "window=20")
+    assert code == 2
+    assert "20 has no unit" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("reset", "--to", "soon"), "'soon' is no time in ISO 8601; or earliest, latest, committed"),
+        (("migrate",), "--from-generation"),
+        (("migrate", "--from-generation", "0"), "'--from-generation': 0 is not in the range 1<=x<=9999"),
+        (("migrate", "--from-generation", "100000"), "'--from-generation': 100000 is not in the range 1<=x<=9999"),
+        (("migrate", "--from-generation", "1"), "--from-generation: the job file says generation: 1 itself; set"),
+        (("migrate", "--from-generation", "1"), "set generation: 2 in the job file"),
+        (("migrate", "--from-generation", "1", "-o", "json"), "-o json does not ask: say --yes, or --dry-run"),
+        (("reset", "-o", "json"), "-o json does not ask: say --yes, or --dry-run"),
+    ],
+)
+def test_wrong_usage(job, arguments, said):
+    code, output = run(*arguments, job)
+    assert code == 2
+    assert said in output

@@ -1,0 +1,43 @@
+"""Failpoints: nothing happens unless it was asked for, at the place and the time that was asked for."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from samplejoin.engine import failpoints
+
+pytestmark = pytest.mark.rule(16)
+
+
+@pytest.fixture
+def signals(monkeypatch):
+    sent: list[signal.Signals] = []
+    monkeypatch.setattr(failpoints, "_armed", {})
+    monkeypatch.setattr("os.kill", lambda pid, number: sent.append(number))
+    return sent
+
+
+def test_nothing_happens_unasked(signals):
+    for place in failpoints.PLACES:
+        failpoints.reached(place)
+    assert signals == []
+
+
+def test_a_place_kills_or_freezes_the_nth_time_and_once(signals):
+    failpoints.arm("commit-sent:3, recovery-read,block-sent:2:stop")
+    for _ in range(2):
+        failpoints.reached("commit-sent")
+    assert signals == []
+    failpoints.reached("commit-sent")
+    assert signals == [signal.SIGKILL]
+    for _ in range(5):
+        failpoints.reached("block-sent")
+    assert signals == [signal.SIGKILL, signal.SIGSTOP]
+
+
+@pytest.mark.parametrize("text", ["nowhere", "commit-sent:x", "commit-sent:1:sleep"])
+def test_a_slip_of_the_pen_is_named(signals, text):
+    with pytest.raises(ValueError, match="one of commit-begin"):
+        failpoints.arm(text)

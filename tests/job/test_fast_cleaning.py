@@ -1,0 +1,111 @@
+"""The fast twin of the cleaner agrees with the plain way on whatever comes, and it is the one in use."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samplejoin.job.cleaning import Cleaned, Cleaner
+from samplejoin.job.compile import compile_job
+from samplejoin.job.load import model_of
+from tests.job.helpers import job_data
+from tests.job.test_cleaning import FUNCTIONS, NOW, Record
+
+pytestmark = pytest.mark.rule(9, 10, 12)
+
+KEYS = st.one_of(
+    st.text(max_size=3), st.integers(-2, 2), st.integers(1 << 62, 1 << 70), st.booleans(), st.none(), st.floats(),
+    st.just("0"), st.lists(st.integers(), max_size=1),
+)  # fmt: skip
+TIMES = st.one_of(
+    st.integers(NOW - 5000, NOW + 120_000), st.just(str(NOW)), st.none(), st.booleans(), st.floats(), st.just(-1)
+)
+DOS = st.sampled_from([
+    "record", "None", "[]", "[record, record]", "[record, 5]", "42", "throw(ValueError())", "sys.exit()",
+    "throw(GeneratorExit())", "throw(Mute())", "{**record, 'ts': record['ts']}", "{**record, 'ts': record['ts'] + 1}",
+    "{k: v for k, v in record.items() if k != 'ts'}", "{**record, 'pos': 'x' * 9000}",
+    "[{**record, 'pos': 'x' * 7000}] * 9",
+    "{**record, 'most': {1, 2}}", "record.update(uid='other') or record", "record.pop('ts') and record",
+])  # fmt: skip
+NUMBERS = st.one_of(st.integers(), st.integers(1 << 62, 1 << 70), st.floats())
+FIELDS = st.one_of(st.none(), NUMBERS, st.text(max_size=2), st.booleans())
+ROWS = st.fixed_dictionaries(
+    {"uid": KEYS, "mid": KEYS, "ts": TIMES, "do": DOS},
+    optional={"pos": FIELDS, "most": FIELDS, "id": FIELDS, "sum": FIELDS},
+)
+VALUES = st.one_of(
+    ROWS.map(lambda row: json.dumps(row).encode()),
+    st.sampled_from([None, b"", b"[]", b"5", b"{", b'{"ts": 1e400}', b'{"uid": "\\ud800"}']),
+)
+RECORDS = st.lists(
+    st.builds(Record, VALUES, timestamp=st.integers(NOW - 1000, NOW + 1000), timestamp_type=st.sampled_from([0, 1])),
+    max_size=12,
+)
+
+
+def cleaner(folder: Any, **changes: Any) -> Cleaner:
+    changes = {
+        "streams__click__clean": "functions:clean", "limits": {"row": "8KiB"},
+        "sample": {
+            "pos": "impression.pos", "clicks": {"from": "click", "agg": "count"},
+            "most": {"from": "click.most", "agg": "max"}, "sum": {"from": "click.sum", "agg": "sum"},
+            "first": {"from": "click.pos", "agg": "first"}, "last": {"from": "click.pos", "agg": "last"},
+        },
+        **changes,
+    }  # fmt: skip
+    return Cleaner(compile_job(model_of(job_data(**changes), environ={}), folder))
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """(fast, plain) cleaners: with an id per row, and without."""
+    folder = tmp_path_factory.mktemp("functions")
+    (folder / "functions.py").write_text(FUNCTIONS)
+    found = []
+    for changes in ({}, {"streams__click__id": "id"}):
+        fast, plain = cleaner(folder, **changes), cleaner(folder, **changes)
+        plain.fast.clear()
+        found.append((fast, plain))
+    return found
+
+
+def as_data(out: Cleaned) -> dict[str, Any]:
+    """All of it; NaN, which equals nothing, as text, and dead letters without their tracebacks."""
+    data = {f.name: getattr(out, f.name) for f in dataclasses.fields(out)}
+    data["dead"] = [dataclasses.replace(letter, traceback="") for letter in out.dead]
+    return {name: repr(value) for name, value in data.items()}
+
+
+@given(records=RECORDS, max_bytes=st.one_of(st.none(), st.integers(0, 2000)))
+def test_both_ways_agree(pairs, records, max_bytes):
+    for offset, record in enumerate(records):
+        record.offset = offset
+    for fast, plain in pairs:
+        assert as_data(fast.clean("clk", 0, records, NOW, max_bytes)) == as_data(
+            plain.clean("clk", 0, records, NOW, max_bytes)
+        )
+
+
+def test_ordinary_records_take_the_fast_way(pairs, monkeypatch):
+    """Else the twin would be as slow as the plain way, and nobody would notice."""
+    fast, _ = pairs[0]
+    assert set(fast.fast) == {"imp", "clk"}
+    monkeypatch.setattr(fast, "_row", None)
+    records = [Record(orjson.dumps({"uid": "u", "mid": n, "ts": NOW, "do": "record"}), offset=n) for n in range(9)]
+    out = fast.clean("clk", 0, records, NOW)
+    assert (out.counts, out.rows) == ({("click", "ok"): 9}, [0, 9])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"streams__click__time": "@timestamp"}, {"streams__click__topic": "imp"}, {"until": "2030-01-01T00:00:00Z"}],
+)
+def test_what_is_out_of_the_ordinary_takes_the_plain_way(pairs, tmp_path, changes):
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    assert "clk" not in cleaner(tmp_path, **changes).fast

@@ -1,0 +1,319 @@
+"""Planted faults: each is found, by its name, and nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from samplejoin.core.keys import partition_of
+from samplejoin.verify.rows import Scope
+from tests.verify.support import (
+    START_MS,
+    Out,
+    Topics,
+    end,
+    feed,
+    header,
+    job_of,
+    letter_record,
+    side_record,
+    spoil,
+    verify,
+    written,
+)
+
+
+@pytest.fixture
+def job():
+    return job_of()
+
+
+@pytest.fixture
+def topics(job):
+    return written(job, end(feed()))
+
+
+def only(report, **counts):
+    """The report's errors are these and no others."""
+    assert report.wrong == counts, report.as_dict()
+    assert report.ok is not bool(counts)
+    return report
+
+
+def index_of(topics: Topics, **fields: object) -> int:
+    """The first sample with these fields."""
+    return next(i for i, s in enumerate(topics.samples) if fields.items() <= orjson.loads(s.value).items())
+
+
+@pytest.mark.rule(6)
+def test_what_the_worker_wrote_is_right(job, topics):
+    report = only(verify(job, topics))
+    assert (report.windows, report.samples, report.right, report.exempt, report.open) == (60, 60, 60, 0, 0)
+    assert report.made == {"samples": 60, "filtered": 0, "down_sampled": 0, "dead": 0}
+    click, show = report.streams["click"], report.streams["show"]
+    assert (click.rows, click.joined, click.orphan, click.pending) == (21, 20, 1, 0)
+    assert (show.records, show.ok, show.filtered, show.dead) == (64, 60, 3, {"clean": 1})
+    assert (report.letters.expected, report.letters.found) == (1, 1)
+    assert report.orphans is not None
+    assert (report.orphans.expected, report.orphans.found) == (1, 1)
+    assert report.verdict.startswith("ok: ")
+
+
+@pytest.mark.rule(16)
+def test_a_lost_sample(job, topics):
+    gone = topics.samples.pop(index_of(topics, pos=9))
+    report = only(verify(job, topics), lost=1)
+    (example,) = report.errors
+    assert (example.cls, example.key, example.sample_id) == ("lost", ["u9"], dict(gone.headers)["sample_id"].decode())
+    assert example.window_ms == START_MS + 4000
+    assert example.sources == ["shows/1/4", "clicks/0/3"]
+    assert example.expected == {"user": "u9", "pos": 9, "clicks": 1, "label": 1}
+    assert report.right == 59
+
+
+@pytest.mark.rule(16)
+def test_a_doubled_sample(job, topics):
+    topics.samples.append(topics.samples[7])
+    report = only(verify(job, topics), doubled=1)
+    assert report.errors[0].at == "small-samples/0/60"
+    topics.samples[-1] = spoil(topics.samples[7], pos=77)
+    only(verify(job, topics), doubled=1, wrong_field=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "cls", "named"),
+    [({"label": 0}, "wrong_label", ["label"]), ({"clicks": 2}, "wrong_field", ["clicks"]),
+     ({"clicks": 0, "label": 0}, "wrong_label", ["clicks", "label"]), ({"more": 1}, "wrong_field", ["more"])],
+)  # fmt: skip
+def test_wrong_bytes(job, topics, fields, cls, named):
+    at = index_of(topics, pos=9)
+    topics.samples[at] = spoil(topics.samples[at], **fields)
+    report = only(verify(job, topics), **{cls: 1})
+    assert report.errors[0].fields == named
+    assert report.errors[0].found["user"] == "u9"
+
+
+def test_other_bytes_of_the_same_meaning_are_wrong(job, topics):
+    topics.samples[3] = replace(topics.samples[3], value=topics.samples[3].value + b" ")
+    assert only(verify(job, topics), wrong_field=1).errors[0].fields == ["(bytes)"]
+
+
+@pytest.mark.rule(14)
+def test_a_wrong_weight():
+    job = job_of(keep_negatives=0.5)
+    topics = written(job, end(feed()))
+    report = only(verify(job, topics))
+    assert report.made["down_sampled"] > 0
+    assert report.right == report.windows == 60
+    at = index_of(topics, label=0)
+    topics.samples[at] = header(topics.samples[at], "weight", b"1.0")
+    assert only(verify(job, topics), wrong_weight=1).errors[0].fields == ["weight"]
+
+
+@pytest.mark.rule(14)
+def test_a_negative_that_must_not_be_there():
+    kept, dropped = job_of(), job_of(keep_negatives=0.5)
+    topics = written(dropped, end(feed()))
+    ids = {dict(s.headers)["sample_id"] for s in topics.samples}
+    extra = next(
+        s for s in written(kept, end(feed())).samples
+        if dict(s.headers)["sample_id"] not in ids and orjson.loads(s.value)["label"] == 0
+    )  # fmt: skip
+    topics.samples.append(header(extra, "fingerprint", dict(topics.samples[0].headers)["fingerprint"]))
+    only(verify(dropped, topics), unexplained=1)
+
+
+def test_a_foreign_sample(job, topics):
+    topics.samples.append(header(topics.samples[0], "sample_id", b"f" * 32))
+    report = only(verify(job, topics), unexplained=1)
+    assert report.errors[0].sample_id == "f" * 32
+
+
+def test_a_sample_without_headers_or_key(job, topics):
+    topics.samples.append(Out(b"\xff", b"nonsense", ()))
+    assert only(verify(job, topics), unexplained=1).errors[0].key == "\\xff"
+
+
+def test_samples_of_another_job_and_of_another_version_are_left_out(job, topics):
+    topics.samples.append(header(header(topics.samples[0], "sample_id", b"f" * 32), "job", b"other"))
+    topics.samples.append(header(header(topics.samples[0], "sample_id", b"e" * 32), "fingerprint", b"0" * 16))
+    report = only(verify(job, topics))
+    assert report.other_versions == 1
+
+
+def test_a_revision_that_no_correction_can_have_made(job, topics):
+    topics.samples.append(header(topics.samples[4], "revision", b"1"))
+    assert only(verify(job, topics), unexplained=1).errors[0].fields == ["revision"]
+
+
+@pytest.mark.rule(5)
+def test_the_last_revision_must_be_right():
+    job = job_of(late="correct", correction="60s")
+    topics = written(job, end(feed()))
+    at = index_of(topics, pos=9)
+    last = header(topics.samples[at], "revision", b"1")
+    topics.samples[at] = spoil(topics.samples[at], clicks=0, label=0)
+    topics.samples.append(last)
+    only(verify(job, topics))
+    topics.samples[-1] = spoil(last, clicks=7)
+    only(verify(job, topics), wrong_field=1)
+
+
+def test_repeats_of_at_least_once():
+    job = job_of(guarantee="at_least_once")
+    topics = written(job, end(feed()))
+    topics.samples += [topics.samples[2], topics.samples[2]]
+    topics.orphan += topics.orphan
+    assert only(verify(job, topics)).repeats == 2
+    topics.samples[-1] = spoil(topics.samples[2], label=5)
+    assert only(verify(job, topics), wrong_label=1).repeats == 1
+
+
+# ---- dead letters, orphans ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(12)
+def test_dead_letters_missing_and_not_asked_for(job, topics):
+    again = topics.letters[0]
+    topics.letters += [again, letter_record("shows/0/0", "show", "clean"), letter_record("elsewhere/0/0", "x", "clean")]
+    report = only(verify(job, topics), letters_unexpected=1)
+    assert report.letters.repeats == 1
+    assert report.errors[0].sources == ["shows/0/0"]
+    topics.letters.clear()
+    report = only(verify(job, topics), letters_missing=1)
+    assert report.errors[0].fields == ["clean"]
+
+
+@pytest.mark.rule(12)
+def test_letters_of_records_that_the_job_has_not_read_are_not_missed(job, topics):
+    topics.letters.clear()
+    scope = Scope(2, committed={("shows", 1): 10})
+    failed = next(r for r in topics.inputs if b"fail" in (r.value or b""))
+    scope.committed[failed.topic, failed.partition] = failed.offset
+    assert only(verify(job, topics, scope)).letters.open == 1
+
+
+@pytest.mark.rule(12)
+def test_a_sample_that_cannot_be_made_has_its_letter():
+    job = job_of(format="tests.verify.support:bad_format")
+    topics = written(job, end(feed()))
+    report = only(verify(job, topics))
+    assert (report.made["dead"], report.letters.expected) == (1, 2)
+    topics.letters.append(topics.letters.pop())
+    topics.letters.append(topics.letters[-1])
+    only(verify(job, topics), letters_doubled=1)
+    del topics.letters[-2:]
+    only(verify(job, topics), letters_missing=1)
+
+
+@pytest.mark.rule(9)
+def test_the_letter_decides_what_was_future(job):
+    topics = feed()
+    early = topics.send("shows", {"user": "u70", "ts": START_MS + 100_000})
+    written(job, end(topics), without=[early])
+    assert verify(job, topics).lost == 1
+    latest_ms = START_MS + 90_000
+    source = f"shows/0/{early.offset}"
+    error = f"FutureTimeError: event time 1 ms is more than max_skew ahead: {latest_ms} ms is the latest allowed"
+    topics.letters.append(letter_record(source, "show", "future", error))
+    report = only(verify(job, topics))
+    assert (report.letters.future, report.streams["show"].dead) == (1, {"clean": 1, "future": 1})
+
+
+@pytest.mark.rule(4)
+def test_orphans_missing_and_unexplained(job, topics):
+    kept = topics.orphan.pop()
+    report = only(verify(job, topics), orphans_missing=1)
+    assert report.errors[0].sources == ["clicks/0/20"]
+    topics.orphan += [kept, side_record(job, "orphan", b'["u9"]', "click", START_MS)]
+    only(verify(job, topics), orphans_unexplained=1)
+
+
+# ---- windows that are not due, ranges, shares ---------------------------------------------------------------------
+
+
+@pytest.mark.rule(1)
+def test_open_windows_are_not_lost_and_are_compared_when_there(job):
+    topics = written(job, feed())
+    closed = topics.samples[:]
+    topics.samples = [s for s in closed if orjson.loads(s.value)["pos"] < 6]
+    slice_ = START_MS // 1000 + 22
+    report = only(verify(job, topics, Scope(2, clocks={0: slice_, 1: slice_})))
+    assert (report.right, report.open, report.behind) == (6, 54, 8)
+    topics.samples = closed[:]
+    at = index_of(topics, pos=50)
+    topics.samples[at] = spoil(closed[at], pos=1)
+    only(verify(job, topics, Scope(2, clocks={0: slice_, 1: slice_})), wrong_field=1)
+
+
+@pytest.mark.rule(1)
+def test_without_the_jobs_clock_the_inputs_say_what_is_due(job):
+    topics = written(job, feed())  # shows reach START + 30 s, clicks START + 29.5 s, lateness 3 s
+    topics.samples = [s for s in topics.samples if orjson.loads(s.value)["pos"] < 13]
+    report = only(verify(job, topics), lost=1)
+    assert report.open == 46
+    report = only(verify(job, topics, Scope(2, clocks={0: 0, 1: 0})))
+    assert (report.open, report.behind) == (47, 1)
+
+
+def test_a_range_of_event_time(job, topics):
+    topics.samples.pop(index_of(topics, pos=9))
+    topics.samples.pop(index_of(topics, pos=50))
+    report = only(verify(job, topics, Scope(2, START_MS + 10_000, START_MS + 20_000)))
+    assert (report.windows, report.right) == (20, 20)
+    only(verify(job, topics, Scope(2, START_MS + 10_000)), lost=1)
+
+
+def test_a_share_of_the_keys_gives_the_same_verdict_on_it(job):
+    topics = written(job, end(feed(600), 400_000))
+    lost = [topics.samples.pop(index_of(topics, pos=i)) for i in range(0, 600, 7)]
+    report = verify(job, topics, Scope(2, one_in=4))
+    looked_at = [s for s in lost if Scope(2, one_in=4).looks_at(s.key)]
+    assert 100 < report.windows < 200
+    assert report.lost == len(looked_at) > 5
+    assert report.right == report.windows - report.lost
+    assert report.wrong == {"lost": report.lost}
+    partitions = {partition_of(s.key, 2) for s in looked_at}
+    assert len(partitions) == 2
+
+
+@pytest.mark.rule(6)
+@pytest.mark.parametrize(("name", "value"), [("complete", b"false:click"), ("truncated", b"true")])
+def test_samples_that_say_they_are_not_whole_are_exempt(job, topics, name, value):
+    at = index_of(topics, pos=9)
+    topics.samples[at] = header(spoil(topics.samples[at], clicks=0, label=0), name, value)
+    report = only(verify(job, topics))
+    assert (report.exempt, report.right) == (1, 59)
+    assert list(report.exempt_reasons) == [f"{name}: {value.decode().partition(':')[0]}"]
+
+
+def test_deleted_inputs_make_foreign_samples_unverifiable(job, topics):
+    topics.samples.append(header(topics.samples[0], "sample_id", b"f" * 32))
+    scope = Scope(2, START_MS + 10_000, gone_to_ms=START_MS)
+    assert only(verify(job, topics, scope)).unverifiable == 1
+
+
+def test_two_generations_that_share_their_topics(job):
+    """Each is right by itself; what neither can have made is not."""
+    at = "2023-11-14T22:13:35Z"  # in the middle of the feed
+    old, new = job_of(until=at), job_of(start=at, generation=2)
+    topics = written(new, written(old, end(feed())))
+    for each in (old, new):
+        report = only(verify(each, topics))
+        assert report.windows == report.right == 30
+        assert report.other_versions == 30
+    topics.samples.append(header(topics.samples[0], "sample_id", b"f" * 32))
+    for each in (old, new):
+        only(verify(each, topics), unexplained=1)
+
+
+def test_small_memory_gives_the_same_report(job, topics):
+    topics.samples.pop(index_of(topics, pos=9))
+    topics.samples.append(topics.samples[3])
+    whole, spilled = verify(job, topics), verify(job, topics, buffer_bytes=1, bucket_bytes=1)
+    assert whole.wrong == {"lost": 1, "doubled": 1}
+    a, b = whole.as_dict(), spilled.as_dict()
+    assert sorted(a.pop("errors"), key=str) == sorted(b.pop("errors"), key=str)
+    assert a == b
