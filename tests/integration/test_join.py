@@ -46,11 +46,10 @@ def test_an_outage_longer_than_the_window_loses_no_label(world, start_worker):
 @pytest.mark.parametrize("disk", ["same", "empty"])
 def test_a_killed_worker_loses_and_doubles_nothing(world, start_worker, disk):
     """SIGKILL in mid-run, three times; restarted on the same disk or an empty one."""
-    events = feed(seed=4, seconds=400, per_second=100)
-    world.send(events)
     workers = [start_worker(world, n) for n in (1, 2)]
     for round_ in range(3):
         before = world.written()
+        world.send(feed(seed=4 + round_, seconds=150, per_second=100, start_s=150 * round_))
         wait_for(lambda: world.written() > before + 500, 60, workers[0].log_tail, [])  # noqa: B023
         victim = workers[round_ % 2]
         victim.kill()

@@ -21,8 +21,8 @@ def test_one_worker_two_workers_one_worker(world, start_worker):
     wait_for(lambda: world.written() > 500, 60, first.log_tail, [first])
     second = start_worker(world, 2)
     wait_for(lambda: len(owns(first)) == len(owns(second)) == 2, 60, second.log_tail, [first, second])
-    world.send(feed(seed=72, seconds=100, per_second=100, start_s=1200))
     before = world.written()
+    world.send(feed(seed=72, seconds=100, per_second=100, start_s=1200))
     wait_for(lambda: world.written() > before + 500, 60, second.log_tail, [first, second])
     assert first.stop() == 0
     world.send(feed(seed=73, seconds=100, per_second=100, start_s=2400))
@@ -38,10 +38,10 @@ def test_one_worker_two_workers_one_worker(world, start_worker):
 def test_at_least_once_repeats_only_what_is_the_same(world, start_worker):
     """Without transactions a SIGKILL may repeat samples: none is lost, a repeat has the same id and bytes."""
     edit_job(world, extra="guarantee: at_least_once\n")
-    world.send(feed(seed=74, seconds=400, per_second=100))
     worker = start_worker(world, 1)
-    for _ in range(2):
+    for round_ in range(2):
         before = world.written()
+        world.send(feed(seed=74 + round_, seconds=200, per_second=100, start_s=200 * round_))
         wait_for(lambda: world.written() > before + 300, 60, worker.log_tail, [worker])  # noqa: B023
         worker.kill()
         worker.start()
