@@ -26,8 +26,8 @@ from tests.chaos.watch import Watch
 from tests.integration.support import Worker, wait_for
 from tests.support.kafka import consume_all, create_topics
 
-READY_S = 90.0
-DRAIN_S = 180.0
+READY_S = 180.0
+DRAIN_S = 480.0
 ORACLE_EVENTS = 1_000_000
 """Rounds with more events are judged by `samplejoin verify` alone: the oracle holds every row in memory."""
 
