@@ -42,7 +42,7 @@ sample:
 outputs: {{samples: {{topic: samples, compression: none}}}}
 partitions: 4
 """
-KEEP_S = 120
+KEEP_S = 600
 SAMPLE_S = 5.0
 #: a worker fills its caches for a few windows first
 SETTLED = 0.2
@@ -60,7 +60,7 @@ class Sight(NamedTuple):
 
 
 class Load(threading.Thread):
-    """Produces impressions and actions of the present, `rate` a second, and deletes what is older than two minutes."""
+    """Produces impressions and actions of the present, `rate` a second, and deletes what is older than ten minutes."""
 
     def __init__(self, bootstrap: str, rate: int) -> None:
         super().__init__(name="load", daemon=True)
@@ -160,6 +160,8 @@ def soak(minutes: float, rate: int, workers: int, root: Path) -> dict[str, Any]:
             while time.monotonic() - began < minutes * 60:
                 time.sleep(SAMPLE_S)
                 for worker in running:
+                    if worker.running().poll() is not None:
+                        sys.exit(f"worker {worker.number} has ended by itself:\n{worker.log_tail()}")
                     sights[worker.number].append(see(worker, began))
                 print(json.dumps({w.number: sights[w.number][-1]._asdict() for w in running}), file=sys.stderr)
             return {
