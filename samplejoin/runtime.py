@@ -245,7 +245,7 @@ class Runtime(Service):
     def join_end(self, partition: int) -> int | None:
         """End of a join partition's log as last fetched."""
         tp = self.group._ready_joins.get(partition)
-        return self.group.consumer.highwater(tp) if tp is not None else None
+        return self.group.end_of(tp) if tp is not None else None
 
     async def trim(self) -> None:
         """Deletes what no recovery and no replay needs any more from our own topics."""
@@ -280,7 +280,7 @@ class Runtime(Service):
             self.metrics.forget(name)
         said: dict[str, tuple[int, bool]] = {}
         for tp, owned in self.sources.owned.items():
-            high = self.group.consumer.highwater(tp)
+            high = self.group.end_of(tp)
             at_end = high is not None and owned.delivered + 1 >= high
             said[owned.writer.source] = (owned.read_time or 0, at_end or owned.read_time is None)
             labels = (tp.topic, str(tp.partition))

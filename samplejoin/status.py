@@ -30,9 +30,7 @@ def status_line(app: Any) -> None:
     if problems:
         log.info("waiting: %s", "; ".join(problems))
         return
-    lag = sum(
-        max(0, (runtime.group.consumer.highwater(tp) or 0) - o.delivered - 1) for tp, o in runtime.sources.owned.items()
-    )
+    lag = sum(max(0, (runtime.group.end_of(tp) or 0) - o.delivered - 1) for tp, o in runtime.sources.owned.items())
     joins = runtime.joins.running.values()
     stuck = f", {runtime.sender.unacked} unacknowledged" if runtime.sender.unacked > 256 else ""
     log.info(

@@ -20,13 +20,13 @@ from samplejoin.tables.replica import STATE, Replica
 WARM_ROWS = 500
 
 
-class PartialSamples(MutableMapping[bytes, KeyState]):
+class PartialSamples(MutableMapping[bytes, Any]):
     """Join key -> state, as `core.partition.Partition` uses it; `load` and `write` tie it to changelog and store."""
 
     def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
         self.config, self.store = config, store
         self.replica = Replica(config, partition, store)
-        #: states as bytes at rest, which cost the garbage collector nothing, decoded while they change
+        #: states as bytes at rest, which cost the garbage collector nothing, opened while they change
         self.cache: dict[bytes, KeyState | bytes] = {}
         self.gone: set[bytes] = set()
         #: every open key is in the cache, so a miss needs no read
@@ -46,17 +46,15 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
             state = self.store.get(STATE + key)
             if state is None:
                 return default
-        if type(state) is bytes:
-            state = self.cache[key] = unpack_state(state)
         return state
 
-    def __getitem__(self, key: bytes) -> KeyState:
-        state: KeyState | None = self.get(key)
+    def __getitem__(self, key: bytes) -> Any:
+        state = self.get(key)
         if state is None:
             raise KeyError(key)
         return state
 
-    def __setitem__(self, key: bytes, state: KeyState) -> None:
+    def __setitem__(self, key: bytes, state: Any) -> None:
         self.cache[key] = state
         if self.gone:
             self.gone.discard(key)
@@ -109,7 +107,13 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
         target = self.config.cache_keys * 3 // 4
         for key in [key for key in self.cache if key not in changed][: len(self.cache) - target]:
             del self.cache[key]
-        self.complete, self._deleted = False, None
+        self._deleted = None
+        self._know_all(False)
+
+    def _know_all(self, complete: bool) -> None:
+        """Whether every open key is in the cache: only without that the store is read between its writes."""
+        self.complete = complete
+        self.store.expect_reads(not complete)
 
     # ---- recovery -----------------------------------------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
     def resume(self, rows: dict[bytes, bytes] | None) -> None:
         """Goes on from the replica; `rows` are all open keys, None: they are in the store."""
         self.position = self.committed_position = self.replica.position
-        self.complete = rows is not None
+        self._know_all(rows is not None)
         self.cache = dict(rows or ())
 
     def fill(self, partition: Partition) -> Iterator[None]:
@@ -153,5 +157,5 @@ class PartialSamples(MutableMapping[bytes, KeyState]):
             if self._deleted is None or len(self.cache) >= self.config.cache_keys:
                 break
         else:
-            self.complete = True
+            self._know_all(True)
         self._deleted = None

@@ -2,6 +2,8 @@
 
 A cell on the wire is `(key, stream, slice, low, high, rows, partials)`: the source offsets it was made of lie in
 low..high. In a key's state it is `[stream, slice, rows, partials]`. Partials are laid out by the stream's `Plan`.
+In place of the partials a cell on the wire can have the whole cell of the state, packed by the job's codec: most are
+alone for their key, and are first looked into when its window closes.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from samplejoin.core.aggregates import canonical
 from samplejoin.core.spec import Codec, Plan
 from samplejoin.core.words import RAISED, said
 
-WireCell = tuple[bytes, int, int, int, int, int, list[Any]]
+WireCell = tuple[bytes, int, int, int, int, int, Any]
 Cell = list[Any]
 
 STREAM, SLICE, ROWS, PARTIALS = range(4)

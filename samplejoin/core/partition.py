@@ -2,7 +2,8 @@
 
 The same log gives the same outcomes, whoever steps it and however often (rules 6 and 8). A key's state is the list
 `[cells, cut, closed]`: its cells; the slices of label cells dropped by `max_rows` (`[first, last]` or None); and, with
-`late: correct`, the windows that have gone out: `[slice, order, end, revision, weight, dirty]`.
+`late: correct`, the windows that have gone out: `[slice, order, end, revision, weight, dirty]`. It rests packed by the
+job's codec, and is opened to be changed or closed.
 """
 
 from __future__ import annotations
@@ -26,17 +27,20 @@ CELLS, CUT, CLOSED = range(3)
 
 
 class Partition:
-    """The join of one partition. `keys` maps a join key to its state; the caller persists what `changed` names."""
+    """The join of one partition. `keys` maps a join key to its state, packed or not; the caller persists what `changed`
+    names."""
 
-    def __init__(self, spec: Spec, keys: MutableMapping[bytes, KeyState] | None = None) -> None:
+    def __init__(self, spec: Spec, keys: MutableMapping[bytes, Any] | None = None) -> None:
         self.spec = spec
-        self.keys: MutableMapping[bytes, KeyState] = {} if keys is None else keys
+        self.keys: MutableMapping[bytes, Any] = {} if keys is None else keys
         #: H of rule 7: highest covered offset per source
         self.covered: dict[Source, int] = {}
         self.clock = Clock(spec)
         self.deadlines = Deadlines()
         self.changed: set[bytes] = set()
         self.finisher = Finisher(spec)
+        #: keeps a packed cell as it came; by processing time its slice is still to be set
+        self._lone = spec.codec.lone if spec.clock == "event" else None
         #: keys with a sample to correct; `_revising` from a tick until its sweep is done: one revision per tick
         self._revise: dict[bytes, None] = {}
         self._revising = False
@@ -93,15 +97,26 @@ class Partition:
         clock = self.clock.slice
         spec = self.spec
         plan = spec.plans[stream]
-        if spec.clock == "processing":
-            slice_ = clock
-        cell = [stream, slice_, rows, partials]
         state = self.keys.get(key)
+        if type(partials) is bytes:
+            if state is None and slice_ >= clock and self._lone is not None:
+                self.keys[key] = self._lone(partials)
+                self.changed.add(key)
+                self.deadlines.add(
+                    slice_ + spec.window if plan.anchor else max(slice_ + spec.before + 1, clock + 1), key
+                )
+                return
+            cell = spec.codec.loads(partials)
+        else:
+            cell = [stream, slice_, rows, partials]
+        if type(state) is bytes:
+            state = self.keys[key] = spec.codec.loads(state)
+        if spec.clock == "processing":
+            slice_ = cell[SLICE] = clock
         if slice_ < clock:
             out.count("late_rows", plan.stream.name, rows)
             if not self._accept_late(key, cell, state, source, low, out):
                 return
-            state = self.keys.get(key)
         if state is None:
             self.keys[key] = [[cell], None, []]
         elif not insert(spec.plans, state[CELLS], cell, spec.max_rows):
@@ -175,7 +190,7 @@ class Partition:
 
     def sweep(self, out: Outcomes, limit: int | None = None) -> bool:
         """Closes windows that the clock has ended; at most `limit` keys are looked at. True if more are due (1, 15)."""
-        clock = self.clock.slice
+        clock, codec = self.clock.slice, self.spec.codec
         done = 0
         while limit is None or done < limit:
             key = self._next_revision()
@@ -186,7 +201,7 @@ class Partition:
                 break
             state = self.keys.get(key)
             if state is not None:
-                self._close(key, state, clock, out, revise)
+                self._close(key, codec.loads(state) if type(state) is bytes else state, clock, out, revise)
             done += 1
         self.finisher.count(out)
         return self.due()

@@ -19,10 +19,15 @@ ClockMode = Literal["event", "processing"]
 
 
 class Codec(NamedTuple):
-    """Values to bytes and back. What `loads` returns must equal what `dumps` was given, for JSON data."""
+    """Values to bytes and back. What `loads` returns must equal what `dumps` was given, for JSON data.
+
+    A cell can travel packed, if `loads` reads it too; `lone` makes of such a cell, without opening it, the packed state
+    of a key that has nothing else.
+    """
 
     dumps: Callable[[Any], bytes]
     loads: Callable[[bytes], Any]
+    lone: Callable[[bytes], bytes] | None = None
 
 
 def _json(value: Any) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 import cramjam
 import msgspec
 
+from samplejoin.core.cells import WireCell
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
 from samplejoin.engine.config import WorkerError
 
@@ -37,9 +38,10 @@ def write_format(number: int) -> None:
 
 
 def pack_entry(entry: Entry) -> bytes:
-    """A block or tick as a record value."""
+    """A block or tick as a record value: a block in columns, its cells packed each."""
     if isinstance(entry, Block):
-        return _seal(_BLOCK, [entry.source, entry.generation, entry.after, entry.upto, entry.cells])
+        columns = list(zip(*map(_packed, entry.cells), strict=True))
+        return _seal(_BLOCK, [entry.source, entry.generation, entry.after, entry.upto, columns])
     entries = [
         [e.source, e.generation, e.after, e.upto, e.row_time, e.at_end, e.prev] for e in entry.entries
     ]  # fmt: skip
@@ -50,7 +52,8 @@ def unpack_entry(value: bytes) -> Entry:
     """The block or tick of a record value. Raises FormatError."""
     kind, body = _open(value)
     if kind == _BLOCK:
-        return Block(*body)
+        source, generation, after, upto, columns = body
+        return Block(source, generation, after, upto, list(zip(*columns, strict=True)))
     if kind == _TICK:
         return Tick([TickEntry(*fields) for fields in body[0]], body[1])
     raise FormatError(f"record of kind {kind!r} in the repartition topic")
@@ -78,6 +81,11 @@ def pack_state(state: Any) -> bytes:
 def unpack_state(value: bytes) -> Any:
     """What `pack_state` was given, tuples as lists."""
     return _decode(value)
+
+
+def _packed(cell: WireCell) -> WireCell:
+    key, stream, slice_, low, high, rows, partials = cell
+    return key, stream, slice_, low, high, rows, _encode((stream, slice_, rows, partials))
 
 
 def _seal(kind: bytes, body: Any) -> bytes:

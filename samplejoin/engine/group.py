@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
+from samplejoin.core.words import said
 from samplejoin.engine.assignor import JoinAssignor, same_job
 from samplejoin.engine.codec import write_format
 from samplejoin.engine.config import EngineConfig, WorkerError
@@ -137,6 +138,7 @@ class Group(Service):
         """A new assignment. Runs without heartbeats, so it only parks the partitions and starts tasks."""
         reached("assigned")
         self._said = {}
+        self._ready_joins.clear()  # one may have become ready while it was being revoked
         deal = self.assignor.last
         if not same_job(deal.job, self.config.fingerprint):  # a static member's from before its job file was edited
             self.rejoin()
@@ -233,6 +235,11 @@ class Group(Service):
         if tp is not None and tp in self.consumer.assignment():
             self.consumer.pause(tp)
 
+    def end_of(self, tp: Any) -> int | None:
+        """The end of a partition's log as last fetched; None if it is not known, or not of this worker any more."""
+        end: int | None = self.consumer.highwater(tp) if tp in self.consumer.assignment() else None
+        return end
+
     # ---- reading ------------------------------------------------------------------------------------------------
 
     async def _pump(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -249,6 +256,8 @@ class Group(Service):
             except (IllegalStateError, AssertionError):
                 await asyncio.sleep(0.02)  # the assignment changed under our hands
             except Exception as error:
+                if type(error) is KafkaError:  # the client has given its membership up, and does not try again
+                    error = _given_up(self.config.group, error)
                 if not is_away(error):
                     self.fatal(error)
                     return
@@ -367,6 +376,13 @@ async def committed_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, tu
         # aiokafka does not look at the answer's own error: a coordinator that is still loading lists no partitions
         raise GroupLoadInProgressError
     return {tp: (o.offset, o.metadata or "") for tp, o in found.items() if o.offset >= 0}
+
+
+def _given_up(group: str, error: KafkaError) -> WorkerError:
+    return WorkerError(
+        f"group {group}: the broker that coordinates it failed ({said(error)}): it may be overloaded. Start the worker "
+        "again; nothing is lost"
+    )
 
 
 def _out_of_range(error: OffsetOutOfRangeError) -> WorkerError:

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError,
 
 from samplejoin.core.words import said, why_away
 from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.records import bare
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,6 +51,7 @@ def group_consumer(config: EngineConfig, assignor: Any) -> Any:
         max_partition_fetch_bytes=FETCH_BYTES,
         metadata_max_age_ms=10_000,
         check_crcs=True,
+        value_deserializer=bare,
     )
 
 

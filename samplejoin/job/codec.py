@@ -46,5 +46,10 @@ def _check(value: Any) -> None:
         raise TypeError(f"{type(value).__name__} is not JSON data: {value!r:.60}")
 
 
-CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode)
+def _lone(cell: bytes) -> bytes:
+    """msgpack of `[[cell], None, []]`."""
+    return b"\x93\x91" + cell + b"\xc0\x90"
+
+
+CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode, _lone)
 """What `loads` returns equals what `dumps` was given; tuples come back as lists."""

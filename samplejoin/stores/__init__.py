@@ -18,6 +18,9 @@ class Store(Protocol):
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """All entries whose key starts with `prefix`, in key order."""
 
+    def expect_reads(self, reads: bool) -> None:
+        """Says whether `get` will be called between writes; without it a store may be made for writing alone."""
+
     def clear(self) -> None:
         """Forgets everything."""
 

@@ -22,6 +22,9 @@ class MemoryStore:
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield from sorted((k, v) for k, v in self._data.items() if k.startswith(prefix))
 
+    def expect_reads(self, reads: bool) -> None:
+        pass
+
     def clear(self) -> None:
         self._data.clear()
 
