@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from samplejoin.core import cells, keys
+from samplejoin.core import cells
 from samplejoin.core.aggregates import Count, Custom, Max, Min, Sum
 from samplejoin.core.exact import INT_LIMIT
 from samplejoin.core.spec import Codec, Field, Plan, Spec
@@ -55,7 +55,7 @@ class Readers(dict[tuple[int, ...], Reader]):
 
 
 def _reader(spec: Spec, joined: tuple[int, ...]) -> Reader:
-    names: dict[str, Any] = {"loads": spec.codec.loads, "scan": keys.decode_key}
+    names: dict[str, Any] = {"loads": spec.codec.loads, "scan": spec.codec.key}
     lines = ["def read(key, partials):", "    values = scan(key)"]
     items = [f"{name!r}: values[{i}]" for i, name in enumerate(spec.key_fields)]
     for plan in spec.plans:

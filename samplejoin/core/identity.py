@@ -20,9 +20,11 @@ def sample_id(job: str, key: bytes, slice_: int, stream: str, anchor: list[Any])
     `anchor` is the first partial `[order, payload, id]`.
     """
     (_, source, offset, index), _, id_ = anchor
-    which = f"{source}\0{offset}\0{index}" if id_ is None else f"id\0{id_!r}"
-    text = b"%b%b" % (f"{slice_}\0{stream}\0{which}\0{job}\0".encode("utf-8", "surrogatepass"), key)
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+    if id_ is None:
+        text = f"{slice_}\0{stream}\0{source}\0{offset}\0{index}\0{job}\0"
+    else:
+        text = f"{slice_}\0{stream}\0id\0{id_!r}\0{job}\0"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass") + key, digest_size=16).hexdigest()
 
 
 def keep(sample: str, rate: float) -> bool:

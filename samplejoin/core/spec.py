@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from samplejoin.core.aggregates import Aggregate, Custom
+from samplejoin.core.keys import decode_key
 
 Role = Literal["anchor", "label"]
 Repeat = Literal["merge", "each"]
@@ -22,12 +23,13 @@ class Codec(NamedTuple):
     """Values to bytes and back. What `loads` returns must equal what `dumps` was given, for JSON data.
 
     A cell can travel packed, if `loads` reads it too; `lone` makes of such a cell, without opening it, the packed state
-    of a key that has nothing else.
+    of a key that has nothing else. `key` is `keys.decode_key`, or a faster twin of it.
     """
 
     dumps: Callable[[Any], bytes]
     loads: Callable[[bytes], Any]
     lone: Callable[[bytes], bytes] | None = None
+    key: Callable[[bytes], list[Any]] = decode_key
 
 
 def _json(value: Any) -> bytes:

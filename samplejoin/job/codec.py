@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from samplejoin.core.keys import decode_key
 from samplejoin.core.spec import Codec
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 _all_scalar = _SCALARS.issuperset
 
@@ -51,5 +53,14 @@ def _lone(cell: bytes) -> bytes:
     return b"\x93\x91" + cell + b"\xc0\x90"
 
 
-CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode, _lone)
+def _key(key: bytes) -> list[Any]:
+    """The twin of `decode_key`, which takes what is no UTF-8 or an integer of thousands of digits."""
+    try:
+        values: list[Any] = _decode_json(key)
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return decode_key(key)
+    return values
+
+
+CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode, _lone, _key)
 """What `loads` returns equals what `dumps` was given; tuples come back as lists."""

@@ -106,7 +106,9 @@ class RocksStore:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             options = _options(self._cache, self._memtable_bytes, self._reads)
-            self._db = Rdict(str(self.path), options, access_type=AccessType.read_write())
+            # the column family is named, or RocksDB takes its options from the last time
+            families = {"default": options}
+            self._db = Rdict(str(self.path), options, families, access_type=AccessType.read_write())
         except Exception as error:
             raise self._error("open", error) from error
 

@@ -67,3 +67,17 @@ def test_a_table_that_is_gone_is_named(path):
     sorted(path.glob("*.sst"))[0].unlink()
     with pytest.raises(StoreError, match=r"cannot open .*if it is damaged, delete it"):
         RocksStore(path)
+
+
+def test_a_store_can_change_between_writing_alone_and_reading(tmp_path):
+    """RocksDB keeps a database's options: those of the way it was opened last must not stay."""
+    store = RocksStore(tmp_path / "state")
+    for round_, reads in enumerate((False, True, False, True)):
+        store.expect_reads(reads)
+        store.write([(b"k%d" % round_, b"v")], [])
+        newest = max((tmp_path / "state").glob("OPTIONS-*")).read_text()
+        assert ("VectorRepFactory" in newest) == (not reads)
+        if reads:
+            assert store.get(b"k%d" % round_) == b"v"
+    assert [key for key, _ in store.scan(b"k")] == [b"k0", b"k1", b"k2", b"k3"]
+    store.close()
