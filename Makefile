@@ -3,10 +3,11 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 KAFKA_JARS := $(or $(SAMPLEJOIN_KAFKA_JARS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/samplejoin/kafka-4.1.0)
 BIN := .venv/bin
+PEERS := quix bytewax faust
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka-jars demo test chaos lint docs clean
+.PHONY: help setup kafka-jars demo test chaos bench lint docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -16,19 +17,23 @@ setup: .venv/dev ## .venv with all that development needs
 demo: .venv/demo ## join real data, on a broker inside the demo
 	$(BIN)/samplejoin demo
 
-test: setup kafka-jars lint ## lint and all tests, with a real Kafka
+test: setup kafka-jars lint ## lint and all tests, with a real Kafka for each of two processes: PROCESSES=2
 	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" SAMPLEJOIN_REQUIRE_KAFKA=1 \
-		$(BIN)/pytest $(if $(PROCESSES),-n $(PROCESSES) --dist loadfile)
+		$(BIN)/pytest -n $(or $(PROCESSES),2) --dist loadfile
 
 chaos: setup kafka-jars ## hours of faults on a real Kafka: SEED=1 ROUNDS=48 EVENTS=450000 OUT=build/chaos-1
 	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" $(BIN)/python -m tests.chaos --seed $(or $(SEED),1) \
 		--rounds $(or $(ROUNDS),48) --events-per-round $(or $(EVENTS),450000) --lanes $(or $(LANES),2) --away $(or $(AWAY),60) \
 		$(if $(MINUTES),--minutes $(MINUTES)) --out $(or $(OUT),build/chaos-$(or $(SEED),1))
 
+bench: .venv/bench kafka-jars build/bench/flink/flink-join-1.jar $(PEERS:%=build/bench/venvs/%/installed) ## cost beside Flink and others: ROUNDS=3 SYSTEMS=ours,floor LONG=1
+	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" $(BIN)/python -m bench --rounds $(or $(ROUNDS),3) \
+		$(if $(SYSTEMS),--systems $(SYSTEMS)) $(if $(LONG),--long) $(if $(OUT),--out $(OUT))
+
 lint: setup ## ruff, mypy, import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy samplejoin tests
+	$(BIN)/mypy samplejoin tests bench
 	$(BIN)/lint-imports --no-logo
 
 docs: setup ## write the generated pages of docs/ anew
@@ -54,3 +59,17 @@ clean: ## remove what was built, .venv too
 .venv/dev: pyproject.toml | .venv/bin/python
 	$(PIP) -e '.[dev]'
 	@touch .venv/demo $@
+
+.venv/bench: pyproject.toml .venv/dev | .venv/bin/python
+	$(PIP) -e '.[bench]'
+	@touch $@
+
+# Jobs of other systems, each with an environment of its own.
+build/bench/venvs/%/installed: bench/peers/%/requirements.txt | .venv/bin/python
+	"$(PYTHON)" -m venv build/bench/venvs/$*
+	build/bench/venvs/$*/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
+
+build/bench/flink/flink-join-1.jar: bench/peers/flink/pom.xml $(wildcard bench/peers/flink/src/main/java/bench/*.java)
+	mvn --quiet --batch-mode --file $< package
+	@touch $@

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -51,8 +51,17 @@ def events(impressions: int, seed: int = 7) -> Iterator[tuple[str, int, dict[str
             yield "act", (done // 200) % PARTITIONS, event
 
 
-def truth(impressions: int, window_ms: int, seed: int = 7) -> dict[str, int]:
-    """What a right join reaches: samples, and clicks that lie in a window, by a join of its own over sorted events."""
+class Truth(NamedTuple):
+    """What a right join reaches: by windows of event time, and by key, as with windows that hold all of a key."""
+
+    samples: int
+    clicks: int
+    keys: int
+    key_clicks: int
+
+
+def truth(impressions: int, window_ms: int, seed: int = 7) -> Truth:
+    """The figures of the same `events`, by a join of its own over sorted event times."""
     shown: dict[tuple[str, str], list[int]] = {}
     clicked: dict[tuple[str, str], list[int]] = {}
     for topic, _, event in events(impressions, seed):
@@ -71,7 +80,8 @@ def truth(impressions: int, window_ms: int, seed: int = 7) -> dict[str, int]:
                 windows.append((second, end))
         samples += len(windows)
         clicks += sum(1 for c in clicked.get(key, ()) if any(a <= c < b for a, b in windows))
-    return {"samples": samples, "clicks": clicks}
+    key_clicks = sum(len(seconds) for key, seconds in clicked.items() if key in shown)
+    return Truth(samples, clicks, len(shown), key_clicks)
 
 
 def preload(bootstrap: str, impressions: int) -> int:

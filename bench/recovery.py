@@ -19,8 +19,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bench.cost import HERE, cpu_s, rss_mb
 from bench.generate import preload
+from bench.processes import cpu_s, rss_mb
+from bench.systems import BENCH
 from tests.support.kafka import KafkaServer, create_topics
 
 WINDOW = "12h"
@@ -33,7 +34,7 @@ class Worker:
     def __init__(self, root: Path, number: int, bootstrap: str, standbys: int) -> None:
         self.state, self.log, self.port = root / f"state{number}", root / f"worker{number}.log", 7200 + number
         self._env = {
-            **os.environ, "BENCH_BROKERS": bootstrap, "SAMPLEJOIN_JOB": str(HERE / "job" / "job.yaml"),
+            **os.environ, "BENCH_BROKERS": bootstrap, "SAMPLEJOIN_JOB": str(BENCH / "job" / "job.yaml"),
             "SAMPLEJOIN_STATE_DIR": str(self.state), "SAMPLEJOIN_WEB_PORT": str(self.port),
             "SAMPLEJOIN_WINDOW": WINDOW, "SAMPLEJOIN_STANDBY_REPLICAS": str(standbys),
         }  # fmt: skip

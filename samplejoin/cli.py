@@ -21,6 +21,7 @@ class _Command(NamedTuple):
 COMMANDS = {
     "init": _Command("samplejoin.commands.init", "Make a small project: job file, functions, tests, a Kafka."),
     "check": _Command("samplejoin.commands.check", "Check a job file, its functions and its topics."),
+    "plan": _Command("samplejoin.commands.plan", "Reckon what a load takes: workers, partitions, disk, memory."),
     "worker": _Command("samplejoin.commands.worker", "Run a job until it is stopped."),
     "verify": _Command("samplejoin.commands.verify", "Prove that no sample was lost, doubled or wrong."),
     "reset": _Command("samplejoin.commands.reset", "Make a stopped job start anew."),

@@ -81,6 +81,18 @@ class Deadlines:
             self._popping, self._popping_new = None, []
         return None
 
+    def take(self, clock: int, limit: int) -> list[bytes]:
+        """What so many `pop`s give, at most `limit` and all of one slice; empty if nothing is due."""
+        first = self.pop(clock)
+        if first is None:
+            return []
+        assert self._popping is not None
+        bucket = self._buckets[self._popping]
+        start = max(0, len(bucket) - limit + 1)
+        keys = [first, *reversed(bucket[start:])]
+        del bucket[start:]
+        return keys
+
     def furthest(self) -> int | None:
         """The latest deadline, None without any."""
         return self._furthest if self._slices else None

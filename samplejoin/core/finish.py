@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from samplejoin.core.cells import SLICE, STREAM
+from samplejoin.core.cells import SLICE, STREAM, Cell
 from samplejoin.core.fast import Readers
 from samplejoin.core.fold import Window, merged_of
 from samplejoin.core.identity import keep, sample_id
@@ -22,6 +22,8 @@ class Finisher:
         self._reset()
         self.readers = Readers(spec)
         self.anchors = {plan.index for plan in spec.plans if plan.anchor}
+        #: nothing is remembered of a window, drawn for it, or known of it that is not in its cell
+        self.can_finish_lone = not spec.correction and spec.keep_negatives >= 1.0 and spec.clock == "event"
 
     def finish(
         self, key: bytes, window: Window, out: Outcomes, *, revision: int = 0, previous_weight: float = 0.0,
@@ -71,6 +73,28 @@ class Finisher:
                 self._rows[stream] += rows
                 self._joined[stream] += 1
         return weight
+
+    def finish_lone(self, key: bytes, cell: Cell, out: Outcomes) -> bool:
+        """`finish` for a window of one anchor cell. False if something raises: nothing is done, `finish` will tell."""
+        spec = self.spec
+        stream, slice_, rows, partials = cell
+        try:
+            values = self.readers[(stream,)](key, {stream: partials})
+            label = 0 if spec.label is None else spec.label(values)
+            values["label"] = label
+            payload = spec.format(values)
+        except RAISED:
+            return False
+        self._windows += 1
+        if payload is None:
+            out.count("samples", "filtered")
+            return True
+        id_ = sample_id(spec.name, key, slice_, spec.streams[stream].name, partials[0])
+        (out.emit or out.samples.append)(Sample(key, id_, slice_ * spec.resolution_ms, payload))
+        self._made[bool(label)] += 1
+        self._rows[stream] += rows
+        self._joined[stream] += 1
+        return True
 
     def count(self, out: Outcomes) -> None:
         """Adds to `out` what was counted since the last time: sums are cheaper than a count per sample."""

@@ -24,6 +24,8 @@ from samplejoin.core.words import RAISED, said
 
 KeyState = list[Any]
 CELLS, CUT, CLOSED = range(3)
+#: due keys that are taken at once
+TAKEN_KEYS = 256
 
 
 class Partition:
@@ -190,21 +192,36 @@ class Partition:
 
     def sweep(self, out: Outcomes, limit: int | None = None) -> bool:
         """Closes windows that the clock has ended; at most `limit` keys are looked at. True if more are due (1, 15)."""
-        clock, codec = self.clock.slice, self.spec.codec
-        done = 0
-        while limit is None or done < limit:
-            key = self._next_revision()
-            revise = key is not None
-            if key is None:
-                key = self.deadlines.pop(clock)
-            if key is None:
-                break
-            state = self.keys.get(key)
-            if state is not None:
-                self._close(key, codec.loads(state) if type(state) is bytes else state, clock, out, revise)
-            done += 1
+        left = TAKEN_KEYS if limit is None else limit
+        while left > 0 and (key := self._next_revision()) is not None:
+            self._close_due([key], out, revise=True)
+            left -= 1 if limit is not None else 0
+        while left > 0 and (keys := self.deadlines.take(self.clock.slice, min(left, TAKEN_KEYS))):
+            self._close_due(keys, out)
+            left -= len(keys) if limit is not None else 0
         self.finisher.count(out)
         return self.due()
+
+    def _close_due(self, keys: list[bytes], out: Outcomes, revise: bool = False) -> None:
+        """Looks at keys whose deadline has come. Most have one impression and nothing else: they go a short way."""
+        states, spec, clock = self.keys, self.spec, self.clock.slice
+        loads, window, finish_lone, changed = spec.codec.loads, spec.window, self.finisher.finish_lone, self.changed
+        short = self.finisher.can_finish_lone and not self.clock.left_out
+        anchors = self.finisher.anchors
+        for key in keys:
+            state = states.get(key)
+            if state is None:
+                continue
+            if type(state) is bytes:
+                state = loads(state)
+            cells = state[CELLS]
+            if short and len(cells) == 1 and not state[CUT]:
+                cell = cells[0]
+                if cell[STREAM] in anchors and cell[SLICE] + window <= clock and finish_lone(key, cell, out):
+                    changed.add(key)
+                    del states[key]
+                    continue
+            self._close(key, state, clock, out, revise)
 
     def _next_revision(self) -> bytes | None:
         if not self._revising:
@@ -217,13 +234,6 @@ class Partition:
 
     def _close(self, key: bytes, state: KeyState, clock: int, out: Outcomes, revise: bool) -> None:
         spec, cut = self.spec, state[CUT]
-        if (
-            len(state[CELLS]) == 1
-            and not spec.correction
-            and not cut
-            and self._close_lone(key, state[CELLS][0], clock, out)
-        ):
-            return
         windows = windows_of(spec, state[CELLS])
         pending = assign_labels(spec, windows, state[CELLS])
         kept: list[Cell] = []
@@ -249,17 +259,6 @@ class Partition:
             self.keys[key] = [kept, cut, closed]
         else:
             del self.keys[key]
-
-    def _close_lone(self, key: bytes, cell: Cell, clock: int, out: Outcomes) -> bool:
-        """Most keys: one impression and nothing else, whose window has ended. False if it is not that."""
-        end = cell[SLICE] + self.spec.window
-        if end > clock or not self.spec.plans[cell[STREAM]].anchor:
-            return False
-        missing = self.clock.missing_streams() if self.clock.left_out else ()
-        self.finisher.finish(key, Window(cell[SLICE], end, cell, [cell]), out, missing=missing)
-        self.changed.add(key)
-        del self.keys[key]
-        return True
 
     def _emit(self, key: bytes, state: KeyState, window: Window, out: Outcomes, revise: bool) -> list[Any]:
         """Sends the window's sample, its correction, or nothing if it has gone out unchanged; returns its record."""
