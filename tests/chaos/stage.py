@@ -167,7 +167,6 @@ class Stage:
             status = worker.running().returncode
             raise ChaosError(f"worker {worker.number} ended by itself, status {status}\n{tail(worker)}")
         self.must_have_said(worker, "delete")
-        worker.damaged = False
         self.replace_state(worker, None)
         self.restart(worker)
 
@@ -220,8 +219,8 @@ class Stage:
     # ---- state ----------------------------------------------------------------------------------------------------
 
     def copy_state(self, worker: Actor) -> Path | None:
-        """Keeps a copy of the state directory of a worker that is down; the last few are kept."""
-        if not worker.state.exists():
+        """Keeps a copy of the state directory of a worker that is down, unless it is damaged; the last few are kept."""
+        if worker.damaged or not worker.state.exists():
             return None
         copy = self.root / f"copy-{len(os.listdir(self.root))}-{worker.number}"
         shutil.copytree(worker.state, copy, ignore=shutil.ignore_patterns("filler"))
@@ -232,6 +231,7 @@ class Stage:
 
     def replace_state(self, worker: Actor, by: Path | None) -> None:
         """Gives a worker that is down another state directory, or none."""
+        worker.damaged = False
         shutil.rmtree(worker.state, ignore_errors=True)
         if by is not None:
             shutil.copytree(by, worker.state, dirs_exist_ok=True)
