@@ -154,7 +154,8 @@ class Cleaner:
     def _runner(self, each: Input) -> Run:
         spec, index = self._spec, each.plan.index
         return runner(each, spec.key_fields, {
-            "plain_record": self._record, "call": self._call, "plain_result": self._result, "plain_row": self._row,
+            "plain_record": self._record, "plain_result": self._result, "plain_row": self._row, "raised": self._raised,
+            "watch": self.watch,
             "make": self._makers[index], "size_of": self._sizes[index], "junk": spec.junk_keys,
             "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
             "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
@@ -185,11 +186,15 @@ class Cleaner:
         try:
             return each.clean(decoded)
         except RAISED as error:
-            _dead(out, each, record, source, "clean", each.clean_name, error)
-            return _DONE
+            return self._raised(each, record, source, out, error)
         finally:
             watch.calls += 1
             watch.function = ""
+
+    def _raised(self, each: Input, record: Any, source: str, out: Cleaned, error: BaseException) -> Any:
+        """The user's function has raised: a dead letter, and nothing left to do."""
+        _dead(out, each, record, source, "clean", each.clean_name, error)
+        return _DONE
 
     def _result(
         self, each: Input, record: Any, source: str, first_index: int, cleaned: Any, time_ms: int, latest_ms: int,

@@ -35,7 +35,13 @@ def run(records, source, now_ms, max_bytes, out):
             time_ms = plain_record(each, record, source, 0, latest_ms, out)
             size_bytes = out.bytes
         else:
-            row = call(each, decoded, record, source, out)
+            watch.function = {function!r}
+            try:
+                row = clean(decoded)
+            except RAISED as error:
+                row = raised(each, record, source, out, error)
+            watch.calls += 1
+            watch.function = ""
             if type(row) is dict:
                 offset = record.offset
                 try:
@@ -83,12 +89,12 @@ def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> 
         ordinary.append(f"(t{i} is str or t{i} is int) and k{i} not in junk")
         text.append(f"{{quoted(k{i}) if t{i} is str else repr(k{i})}}")
     source = _SOURCE.format(
-        time=each.time_field, number=each.plan.index, values="; ".join(values), ordinary=" and ".join(ordinary),
-        text=",".join(text),
+        time=each.time_field, function=each.clean_name, number=each.plan.index, values="; ".join(values),
+        ordinary=" and ".join(ordinary), text=",".join(text),
     )  # fmt: skip
     scope = {
-        "each": each, "decode": each.decode, "read_time": each.read_time, "quoted": encode_basestring, "crc32": crc32,
-        **names,
+        "each": each, "decode": each.decode, "read_time": each.read_time, "clean": each.clean,
+        "quoted": encode_basestring, "crc32": crc32, **names,
     }  # fmt: skip
     exec(compile(source, f"<samplejoin: {each.plan.stream.name}>", "exec"), scope)  # our text, and reprs of names
     run: Run = scope["run"]
