@@ -1,0 +1,44 @@
+"""Deadlines taken many at a time are those taken one by one."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samplejoin.core.deadlines import Deadlines
+
+ENTRIES = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([b"a", b"b", b"c", b"d"])), max_size=30)
+
+
+def filled(entries):
+    deadlines = Deadlines()
+    for slice_, key in entries:
+        deadlines.add(slice_, key)
+    return deadlines
+
+
+def popped(deadlines, clock):
+    keys = []
+    while (key := deadlines.pop(clock)) is not None:
+        keys.append(key)
+    return keys
+
+
+@given(ENTRIES, ENTRIES, st.integers(0, 7), st.lists(st.integers(1, 5), min_size=1))
+def test_taking_is_popping(entries, later, clock, limits):
+    """Also when keys come in between, and what is kept of the deadlines is the same."""
+    one, many = filled(entries), filled(entries)
+    for limit in limits:
+        keys = many.take(clock, limit)
+        assert len(keys) <= limit
+        assert keys == [one.pop(clock) for _ in keys]
+        assert keys or one.pop(clock) is None
+    for slice_, key in later:
+        one.add(slice_, key)
+        many.add(slice_, key)
+    assert one.take_new() == many.take_new()
+    rest = []
+    while keys := many.take(clock, 3):
+        rest += keys
+    assert rest == popped(one, clock)
+    assert one.furthest() == many.furthest()
