@@ -32,6 +32,8 @@ def main() -> int:
         )
         for number in numbers
     ]  # fmt: skip
+    done = {(line["seed"], line["round"]) for line in report.rounds_of(root / "report.jsonl")}
+    scripts = [script for script in scripts if (script.seed, script.number) not in done]
     red = 0
     try:
         for result in run(
@@ -98,7 +100,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="start no round after so long")
     parser.add_argument("--oracle-only", action="store_true", help="do not ask `samplejoin verify` too")
     parser.add_argument("--worker", default=shlex.join(Worker.command), help="the command that runs a worker")
-    parser.add_argument("--out", help="folder of the report; rounds are added to one that is there")
+    parser.add_argument("--out", help="folder of the report; one that is there is gone on with")
     return parser.parse_args()
 
 
