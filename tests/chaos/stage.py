@@ -18,7 +18,7 @@ from tests.integration.support import Worker, wait_for
 from tests.support.small_disk import mount_small, unmount
 
 SESSION_TIMEOUT_S = 3.0
-STOP_S = 20.0
+STOP_S = 60.0
 STARTING_S = 60.0
 SMALL_DISK_BYTES = 384 << 20
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
