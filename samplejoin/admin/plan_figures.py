@@ -15,7 +15,7 @@ EVENTS_PER_KEY = 1.43
 # ---- processor time of a worker, one core -------------------------------------------------------------------------
 
 CPU_US_PER_EVENT = 33.0
-"""python -m bench.cost, docs/performance.md."""
+"""python -m bench.cost, docs/performance.md: 30, and a tenth for loads that are less even."""
 BLOCK_US = 120.0
 """A block, from packing it to merging it."""
 RUN_RECORDS = 2000

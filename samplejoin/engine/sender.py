@@ -20,7 +20,7 @@ class Sender:
 
     def __init__(self, producer: Any, topic: str, fatal: Callable[[BaseException], None]) -> None:
         self.producer, self.topic, self.fatal = producer, topic, fatal
-        self._queues: dict[int, deque[tuple[Entry, Acked]]] = {}
+        self._queues: dict[int, deque[tuple[bytes, Acked]]] = {}
         self._wake: dict[int, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._room = asyncio.Event()
@@ -36,7 +36,7 @@ class Sender:
             queue = self._queues[partition] = deque()
             self._wake[partition] = asyncio.Event()
             self._tasks.append(asyncio.create_task(self._run(partition), name=f"send-{self.topic}-{partition}"))
-        queue.append((entry, acked))
+        queue.append((pack_entry(entry), acked))  # at once: thousands of rows that wait are work for the collector
         self._wake[partition].set()
         self.unacked += 1
         if self.unacked > 256:
@@ -68,9 +68,8 @@ class Sender:
                     wake.clear()
                     await wake.wait()
                     continue
-                entry, acked = queue.popleft()
+                value, acked = queue.popleft()
                 batch = self.producer.create_batch()
-                value = pack_entry(entry)
                 batch.append(timestamp=None, key=None, value=value)
                 batch.close()
                 future = await self.producer.send_batch(batch, self.topic, partition=partition)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -130,11 +131,10 @@ def see(worker: Worker, began: float) -> Sight:
 
 def stalls(worker: Worker) -> dict[str, int]:
     """How often the loop woke later than so many seconds."""
-    name = "samplejoin_event_loop_stall_seconds"
-    count = worker.metric(f"{name}_count")
-    return {
-        f"{le} s": int(count - worker.metric(f"{name}_bucket", le=le)) for le in ("0.05", "0.1", "0.2", "0.5", "1.0")
-    }
+    text = worker.get("/metrics")[1]  # once: the counts must be of one moment
+    found = re.findall(r'^samplejoin_event_loop_stall_seconds_bucket\{le="([^"]+)".* ([0-9.e+]+)$', text, re.MULTILINE)
+    upto = {le: float(count) for le, count in found}
+    return {f"{le} s": int(upto["+Inf"] - upto[le]) for le in ("0.05", "0.1", "0.2", "0.5", "1.0")}
 
 
 def drift(sights: list[Sight], what: str) -> tuple[float, float]:
