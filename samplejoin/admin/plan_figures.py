@@ -16,16 +16,18 @@ EVENTS_PER_KEY = 1.43
 
 CPU_US_PER_EVENT = 33.0
 """python -m bench.cost, docs/performance.md: 30, and a tenth for loads that are less even."""
-BLOCK_US = 120.0
-"""A block, from packing it to merging it."""
+READ_US = 12.0
+"""What more an event costs past `limits.cache_keys`, its key looked for in RocksDB: bench.cost with 5000 of them, the
+files in the page cache."""
+BLOCK_US = 110.0
+"""A block, however small: 90 to pack and send it, 20 to read it. Sender and Partition timed on a broker, with 4, 64 and
+256 join partitions."""
 RUN_RECORDS = 2000
 """Events that become one block per join partition at full speed: agents/clean.py."""
-TICK_US = 90.0
-"""A tick, from making it to believing it: each worker sends one a second to each join partition."""
-CLOCK_US_PER_SOURCE_PAIR = 0.35
-"""The clock of one join partition, per second, per pair of source partitions: core/clock.py, 128 to 1024 of them."""
-READ_US = 5.0
-"""An event whose key is looked for in RocksDB: past `limits.cache_keys`. python -m bench.cost with 5000 of them."""
+TICK_US = 95.0
+"""A tick, sent, read and believed, timed likewise; each worker sends one a second to each join partition."""
+CLOCK_US_PER_SOURCE_PAIR = 0.34
+"""The clock of one join partition, per second and pair of source partitions: Partition timed with 128 to 1024."""
 REPLAY_ROWS_PER_S = 260_000
 """Rows of the changelog that one core replays: python -m bench.recovery."""
 
@@ -35,21 +37,22 @@ STATE_BYTES_PER_KEY = 125
 """An open key's own state, as it rests in memory and in RocksDB; it grows with the events."""
 DISK_BYTES_PER_KEY = 53
 """Beside it on disk: with the state the 178 bytes of python -m bench.recovery (534 MB for 3 million keys)."""
-CACHED_BYTES_PER_KEY = 340
-"""Beside it in memory, in the cache: with state and deadline 540 bytes a key, over 0.2 to 0.9 million of them."""
+CACHED_BYTES_PER_KEY = 200
+"""Beside it in memory if it is cached. With state and deadline 400 bytes a key: what one worker of docs/performance.md
+has more than each of two, 582 MB and 401 MB, for its 455,000 keys more."""
 DEADLINE_BYTES_PER_KEY = 75
 """A key in its bucket of deadlines, in memory whether its state is or not."""
-MEMORY_BYTES = 200_000_000
-"""A worker without keys: what is left of python -m bench.cost's 674 MB (one worker) and 453 MB (two)."""
-REPARTITION_BYTES_PER_EVENT = 48
-"""python -m bench.cost --impressions 50000: values of the blocks, at 300 rows a block."""
-BLOCK_BYTES = 290
-"""What each block adds to that, batch header included: the same with 64 join partitions, 21 rows a block."""
+MEMORY_BYTES = 220_000_000
+"""A worker without keys: what is left of those."""
+REPARTITION_BYTES_PER_EVENT = 47
+"""Size of the topic after bench.cost with 50,000 impressions, at 400 rows a block."""
+BLOCK_BYTES = 320
+"""What each block adds to that, its batch included: the same with 64 join partitions, 25 rows a block."""
 TICK_BYTES = 195
-"""The same: a tick with its batch header."""
-CHANGELOG_BYTES_PER_EVENT = 66
-"""The same: puts, deletes, deadlines and the partition's own state."""
-SAMPLE_BYTES = {"none": 417, "lz4": 124, "gzip": 88, "zstd": 89}
+"""The same: a tick with its batch."""
+CHANGELOG_BYTES_PER_EVENT = 72
+"""The same: puts, deletes, deadlines and the partition's own state, at one put an event."""
+SAMPLE_BYTES = {"none": 417, "lz4": 124, "gzip": 88, "zstd": 90}
 """The same, per sample by `outputs.samples.compression`, headers included; 11 fields and the key."""
 
 # ---- coming back --------------------------------------------------------------------------------------------------
