@@ -113,14 +113,15 @@ def test_poison_lands_where_the_rules_say(world, start_worker):
 
     judged = {pos: encode_key([pos, "m"]) for pos in ("raise", "number", "filter")}
     closed, world.rows = world.rows, [row for row in world.rows if row.key not in judged.values()]
-    worker = start_worker(world, 1)
-    wait_for(lambda: world.written() > 0, 90, worker.log_tail, [worker])  # so 1970 is behind the clock
-    late = [record("old", dwell=1.0) | {"ts": ts} for ts in (0, 1, 86_400_000)]
-    send_raw(world, "impression", 3, encoded(*late))
-    send_raw(world, "click", 3, encoded(*late))
     world.send(feed(seed=22, seconds=30, per_second=40, start_s=600))
     world.end()
+    worker = start_worker(world, 1)
     world.wait_until_complete([worker])
+    late = [record("old", dwell=1.0) | {"ts": ts} for ts in (0, 1, 86_400_000)]  # the clock has long passed 1970
+    send_raw(world, "impression", 3, encoded(*late))
+    send_raw(world, "click", 3, encoded(*late))
+    dropped = "samplejoin_late_dropped_rows_total"
+    wait_for(lambda: worker.metric(dropped) == 2 * len(late), 30, worker.log_tail, [worker])
     wait_for(lambda: worker.metric("samplejoin_samples_total", outcome="filtered") == 1, 30, worker.log_tail, [worker])
     wait_for(lambda: len(letters(world)) >= len(poison.dead) + 2, 30, worker.log_tail, [worker])
     world.check()
