@@ -150,7 +150,10 @@ class World:
 
     def _say(self, expected: int, workers: list[Worker]) -> str:
         logs = "\n".join(w.log_tail() for w in workers)
-        return f"{len(self.samples())} of {expected} samples; workers said:\n{logs}"
+        got = self.samples()
+        ids = {id_ for id_, _ in got}
+        missing = [sample for id_, sample in self.expected().items() if id_ not in ids]
+        return f"{len(got)} of {expected} samples, missing e.g. {missing[:2]!r}; workers said:\n{logs}"
 
 
 class Home(Protocol):

@@ -83,8 +83,6 @@ def test_poison_lands_where_the_rules_say(world, start_worker):
     (world.root / "poison.py").write_text(FUNCTIONS)
     edit_job(world, ("functions:", "poison:"), ("label: clicks > 0", "label: clicks > 0\nformat: poison:format_sample"))
     poison = Poison(world)
-    world.send(feed(seed=21, seconds=40, per_second=40))
-
     poison.die("decode", b"", None, b"not json", b"[1, 2]", b'"text"', b"\xff\xfe\x00", b'{"uid": "a"', key=b"k")
     poison.die("decode", b'{"uid": "a", "mid": "m", "ts": %d, "dwell": NaN}' % START_MS, b"x" * MEGABYTES)
     times: list[Any] = ["soon", True, None, -5, 1e30, [], {}, "2023-11-14T22:13:20Z"]
@@ -111,6 +109,8 @@ def test_poison_lands_where_the_rules_say(world, start_worker):
     offset = send_raw(world, "click", 2, encoded(record("large", 2, do="nan")))[0]
     remember(world, "click", 2, offset, record("large", 2, dwell=float("nan")))
 
+    # after the bad records, whose times are its past: sent before them it could make the good ones among them late
+    world.send(feed(seed=21, seconds=40, per_second=40, start_s=10))
     judged = {pos: encode_key([pos, "m"]) for pos in ("raise", "number", "filter")}
     closed, world.rows = world.rows, [row for row in world.rows if row.key not in judged.values()]
     world.send(feed(seed=22, seconds=30, per_second=40, start_s=600))
