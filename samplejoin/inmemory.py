@@ -103,7 +103,7 @@ class MemoryJoin:
         self.outbox: Any = _Outbox()
         self.table = _Table(self.config, self.number, self.store)
         self.table.replay(self.changelog)
-        self.partition = Partition(self.config.spec, self.table)
+        self.partition = Partition(self.config.spec, self.table.cache, self.table.need)
         for _ in self.table.fill(self.partition):
             pass
         self.position = self.table.position

@@ -1,13 +1,13 @@
 """The partial-sample table of one join partition: open keys in memory, at rest in RocksDB, changelogged in Kafka.
 
-A key's newest state is in the cache if it changed since the last commit; a key deleted and not yet deleted in the store
-is masked by `gone`.
+A key's newest state is in the cache if it changed since the last commit that the store has; one that has been deleted
+since is not looked for there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from samplejoin.core.partition import KeyState, Partition
@@ -20,53 +20,34 @@ from samplejoin.tables.replica import STATE, Replica
 WARM_ROWS = 500
 
 
-class PartialSamples(MutableMapping[bytes, Any]):
-    """Join key -> state, as `core.partition.Partition` uses it; `load` and `write` tie it to changelog and store."""
+class PartialSamples:
+    """Join key -> state, in the `cache` that `core.partition.Partition` works on; ties it to changelog and store."""
 
     def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
         self.config, self.store = config, store
         self.replica = Replica(config, partition, store)
         #: states as bytes at rest, which cost the garbage collector nothing, opened while they change
         self.cache: dict[bytes, KeyState | bytes] = {}
-        self.gone: set[bytes] = set()
-        #: every open key is in the cache, so a miss needs no read
+        #: every open key is in the cache, so none is ever looked for in the store
         self.complete = True
         #: next offset in the repartition log: of what has been given to a commit, and of the last one Kafka has
         self.position = self.committed_position = 0
+        #: keys changed since the last commit: one that is not in the cache is deleted
+        self._changed: dict[bytes, None] = {}
+        #: keys deleted by a commit that the store does not have yet
+        self._deleting: list[bytes] = []
         #: keys deleted since a warming began, None while none is under way
         self._deleted: set[bytes] | None = None
 
-    # ---- a mapping ----------------------------------------------------------------------------------------------
-
-    def get(self, key: bytes, default: Any = None) -> Any:
-        state = self.cache.get(key)
-        if state is None:
-            if self.complete or key in self.gone:
-                return default
-            state = self.store.get(STATE + key)
-            if state is None:
-                return default
-        return state
-
-    def __getitem__(self, key: bytes) -> Any:
-        state = self.get(key)
-        if state is None:
-            raise KeyError(key)
-        return state
-
-    def __setitem__(self, key: bytes, state: Any) -> None:
-        self.cache[key] = state
-        if self.gone:
-            self.gone.discard(key)
-
-    def __delitem__(self, key: bytes) -> None:
-        self.cache.pop(key, None)
-        self.gone.add(key)
-        if self._deleted is not None:
-            self._deleted.add(key)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.cache)
+    def need(self, keys: Iterable[bytes]) -> None:
+        """Brings those of the keys into the cache that are open and have been dropped from it."""
+        if self.complete:
+            return
+        cache, changed, deleting = self.cache, self._changed, set(self._deleting)
+        missing = [key for key in keys if key not in cache and key not in changed and key not in deleting]
+        for key, state in zip(missing, self.store.get_many([STATE + key for key in missing]), strict=True):
+            if state is not None:
+                cache[key] = state
 
     def __len__(self) -> int:
         """Open keys in the cache: all of them unless it had to drop some."""
@@ -76,7 +57,8 @@ class PartialSamples(MutableMapping[bytes, Any]):
 
     def commit_of(self, partition: Partition, position: int) -> Commit:
         """What has changed in `partition` since the last commit, as bytes; `position` is where it stands in its log."""
-        changed, partition.changed = partition.changed, set()
+        changed = partition.changed
+        self._changed = partition.changed = {}
         swept = None if partition.due() else partition.clock.slice
         commit = Commit(
             self.position, position, partition_state=pack_state(partition.dump()), fingerprint=self.config.fingerprint,
@@ -86,23 +68,28 @@ class PartialSamples(MutableMapping[bytes, Any]):
         puts, deletes, cache = commit.puts, commit.deletes, self.cache
         for key in changed:
             state = cache.get(key)
-            if state is None:
+            if type(state) is bytes:
+                puts.append((key, state))
+            elif state is None:
                 deletes.append(key)
             else:
-                packed = cache[key] = state if type(state) is bytes else pack_state(state)
+                packed = cache[key] = pack_state(state)
                 puts.append((key, packed))
+        self._deleting = deletes
+        if self._deleted is not None:
+            self._deleted.update(deletes)
         self.position = position
         return commit
 
-    def write(self, commit: Commit, changed_since: set[bytes]) -> None:
+    def write(self, commit: Commit, changed_since: Container[bytes]) -> None:
         """Brings RocksDB to a commit that Kafka has; then old clean keys may leave a cache that is too large."""
         self.replica.store_commit(commit)
         self.committed_position = commit.position
-        self.gone.difference_update(key for key in commit.deletes if key not in changed_since)
+        self._deleting = []
         if len(self.cache) > self.config.cache_keys:
             self._evict(changed_since)
 
-    def _evict(self, changed: set[bytes]) -> None:
+    def _evict(self, changed: Container[bytes]) -> None:
         """Drops the longest-cached clean keys, down to three quarters."""
         target = self.config.cache_keys * 3 // 4
         for key in [key for key in self.cache if key not in changed][: len(self.cache) - target]:
@@ -125,10 +112,12 @@ class PartialSamples(MutableMapping[bytes, Any]):
         """Goes on from the replica; `rows` are all open keys, None: they are in the store."""
         self.position = self.committed_position = self.replica.position
         self._know_all(rows is not None)
-        self.cache = dict(rows or ())
+        self.cache.clear()
+        self.cache.update(rows or ())
 
     def fill(self, partition: Partition) -> Iterator[None]:
         """Gives `partition` its own state and its deadlines, in steps; all keys are read only if they are not kept."""
+        self._changed = partition.changed
         partition.load(self.replica.partition_state)
         restored = 0
         for slice_, keys in self.replica.deadlines():
@@ -148,9 +137,9 @@ class PartialSamples(MutableMapping[bytes, Any]):
         """Brings open keys into the cache after a recovery, a few at a time; then a miss needs no read."""
         if self.complete:
             return
-        self._deleted = deleted = set(self.gone)
+        self._deleted = deleted = set(self._deleting)
         for count, (key, state) in enumerate(self.replica.states(), 1):
-            if key not in self.cache and key not in deleted:
+            if key not in self.cache and key not in deleted and key not in self._changed:
                 self.cache[key] = state
             if count % WARM_ROWS == 0:
                 await asyncio.sleep(0)

@@ -8,7 +8,6 @@ alone for their key, and are first looked into when its window closes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from samplejoin.core.aggregates import canonical
@@ -60,11 +59,13 @@ def merge_partials(plan: Plan, a: list[Any], b: list[Any]) -> list[Any]:
     return merged
 
 
-def combine(plans: tuple[Plan, ...], cells: Iterable[WireCell], above: int) -> list[WireCell]:
+def combine(plans: tuple[Plan, ...], cells: list[WireCell], above: int) -> list[WireCell]:
     """Cells with the same key, stream and slice become one, except single rows and rows at or below offset `above`.
 
     Rows that an earlier owner of the source may have sent stay apart, each told by its own offset (rule 7).
     """
+    if len({cell[:3] for cell in cells}) == len(cells):  # nothing to combine
+        return cells
     merged: dict[tuple[bytes, int, int], WireCell] = {}
     apart: list[WireCell] = []
     for cell in cells:

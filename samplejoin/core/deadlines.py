@@ -34,6 +34,13 @@ class Deadlines:
         else:
             self._touched.add(slice_)
 
+    def extend(self, slice_: int, keys: list[bytes]) -> None:
+        """As `add` for each of these keys."""
+        self.add(slice_, keys[0])
+        self._buckets[slice_].extend(keys[1:])
+        if slice_ == self._popping:
+            self._popping_new.extend(keys[1:])
+
     def restore(self, slice_: int, keys: Iterable[bytes]) -> None:
         """Enters keys that `take_new` gave before a restart."""
         bucket = self._buckets.get(slice_)
@@ -61,9 +68,10 @@ class Deadlines:
         return bool(self._slices) and self._slices[0] <= clock
 
     def pop(self, clock: int) -> bytes | None:
-        """A key whose deadline is at or below the clock, None if there is none. Each comes once per slice, in order.
+        """A key whose deadline is at or below the clock, None if there is none; of a slice in the order entered.
 
-        A key that is looked at enters its further deadlines again; taken twice, they would double with every slice.
+        Each comes once per slice: one that is looked at enters its further deadlines again; taken twice, they would
+        double with every slice. Neighbours were entered together, and their states lie together in memory.
         """
         while self.due(clock):
             slice_ = self._slices[0]
@@ -74,7 +82,7 @@ class Deadlines:
                 self._popping = slice_
                 self._popping_new = bucket[self._taken.pop(slice_, 0) :]
                 self._touched.discard(slice_)
-                bucket[:] = sorted(set(bucket), reverse=True)
+                bucket[:] = reversed(dict.fromkeys(bucket))
             if bucket:
                 return bucket.pop()
             del self._buckets[heapq.heappop(self._slices)]

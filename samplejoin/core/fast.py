@@ -22,13 +22,8 @@ Reader = Callable[[bytes, dict[int, list[Any]]], dict[str, Any]]
 
 def maker(plan: Plan, codec: Codec) -> Maker:
     """A function that makes a row's partials: `partials_of` with plan and codec filled in."""
-    names: dict[str, Any] = {"dumps": codec.dumps, "ident": cells.ident}
-    values = [_value(i, f, names) for i, f in enumerate(plan.aggregates)]
-    id_ = f"ident(get({plan.stream.id_field!r}))" if plan.stream.id_field else "None"
-    first = f"[order, dumps({_row(plan.first_fields)}), {id_}]" if plan.needs_first else "None"
-    last = f"[order, dumps({_row(plan.last_fields)})]" if plan.last_fields else "None"
-    source = f"def make(row, order):\n    get = row.get\n    return [{', '.join([first, last, *values])}]\n"
-    make: Maker = _compiled(source, "make", names)
+    making, names = maker_source(plan, codec)
+    make: Maker = _compiled(f"def make(row, order):\n    get = row.get\n    return {making}\n", "make", names)
 
     def made(row: dict[str, Any], order: tuple[int, str, int, int]) -> list[Any]:
         try:
@@ -37,6 +32,19 @@ def maker(plan: Plan, codec: Codec) -> Maker:
             return cells.partials_of(plan, row, order, codec)  # raises again, and names the field
 
     return made
+
+
+def maker_source(plan: Plan, codec: Codec) -> tuple[str, dict[str, Any]]:
+    """An expression for a row's partials, in terms of its `get` and `order`, and the names it needs beside them.
+
+    It raises as `partials_of` does, but does not name the field.
+    """
+    names: dict[str, Any] = {"dumps": codec.dumps, "ident": cells.ident}
+    values = [_value(i, f, names) for i, f in enumerate(plan.aggregates)]
+    id_ = f"ident(get({plan.stream.id_field!r}))" if plan.stream.id_field else "None"
+    first = f"[order, dumps({_row(plan.first_fields)}), {id_}]" if plan.needs_first else "None"
+    last = f"[order, dumps({_row(plan.last_fields)})]" if plan.last_fields else "None"
+    return f"[{', '.join([first, last, *values])}]", names
 
 
 class Readers(dict[tuple[int, ...], Reader]):

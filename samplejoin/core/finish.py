@@ -7,7 +7,7 @@ from typing import Any
 
 from samplejoin.core.cells import SLICE, STREAM, Cell
 from samplejoin.core.fast import Readers
-from samplejoin.core.fold import Window, merged_of
+from samplejoin.core.fold import Window, merged_cells, merged_of, whole_window
 from samplejoin.core.identity import keep, sample_id
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample
 from samplejoin.core.spec import Spec
@@ -22,8 +22,11 @@ class Finisher:
         self._reset()
         self.readers = Readers(spec)
         self.anchors = {plan.index for plan in spec.plans if plan.anchor}
-        #: nothing is remembered of a window, drawn for it, or known of it that is not in its cell
-        self.can_finish_lone = not spec.correction and spec.keep_negatives >= 1.0 and spec.clock == "event"
+        #: nothing is remembered of a window, drawn for it, or known of it that is not in its cells
+        self._short = (
+            not spec.correction and spec.keep_negatives >= 1.0 and spec.clock == "event"
+            and not any(plan.stream.id_field for plan in spec.plans)
+        )  # fmt: skip
 
     def finish(
         self, key: bytes, window: Window, out: Outcomes, *, revision: int = 0, previous_weight: float = 0.0,
@@ -74,13 +77,24 @@ class Finisher:
                 self._joined[stream] += 1
         return weight
 
-    def finish_lone(self, key: bytes, cell: Cell, out: Outcomes) -> bool:
-        """`finish` for a window of one anchor cell. False if something raises: nothing is done, `finish` will tell."""
+    def finish_whole(self, key: bytes, cells: list[Cell], clock: int, out: Outcomes) -> bool:
+        """`finish` for a key that has but one window, which has ended, and no cell that is not in it.
+
+        False if that is not so, or something raises: nothing is done, the long way will tell.
+        """
         spec = self.spec
-        stream, slice_, rows, partials = cell
+        whole = whole_window(spec, cells) if self._short else None
+        if whole is None or whole[1] > clock:
+            return False
+        stream, slice_, rows, partials = whole[0]
         try:
-            values = self.readers[(stream,)](key, {stream: partials})
-            label = 0 if spec.label is None else spec.label(values)
+            if len(cells) == 1:
+                merged, joined = {stream: partials}, {stream: rows}
+                values = self.readers[(stream,)](key, merged)
+            else:
+                merged, joined = merged_cells(spec, cells)
+                values = self.readers[tuple(sorted(merged))](key, merged)
+            label = self._label(values, joined)
             values["label"] = label
             payload = spec.format(values)
         except RAISED:
@@ -92,8 +106,9 @@ class Finisher:
         id_ = sample_id(spec.name, key, slice_, spec.streams[stream].name, partials[0])
         (out.emit or out.samples.append)(Sample(key, id_, slice_ * spec.resolution_ms, payload))
         self._made[bool(label)] += 1
-        self._rows[stream] += rows
-        self._joined[stream] += 1
+        for stream, rows in joined.items():
+            self._rows[stream] += rows
+            self._joined[stream] += 1
         return True
 
     def count(self, out: Outcomes) -> None:

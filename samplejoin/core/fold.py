@@ -80,6 +80,26 @@ def holder(spec: Spec, windows: list[Window], slice_: int) -> Window | None:
     return best
 
 
+def whole_window(spec: Spec, cells: list[Cell]) -> tuple[Cell, int] | None:
+    """The first anchor and the end of a key's only window if it has but one, and that holds all its cells.
+
+    The short form of `windows_of` and `assign_labels`, for `clock: event` and streams without an id. None also where
+    the long form is needed to tell.
+    """
+    plans, first = spec.plans, cells[0]
+    if len(cells) == 1:
+        return (first, first[SLICE] + spec.window) if plans[first[STREAM]].anchor else None
+    anchors = [cell for cell in cells if plans[cell[STREAM]].anchor]
+    if not anchors or (len(anchors) > 1 and spec.repeat != "merge"):
+        return None
+    first = anchors[0] if len(anchors) == 1 else min(anchors, key=lambda c: (c[SLICE], order_of(c), c[STREAM]))
+    begin, end = first[SLICE] - spec.before, first[SLICE] + spec.window
+    for cell in cells:
+        if not begin <= cell[SLICE] < end:
+            return None
+    return first, end
+
+
 def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[Cell]:
     """Hands every label cell to its window; returns those that no window holds."""
     if spec.clock == "processing":
@@ -100,9 +120,14 @@ def merged_of(spec: Spec, window: Window) -> tuple[dict[int, list[Any]], dict[in
     if len(window.anchors) == 1 and not window.labels:
         stream, _, rows, partials = window.anchors[0]
         return {stream: partials}, {stream: rows}
+    return merged_cells(spec, unique(spec, window))
+
+
+def merged_cells(spec: Spec, cells: list[Cell]) -> tuple[dict[int, list[Any]], dict[int, int]]:
+    """Merged partials and rows of cells, by stream index."""
     merged: dict[int, list[Any]] = {}
     joined: dict[int, int] = {}
-    for stream, _, rows, partials in unique(spec, window):
+    for stream, _, rows, partials in cells:
         known = merged.get(stream)
         if known is None:
             merged[stream], joined[stream] = partials, rows

@@ -9,7 +9,7 @@ job's codec, and is opened to be changed or closed.
 from __future__ import annotations
 
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from samplejoin.core.cells import ROWS, SLICE, STREAM, Cell, WireCell, insert
@@ -30,18 +30,25 @@ TAKEN_KEYS = 256
 
 class Partition:
     """The join of one partition. `keys` maps a join key to its state, packed or not; the caller persists what `changed`
-    names."""
+    names. `need` brings into `keys` the states of open keys that rest elsewhere, before they are looked at."""
 
-    def __init__(self, spec: Spec, keys: MutableMapping[bytes, Any] | None = None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        keys: dict[bytes, Any] | None = None,
+        need: Callable[[Iterable[bytes]], None] | None = None,
+    ) -> None:
         self.spec = spec
-        self.keys: MutableMapping[bytes, Any] = {} if keys is None else keys
+        self.keys: dict[bytes, Any] = {} if keys is None else keys
+        self._need = need or (lambda keys: None)
         #: H of rule 7: highest covered offset per source
         self.covered: dict[Source, int] = {}
         self.clock = Clock(spec)
         self.deadlines = Deadlines()
-        self.changed: set[bytes] = set()
+        #: in the order in which they changed: their states were made one after the other, and lie so in memory
+        self.changed: dict[bytes, None] = {}
         self.finisher = Finisher(spec)
-        #: keeps a packed cell as it came; by processing time its slice is still to be set
+        #: around a packed cell; by processing time its slice is still to be set
         self._lone = spec.codec.lone if spec.clock == "event" else None
         #: keys with a sample to correct; `_revising` from a tick until its sweep is done: one revision per tick
         self._revise: dict[bytes, None] = {}
@@ -73,7 +80,8 @@ class Partition:
             cells = [cell for cell in cells if cell[3] > covered]
         self.covered[source] = block.upto
         self.clock.rows_taken(source)
-        for cell in cells:
+        self._need(cell[0] for cell in cells)
+        for cell in self._open_keys(cells):
             self._merge(cell, source, out)
 
     def _tick(self, tick: Tick, log_offset: int, out: Outcomes) -> None:
@@ -94,23 +102,42 @@ class Partition:
 
     # ---- rows ---------------------------------------------------------------------------------------------------
 
+    def _open_keys(self, cells: list[WireCell]) -> list[WireCell]:
+        """Takes the packed cells that open a key, as they came; returns the others, to be merged after them.
+
+        Cells of different keys have nothing to do with each other, and those of one key stay in order. If any is late
+        nothing is taken: what becomes of a late one depends on what its key has before it.
+        """
+        spec, clock = self.spec, self.clock.slice
+        if self._lone is None or not cells or type(cells[0][6]) is not bytes or min(c[2] for c in cells) < clock:
+            return cells
+        keys, anchors, (before, behind) = self.keys, self.finisher.anchors, self._lone
+        window, orphaned = spec.window, spec.before + 1
+        opened: dict[int, list[bytes]] = {}
+        others = []
+        for cell in cells:
+            key, stream, slice_, _, _, _, packed = cell
+            if key in keys:
+                others.append(cell)
+                continue
+            keys[key] = before + packed + behind
+            deadline = slice_ + window if stream in anchors else max(slice_ + orphaned, clock + 1)
+            if deadline in opened:
+                opened[deadline].append(key)
+            else:
+                opened[deadline] = [key]
+        for deadline, those in opened.items():
+            self.changed.update(dict.fromkeys(those))
+            self.deadlines.extend(deadline, those)
+        return others
+
     def _merge(self, wire: WireCell, source: Source, out: Outcomes) -> None:
         key, stream, slice_, low, _, rows, partials = wire
         clock = self.clock.slice
         spec = self.spec
         plan = spec.plans[stream]
         state = self.keys.get(key)
-        if type(partials) is bytes:
-            if state is None and slice_ >= clock and self._lone is not None:
-                self.keys[key] = self._lone(partials)
-                self.changed.add(key)
-                self.deadlines.add(
-                    slice_ + spec.window if plan.anchor else max(slice_ + spec.before + 1, clock + 1), key
-                )
-                return
-            cell = spec.codec.loads(partials)
-        else:
-            cell = [stream, slice_, rows, partials]
+        cell = spec.codec.loads(partials) if type(partials) is bytes else [stream, slice_, rows, partials]
         if type(state) is bytes:
             state = self.keys[key] = spec.codec.loads(state)
         if spec.clock == "processing":
@@ -125,7 +152,7 @@ class Partition:
             cut = state[CUT]
             state[CUT] = [min(cut[0], slice_), max(cut[1], slice_)] if cut else [slice_, slice_]
             out.count("truncated_rows", plan.stream.name, rows)
-        self.changed.add(key)
+        self.changed[key] = None
         if plan.anchor or spec.clock == "processing":
             self.deadlines.add(slice_ + spec.window, key)
         elif state is None or not any(spec.plans[c[STREAM]].anchor for c in state[CELLS]):
@@ -203,25 +230,22 @@ class Partition:
         return self.due()
 
     def _close_due(self, keys: list[bytes], out: Outcomes, revise: bool = False) -> None:
-        """Looks at keys whose deadline has come. Most have one impression and nothing else: they go a short way."""
-        states, spec, clock = self.keys, self.spec, self.clock.slice
-        loads, window, finish_lone, changed = spec.codec.loads, spec.window, self.finisher.finish_lone, self.changed
-        short = self.finisher.can_finish_lone and not self.clock.left_out
-        anchors = self.finisher.anchors
+        """Looks at keys whose deadline has come. Most have one window and nothing else: they go a short way."""
+        states, clock, loads = self.keys, self.clock.slice, self.spec.codec.loads
+        finish_whole, changed = self.finisher.finish_whole, self.changed
+        short = not self.clock.left_out
+        self._need(keys)
         for key in keys:
             state = states.get(key)
             if state is None:
                 continue
             if type(state) is bytes:
                 state = loads(state)
-            cells = state[CELLS]
-            if short and len(cells) == 1 and not state[CUT]:
-                cell = cells[0]
-                if cell[STREAM] in anchors and cell[SLICE] + window <= clock and finish_lone(key, cell, out):
-                    changed.add(key)
-                    del states[key]
-                    continue
-            self._close(key, state, clock, out, revise)
+            if short and not state[CUT] and finish_whole(key, state[CELLS], clock, out):
+                changed[key] = None
+                del states[key]
+            else:
+                self._close(key, state, clock, out, revise)
 
     def _next_revision(self) -> bytes | None:
         if not self._revising:
@@ -251,7 +275,7 @@ class Partition:
             else:
                 self.deadlines.add(cell[SLICE] + spec.before + 1, key)
                 kept.append(cell)
-        self.changed.add(key)
+        self.changed[key] = None
         if cut and not kept and cut[1] + spec.before >= clock:  # an anchor to come may hold what was dropped
             self.deadlines.add(cut[1] + spec.before + 1, key)
             self.keys[key] = [[], cut, []]

@@ -22,13 +22,13 @@ ClockMode = Literal["event", "processing"]
 class Codec(NamedTuple):
     """Values to bytes and back. What `loads` returns must equal what `dumps` was given, for JSON data.
 
-    A cell can travel packed, if `loads` reads it too; `lone` makes of such a cell, without opening it, the packed state
+    A cell can travel packed, if `loads` reads it too; between the two parts of `lone` it is, unopened, the packed state
     of a key that has nothing else. `key` is `keys.decode_key`, or a faster twin of it.
     """
 
     dumps: Callable[[Any], bytes]
     loads: Callable[[bytes], Any]
-    lone: Callable[[bytes], bytes] | None = None
+    lone: tuple[bytes, bytes] | None = None
     key: Callable[[bytes], list[Any]] = decode_key
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import cramjam
 import msgspec
 
-from samplejoin.core.cells import WireCell
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
 from samplejoin.engine.config import WorkerError
 
@@ -40,7 +39,10 @@ def write_format(number: int) -> None:
 def pack_entry(entry: Entry) -> bytes:
     """A block or tick as a record value: a block in columns, its cells packed each."""
     if isinstance(entry, Block):
-        columns = list(zip(*map(_packed, entry.cells), strict=True))
+        columns = list(zip(*entry.cells, strict=True))
+        if columns:
+            _, streams, slices, _, _, rows, partials = columns
+            columns[-1] = tuple(map(_encode, zip(streams, slices, rows, partials, strict=True)))
         return _seal(_BLOCK, [entry.source, entry.generation, entry.after, entry.upto, columns])
     entries = [
         [e.source, e.generation, e.after, e.upto, e.row_time, e.at_end, e.prev] for e in entry.entries
@@ -81,11 +83,6 @@ def pack_state(state: Any) -> bytes:
 def unpack_state(value: bytes) -> Any:
     """What `pack_state` was given, tuples as lists."""
     return _decode(value)
-
-
-def _packed(cell: WireCell) -> WireCell:
-    key, stream, slice_, low, high, rows, partials = cell
-    return key, stream, slice_, low, high, rows, _encode((stream, slice_, rows, partials))
 
 
 def _seal(kind: bytes, body: Any) -> bytes:

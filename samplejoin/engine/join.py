@@ -46,7 +46,7 @@ class JoinPartition:
         self.config, self.number, self.table, self.emitter = config, number, table, emitter
         self.on_lost, self.fatal = on_lost, fatal
         self.transactions = Transactions(config, number)
-        self.partition = Partition(config.spec, table)
+        self.partition = Partition(config.spec, table.cache, table.need)
         self.rewinds = Rewinds(config.max_in_flight, emitter.meters)
         self.position = 0
         #: what a recovery is waiting for, in words

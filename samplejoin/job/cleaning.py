@@ -7,21 +7,20 @@ wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
-from samplejoin.core.aggregates import Custom
 from samplejoin.core.cells import WireCell
-from samplejoin.core.exact import INT_LIMIT
 from samplejoin.core.fast import maker
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import encode_key, key_values
-from samplejoin.core.spec import Codec, Plan, Spec
+from samplejoin.core.spec import Plan, Spec
 from samplejoin.core.words import RAISED, said
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.fast_cleaning import Run, runner
+from samplejoin.job.sizes import sizer
 from samplejoin.job.times import MAX_MS
 
 LOG_APPEND_TIME = 1
@@ -32,7 +31,6 @@ CELL_BYTES = 150
 """About what a cell takes beside its key and values."""
 ROWS_APART = 1 << 20
 """Streams of one topic number a record's rows so far apart: a row's source is (..., offset, stream, index)."""
-_MEASURED = frozenset(("min", "max", "list", "top"))
 _DONE = object()
 """What takes the place of a row where nothing is left to do."""
 
@@ -97,7 +95,7 @@ class Cleaner:
         self._spec, self._partitions, self._max_skew_ms = spec, model.partitions, model.max_skew_ms
         self._row_bytes = model.limits.row_bytes
         self._makers = [maker(plan, spec.codec) for plan in spec.plans]
-        self._sizes = [sizer(_measured(plan), spec.codec) for plan in spec.plans]
+        self._sizes = [sizer(plan, spec.codec) for plan in spec.plans]
         #: per stream, the event times from and up to which a row can belong to a sample; None: any
         self._bounds = [_bounds(plan, spec, start_ms, model.until_ms) for plan in spec.plans]
         #: the fast way, for topics of one stream without anything out of the ordinary
@@ -156,7 +154,7 @@ class Cleaner:
         return runner(each, spec.key_fields, {
             "plain_record": self._record, "plain_result": self._result, "plain_row": self._row, "raised": self._raised,
             "watch": self.watch,
-            "make": self._makers[index], "size_of": self._sizes[index], "junk": spec.junk_keys,
+            "codec": spec.codec, "size_of": self._sizes[index], "junk": spec.junk_keys,
             "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
             "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
             "RAISED": RAISED, "DONE": _DONE,
@@ -323,33 +321,6 @@ def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, func
         )
     )
     return -1
-
-
-def sizer(measured: tuple[int, ...], codec: Codec) -> Callable[[list[Any]], int]:
-    """Bytes of a row's payloads, and of those of its partials that can be of any kind and size.
-
-    The function raises what `codec.dumps` raises for a value that our own topics cannot carry.
-    """
-
-    def size_of(partials: list[Any]) -> int:
-        first, last = partials[0], partials[1]
-        size = (len(first[1]) if first else 0) + (len(last[1]) if last else 0)
-        for i in measured:
-            value = partials[i] if i else first[2]
-            kind = type(value)
-            if not (value is None or kind is float or (kind is int and -INT_LIMIT < value < INT_LIMIT)):
-                size += len(codec.dumps([value]))
-        return size
-
-    return size_of
-
-
-def _measured(plan: Plan) -> tuple[int, ...]:
-    """Which partials can be of any kind and size; 0 stands for the row's id."""
-    grows = [
-        i for i, f in enumerate(plan.aggregates, 2) if f.aggregate.name in _MEASURED or isinstance(f.aggregate, Custom)
-    ]
-    return (0, *grows) if plan.stream.id_field else tuple(grows)
 
 
 def _take_back(each: Input, offset: int, out: Cleaned) -> None:

@@ -48,11 +48,6 @@ def _check(value: Any) -> None:
         raise TypeError(f"{type(value).__name__} is not JSON data: {value!r:.60}")
 
 
-def _lone(cell: bytes) -> bytes:
-    """msgpack of `[[cell], None, []]`."""
-    return b"\x93\x91" + cell + b"\xc0\x90"
-
-
 def _key(key: bytes) -> list[Any]:
     """The twin of `decode_key`, which takes what is no UTF-8 or an integer of thousands of digits."""
     try:
@@ -62,5 +57,8 @@ def _key(key: bytes) -> list[Any]:
     return values
 
 
-CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode, _lone, _key)
+#: what stands around a cell in the msgpack of `[[cell], None, []]`
+_LONE = (b"\x93\x91", b"\xc0\x90")
+
+CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode, _LONE, _key)
 """What `loads` returns equals what `dumps` was given; tuples come back as lists."""

@@ -12,6 +12,14 @@ from json.encoder import encode_basestring
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
+import orjson
+
+from samplejoin.core.fast import maker_source
+from samplejoin.core.spec import Plan
+from samplejoin.job.decoders import decode_json
+from samplejoin.job.sizes import measured
+from samplejoin.job.times import MAX_MS, read_ms
+
 Run = Callable[[Iterable[Any], str, int, int, Any], int]
 """(records, source, now_ms, max_bytes, out) -> the highest event time in ms, -1 without one."""
 
@@ -25,9 +33,9 @@ def run(records, source, now_ms, max_bytes, out):
             latest_ms = now_ms
         latest_ms += max_skew_ms
         try:
-            decoded = decode(record)
+            {decoding}
             moment = decoded[{time!r}]
-            time_ms = read_time(moment)
+            time_ms = {reading}
         except RAISED:
             time_ms = latest_ms + 1
         if time_ms > latest_ms:
@@ -49,8 +57,9 @@ def run(records, source, now_ms, max_bytes, out):
                     if row.get({time!r}, moment) is not moment or not ({ordinary}):
                         raise LookupError
                     key = f"[{text}]".encode("utf-8", "surrogatepass")
-                    partials = make(row, (time_ms, source, offset, 0))
-                    size = len(key) + size_of(partials)
+                    get, order = row.get, (time_ms, source, offset, 0)
+                    partials = {making}
+                    size = len(key) + {size}
                     if size > row_bytes:
                         raise ValueError
                 except RAISED:
@@ -81,6 +90,23 @@ def run(records, source, now_ms, max_bytes, out):
 """
 
 
+#: `times.read_ms`, in place
+_MS = "moment if type(moment) is int and 0 <= moment <= MAX_MS else read_time(moment)"
+
+
+def _decoding(each: Any) -> str:
+    """`decoders.decode_json` in place; what is wrong with a record the plain way tells."""
+    if each.decode is not decode_json:
+        return "decoded = decode(record)"
+    return "decoded = loads(record.value)\n            if type(decoded) is not dict: raise LookupError"
+
+
+def _payload_size(plan: Plan) -> str:
+    """`sizes.sizer` in place, where only payloads count."""
+    sizes = ["len(partials[0][1])"] * plan.needs_first + ["len(partials[1][1])"] * bool(plan.last_fields)
+    return " + ".join(sizes) or "0"
+
+
 def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> Run:
     """The loop for the only stream of a topic, whose time is a field of the record. `names` is what it works with."""
     values, ordinary, text = [], [], []
@@ -88,13 +114,17 @@ def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> 
         values.append(f"k{i} = row[{field!r}]; t{i} = type(k{i})")
         ordinary.append(f"(t{i} is str or t{i} is int) and k{i} not in junk")
         text.append(f"{{quoted(k{i}) if t{i} is str else repr(k{i})}}")
+    plan = each.plan
+    making, needed = maker_source(plan, names["codec"])
     source = _SOURCE.format(
-        time=each.time_field, function=each.clean_name, number=each.plan.index, values="; ".join(values),
-        ordinary=" and ".join(ordinary), text=",".join(text),
+        time=each.time_field, function=each.clean_name, number=plan.index, values="; ".join(values),
+        ordinary=" and ".join(ordinary), text=",".join(text), making=making, decoding=_decoding(each),
+        reading=_MS if each.read_time is read_ms else "read_time(moment)",
+        size="size_of(partials)" if measured(plan) else _payload_size(plan),
     )  # fmt: skip
     scope = {
-        "each": each, "decode": each.decode, "read_time": each.read_time, "clean": each.clean,
-        "quoted": encode_basestring, "crc32": crc32, **names,
+        "each": each, "decode": each.decode, "read_time": each.read_time, "clean": each.clean, "MAX_MS": MAX_MS,
+        "loads": orjson.loads, "quoted": encode_basestring, "crc32": crc32, **names, **needed,
     }  # fmt: skip
     exec(compile(source, f"<samplejoin: {each.plan.stream.name}>", "exec"), scope)  # our text, and reprs of names
     run: Run = scope["run"]

@@ -24,7 +24,7 @@ def time_reader(unit: str) -> Callable[[Any], int]:
     if unit == "iso":
         return read_iso
     if unit == "ms":
-        return _read_ms
+        return read_ms
     factor, divisor = (1000, 1) if unit == "s" else (1, _PER_MS[unit])
 
     def read(value: Any) -> int:
@@ -50,7 +50,7 @@ def read_iso(value: Any) -> int:
     return _in_range((moment - _EPOCH) // _MILLISECOND, value)
 
 
-def _read_ms(value: Any) -> int:
+def read_ms(value: Any) -> int:
     if type(value) is int and 0 <= value <= MAX_MS:
         return value
     return _read_slowly(value, "ms", 1, 1)

@@ -12,6 +12,9 @@ class Store(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, None without one."""
 
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """The value of each key, None for one without."""
+
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
         """All puts and deletes, or none of them. Raises StoreError, e.g. on a full disk."""
 
@@ -19,7 +22,7 @@ class Store(Protocol):
         """All entries whose key starts with `prefix`, in key order."""
 
     def expect_reads(self, reads: bool) -> None:
-        """Says whether `get` will be called between writes; without it a store may be made for writing alone."""
+        """Says whether keys will be read between writes; without it a store may be made for writing alone."""
 
     def clear(self) -> None:
         """Forgets everything."""

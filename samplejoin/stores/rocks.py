@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rocksdict import (
     AccessType,
@@ -53,6 +53,13 @@ class RocksStore:
         except Exception as error:
             raise self._error("read", error) from error
         return value
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        try:
+            values: list[bytes | None] = cast(Any, self.db).get(keys)  # its stub knows one key only
+        except Exception as error:
+            raise self._error("read", error) from error
+        return values
 
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
         batch = WriteBatch(raw_mode=True)

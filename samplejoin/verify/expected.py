@@ -77,9 +77,7 @@ def _cells(plans: Any, key: bytes, rows: Sequence[Row]) -> list[Cell]:
     if len(rows) == 1:
         row = rows[0]
         return [[row[STREAM], row[SLICE], 1, row[PARTIALS]]]
-    wire: Iterable[WireCell] = [
-        (key, row[STREAM], row[SLICE], row[OFFSET], row[OFFSET], 1, row[PARTIALS]) for row in rows
-    ]
+    wire: list[WireCell] = [(key, row[STREAM], row[SLICE], row[OFFSET], row[OFFSET], 1, row[PARTIALS]) for row in rows]
     return [
         [stream, slice_, count, partials]
         for _, stream, slice_, _, _, count, partials in combine(plans, wire, NO_OFFSET)
