@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from samplejoin.core.cells import WireCell
 
 #: rows of one key in one combined cell from which on it is looked at: 2 % of a run
@@ -18,9 +16,11 @@ class HotKeys:
         self._rows: dict[bytes, float] = {}
         self._all = 0.0
 
-    def see(self, cells: Iterable[WireCell], rows: int) -> None:
+    def see(self, cells: list[WireCell], rows: int) -> None:
         """Counts combined cells of a run of `rows` rows."""
         self._all += rows
+        if len(cells) == rows:  # nothing was combined
+            return
         for cell in cells:
             if cell[5] >= ROWS:
                 self._rows[cell[0]] = self._rows.get(cell[0], 0.0) + cell[5]
