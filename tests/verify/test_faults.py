@@ -10,6 +10,7 @@ import pytest
 from samplejoin.core.keys import partition_of
 from samplejoin.verify.rows import Scope
 from tests.verify.support import (
+    JOB,
     START_MS,
     Out,
     Topics,
@@ -169,6 +170,28 @@ def test_repeats_of_at_least_once():
     assert only(verify(job, topics)).repeats == 2
     topics.samples[-1] = spoil(topics.samples[2], label=5)
     assert only(verify(job, topics), wrong_label=1).repeats == 1
+
+
+@pytest.mark.rule(4, 7)
+def test_like_orphans_of_a_retrying_producer_are_no_repeats():
+    """A click that no window holds comes twice, with one id: two orphans, alike to the last byte."""
+    streams = {**JOB["streams"], "click": {**JOB["streams"]["click"], "id": "id"}}
+    job = job_of(guarantee="at_least_once", streams=streams)
+    topics = feed()
+    for _ in range(2):
+        topics.send("clicks", {"user": "again", "ts": START_MS + 29_900, "id": 7})
+    written(job, end(topics))
+    orphans = only(verify(job, topics)).orphans
+    assert orphans is not None
+    assert (orphans.expected, orphans.found) == (3, 3)
+    *twins, other = topics.orphan
+    assert twins[0] == twins[1]
+    topics.orphan = [twins[0], other]
+    only(verify(job, topics), orphans_missing=1)
+    topics.orphan = [*twins, twins[0], other]  # a repeat
+    only(verify(job, topics))
+    topics.orphan.append(side_record(job, "orphan", b'["again"]', "click", START_MS + 29_000, rows=4))
+    only(verify(job, topics), orphans_unexplained=3)
 
 
 # ---- dead letters, orphans ----------------------------------------------------------------------------------------
