@@ -24,6 +24,7 @@ test: setup kafka-jars lint ## lint and all tests, with a real Kafka for each of
 chaos: setup kafka-jars ## hours of faults on a real Kafka: SEED=1 ROUNDS=48 EVENTS=450000 OUT=build/chaos-1
 	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" $(BIN)/python -m tests.chaos --seed $(or $(SEED),1) \
 		--rounds $(or $(ROUNDS),48) --events-per-round $(or $(EVENTS),450000) --lanes $(or $(LANES),2) --away $(or $(AWAY),60) \
+		$(if $(RATE),--rate $(RATE)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) --out $(or $(OUT),build/chaos-$(or $(SEED),1))
 
 bench: .venv/bench kafka-jars build/bench/flink/flink-join-1.jar $(PEERS:%=build/bench/venvs/%/installed) ## cost beside Flink and others: ROUNDS=3 SYSTEMS=ours,floor LONG=1
