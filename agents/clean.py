@@ -85,11 +85,11 @@ class Cleaning:
         _acked(owned, batch)
 
     def _send_blocks(self, owned: OwnedSource, batch: Batch, cleaned: Cleaned) -> None:
-        writer, plans = owned.writer, self.config.spec.plans
+        writer, spec = owned.writer, self.config.spec
         for target, cells in sorted(cleaned.cells.items()):
             if self.config.combine:
                 rows = len(cells)
-                cells = combine(plans, cells, writer.uncombined)
+                cells = combine(spec, cells, writer.uncombined)
                 self.hot_keys.see(cells, rows)
             batch.outstanding += 1
             self.sender.enqueue(target, writer.block(target, batch, cells), lambda _: _acked(owned, batch))

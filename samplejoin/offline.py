@@ -53,7 +53,7 @@ def run_offline(
         for (name, outcome), count in cleaned.counts.items():
             out.count(f"events {outcome}", name, count)
     keys: dict[bytes, list[Cell]] = {}
-    for key, stream, slice_, _, _, rows, partials in combine(job.spec.plans, cells, NO_OFFSET):
+    for key, stream, slice_, _, _, rows, partials in combine(job.spec, cells, NO_OFFSET):
         keys.setdefault(key, []).append([stream, slice_, rows, partials])
     finisher = Finisher(job.spec)
     for key in sorted(keys):

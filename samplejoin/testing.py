@@ -303,7 +303,7 @@ class JobTest:
         batch = writer.batch(block.upto, cleaned.row_time)
         for target, cells in sorted(cleaned.cells.items()):
             if self._config.combine:
-                cells = combine(self.job.spec.plans, cells, writer.uncombined)
+                cells = combine(self.job.spec, cells, writer.uncombined)
             self._append(target, writer.block(target, batch, cells))
         writer.settle()
         for letter in cleaned.dead:

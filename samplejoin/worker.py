@@ -30,6 +30,7 @@ from samplejoin.agents.clean import Cleaning, clean_agent
 from samplejoin.agents.join import join_agent
 from samplejoin.agents.timer import Ticking, timer_agent
 from samplejoin.configuration import engine_config
+from samplejoin.engine.codec import pack_cell
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import until_answered
 from samplejoin.job.cleaning import Cleaner, Watch
@@ -133,7 +134,7 @@ class JoinApp(faust.App):
             config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
             fatal=self.fatal, worker=worker, drained=self._stop_worker if self.settings.drain else None,
         )  # fmt: skip
-        cleaner = Cleaner(self.job, self.watch, self.job.model.start_ms)
+        cleaner = Cleaner(self.job, self.watch, self.job.model.start_ms, pack_cell)
         cleaning = Cleaning(
             config, cleaner, runtime.sender, runtime.dead_letters, self.metrics, self.fatal, runtime.hot_keys
         )

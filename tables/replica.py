@@ -79,8 +79,8 @@ class Replica:
 
     def store_commit(self, commit: Commit) -> None:
         """Brings the store to a commit that Kafka has."""
-        self._take(commit)
-        self.flush()
+        self._stand_behind(commit)
+        self._write(commit, commit.puts, commit.deletes)
 
     def replay(self, commit: Commit) -> None:
         """Applies a commit of the changelog; `flush` brings it, and those before it, to the store.
@@ -92,14 +92,15 @@ class Replica:
                         self.partition, commit.start, self.position)  # fmt: skip
             return
         self._check_fingerprint(commit.fingerprint)
-        self._take(commit)
+        self._stand_behind(commit)
+        self._rows.update(commit.puts)
+        self._rows.update(dict.fromkeys(commit.deletes))
+        self._last = commit
         self.replayed += len(commit.puts) + len(commit.deletes)
         self.needed_after(commit.swept)
 
-    def _take(self, commit: Commit) -> None:
-        """A commit's rows wait for `flush`; the replica stands behind it."""
-        self._rows.update(commit.puts)
-        self._rows.update(dict.fromkeys(commit.deletes))
+    def _stand_behind(self, commit: Commit) -> None:
+        """The replica is where the commit ends; its pages wait to be written, with its rows."""
         for number, (until, page) in enumerate(commit.pages or ()):
             key = PAGE + _PAGE.pack(until, commit.first_offset, number)
             self._new_pages.append((key, page))
@@ -113,7 +114,7 @@ class Replica:
             self.needed = commit.first_offset if commit.needed is None else commit.needed
             self._needed_from(self.needed)
         self.position, self.partition_state = commit.position, unpack_state(commit.partition_state)
-        self.next_offset, self._last = commit.next_offset, commit
+        self.next_offset = commit.next_offset
 
     def _needed_from(self, offset: int) -> None:
         """Forgets what its writer knew to hold nothing open; the front may stand for several commits."""
@@ -129,8 +130,14 @@ class Replica:
         if commit is None:
             return {}
         rows, self._rows, self._last = self._rows, {}, None
+        puts = [(key, value) for key, value in rows.items() if value is not None]
+        self._write(commit, puts, [key for key, value in rows.items() if value is None])
+        return rows
+
+    def _write(self, commit: Commit, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> None:
+        """One batch: rows, pages, and the commit that they bring the store to."""
         pages, self._new_pages = self._new_pages, []
-        deletes = [STATE + key for key, value in rows.items() if value is None]
+        deletes = [STATE + key for key in deletes]
         while self._pages and commit.swept is not None and self._pages[0][0] <= commit.swept:
             deletes.append(heapq.heappop(self._pages)[1])
         meta = [
@@ -138,15 +145,14 @@ class Replica:
             commit.partition_state, commit.id, self.needed, commit.deadline, self.paged, self._unproven_from,
             self._swept,
         ]  # fmt: skip
-        puts = [(STATE + key, value) for key, value in rows.items() if value is not None]
+        rows = [(STATE + key, value) for key, value in puts]
         if self._failed is not None:  # what that write was to bring is missing: nothing may follow it
             raise self._failed
         try:
-            self.store.write([*puts, *pages, (META, pack_state(meta))], deletes)
+            self.store.write([*rows, *pages, (META, pack_state(meta))], deletes)
         except StoreError as error:
             self._failed = error
             raise
-        return rows
 
     # ---- recovery -----------------------------------------------------------------------------------------------
 

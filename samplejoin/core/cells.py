@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from samplejoin.core.aggregates import canonical
-from samplejoin.core.spec import Codec, Plan
+from samplejoin.core.spec import Codec, Plan, Spec
 from samplejoin.core.words import RAISED, said
 
 WireCell = tuple[bytes, int, int, int, int, int, Any]
@@ -59,18 +59,19 @@ def merge_partials(plan: Plan, a: list[Any], b: list[Any]) -> list[Any]:
     return merged
 
 
-def combine(plans: tuple[Plan, ...], cells: list[WireCell], above: int) -> list[WireCell]:
+def combine(spec: Spec, cells: list[WireCell], above: int) -> list[WireCell]:
     """Cells with the same key, stream and slice become one, except single rows and rows at or below offset `above`.
 
-    Rows that an earlier owner of the source may have sent stay apart, each told by its own offset (rule 7).
+    Rows that an earlier owner of the source may have sent stay apart, each told by its own offset (rule 7). Packed
+    cells are opened only to be combined.
     """
     if len({cell[:3] for cell in cells}) == len(cells):  # nothing to combine
         return cells
     merged: dict[tuple[bytes, int, int], WireCell] = {}
     apart: list[WireCell] = []
     for cell in cells:
-        key, stream, slice_, low, high, rows, partials = cell
-        plan = plans[stream]
+        key, stream, slice_, low, high, rows, _ = cell
+        plan = spec.plans[stream]
         if plan.single or low <= above:
             apart.append(cell)
             continue
@@ -78,13 +79,18 @@ def combine(plans: tuple[Plan, ...], cells: list[WireCell], above: int) -> list[
         known = merged.get(name)
         if known is not None:
             try:
-                both = merge_partials(plan, known[6], partials)
+                both = merge_partials(plan, _partials(spec, known), _partials(spec, cell))
             except RAISED:  # a user's aggregate: its sample will say so (rule 12)
                 apart.append(cell)
                 continue
             cell = (key, stream, slice_, min(low, known[3]), max(high, known[4]), rows + known[5], both)
         merged[name] = cell
     return apart + list(merged.values())
+
+
+def _partials(spec: Spec, cell: WireCell) -> list[Any]:
+    partials: list[Any] = spec.codec.loads(cell[6])[PARTIALS] if type(cell[6]) is bytes else cell[6]
+    return partials
 
 
 def insert(plans: tuple[Plan, ...], cells: list[Cell], cell: Cell, room: int) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import cramjam
 import msgspec
 
+from samplejoin.core.cells import WireCell
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
 from samplejoin.engine.config import WorkerError
 
@@ -19,6 +20,9 @@ _BLOCK, _TICK, _COMMIT = b"B", b"T", b"C"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+
+
+_all_packed = frozenset((bytes,)).issuperset
 
 
 class FormatError(WorkerError):
@@ -40,9 +44,8 @@ def pack_entry(entry: Entry) -> bytes:
     """A block or tick as a record value: a block in columns, its cells packed each."""
     if isinstance(entry, Block):
         columns = list(zip(*entry.cells, strict=True))
-        if columns:
-            _, streams, slices, _, _, rows, partials = columns
-            columns[-1] = tuple(map(_encode, zip(streams, slices, rows, partials, strict=True)))
+        if columns and not _all_packed(map(type, columns[-1])):
+            columns[-1] = tuple(map(_packed, entry.cells))
         return _seal(_BLOCK, [entry.source, entry.generation, entry.after, entry.upto, columns])
     entries = [
         [e.source, e.generation, e.after, e.upto, e.row_time, e.at_end, e.prev] for e in entry.entries
@@ -83,6 +86,16 @@ def pack_state(state: Any) -> bytes:
 def unpack_state(value: bytes) -> Any:
     """What `pack_state` was given, tuples as lists."""
     return _decode(value)
+
+
+def pack_cell(cell: tuple[int, int, int, list[Any]]) -> bytes:
+    """A cell of a key's state, `(stream, slice, rows, partials)`, as it travels and rests."""
+    return _encode(cell)
+
+
+def _packed(cell: WireCell) -> bytes:
+    _, stream, slice_, _, _, rows, partials = cell
+    return partials if type(partials) is bytes else _encode((stream, slice_, rows, partials))
 
 
 def _seal(kind: bytes, body: Any) -> bytes:

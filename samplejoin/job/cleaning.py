@@ -7,7 +7,7 @@ wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
@@ -82,11 +82,18 @@ class FutureTimeError(ValueError):
 
 
 class Cleaner:
-    """Cleans the records of one job. `start_ms` is the job's start time, None if it starts at an offset."""
+    """Cleans the records of one job. `start_ms` is the job's start time, None if it starts at an offset.
 
-    def __init__(self, job: Job, watch: Watch | None = None, start_ms: int | None = None) -> None:
+    With `pack` cells are packed as they are made: thousands of small lists that wait for a block cost more than bytes.
+    """
+
+    def __init__(
+        self, job: Job, watch: Watch | None = None, start_ms: int | None = None,
+        pack: Callable[[tuple[int, int, int, list[Any]]], bytes] | None = None,
+    ) -> None:  # fmt: skip
         self.job = job
         self.watch = watch or Watch()
+        self._pack = pack
         self.by_topic: dict[str, list[Input]] = {}
         for each in job.inputs:
             for topic in each.plan.stream.topics:
@@ -154,7 +161,7 @@ class Cleaner:
         return runner(each, spec.key_fields, {
             "plain_record": self._record, "plain_result": self._result, "plain_row": self._row, "raised": self._raised,
             "watch": self.watch,
-            "codec": spec.codec, "size_of": self._sizes[index], "junk": spec.junk_keys,
+            "codec": spec.codec, "pack": self._pack, "size_of": self._sizes[index], "junk": spec.junk_keys,
             "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
             "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
             "RAISED": RAISED, "DONE": _DONE,
@@ -261,7 +268,9 @@ class Cleaner:
             return
         out.bytes += size + CELL_BYTES
         out.rows[number] += 1
-        cell = (key, number, time_ms // spec.resolution_ms, offset, offset, 1, partials)
+        slice_ = time_ms // spec.resolution_ms
+        waiting = partials if self._pack is None else self._pack((number, slice_, 1, partials))
+        cell = (key, number, slice_, offset, offset, 1, waiting)
         target = crc32(key) % self._partitions
         cells = out.cells.get(target)
         if cells is None:

@@ -69,7 +69,8 @@ def run(records, source, now_ms, max_bytes, out):
                 else:
                     size_bytes += size + CELL_BYTES
                     rows += 1
-                    cell = (key, {number}, time_ms // resolution_ms, offset, offset, 1, partials)
+                    slice_ = time_ms // resolution_ms
+                    cell = (key, {number}, slice_, offset, offset, 1, {packed})
                     target = crc32(key) % partitions
                     if target in cells:
                         cells[target].append(cell)
@@ -120,6 +121,7 @@ def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> 
         time=each.time_field, function=each.clean_name, number=plan.index, values="; ".join(values),
         ordinary=" and ".join(ordinary), text=",".join(text), making=making, decoding=_decoding(each),
         reading=_MS if each.read_time is read_ms else "read_time(moment)",
+        packed="partials" if names["pack"] is None else f"pack(({plan.index}, slice_, 1, partials))",
         size="size_of(partials)" if measured(plan) else _payload_size(plan),
     )  # fmt: skip
     scope = {

@@ -10,6 +10,7 @@ from samplejoin.core.cells import Cell, WireCell, combine
 from samplejoin.core.finish import Finisher
 from samplejoin.core.fold import Window, assign_labels, windows_of
 from samplejoin.core.outcomes import Outcomes, Sample
+from samplejoin.core.spec import Spec
 from samplejoin.job.compile import Job
 from samplejoin.verify.rows import OFFSET, OTHER_VERSION, PARTIALS, SLICE, SOURCE, STREAM
 
@@ -51,7 +52,7 @@ class Expectation:
     def of(self, key: bytes, rows: Sequence[Row]) -> KeyMade:
         """What these rows of a key become."""
         spec, made = self.spec, KeyMade()
-        cells = _cells(spec.plans, key, rows)
+        cells = _cells(spec, key, rows)
         windows = windows_of(spec, cells)
         if len(cells) > 1 or not windows:
             made.orphans = [(cell[0], cell[1], cell[2]) for cell in assign_labels(spec, windows, cells)]
@@ -73,14 +74,13 @@ class Expectation:
         return Made(window, "down_sampled" if down_sampled else "filtered")
 
 
-def _cells(plans: Any, key: bytes, rows: Sequence[Row]) -> list[Cell]:
+def _cells(spec: Spec, key: bytes, rows: Sequence[Row]) -> list[Cell]:
     if len(rows) == 1:
         row = rows[0]
         return [[row[STREAM], row[SLICE], 1, row[PARTIALS]]]
     wire: list[WireCell] = [(key, row[STREAM], row[SLICE], row[OFFSET], row[OFFSET], 1, row[PARTIALS]) for row in rows]
     return [
-        [stream, slice_, count, partials]
-        for _, stream, slice_, _, _, count, partials in combine(plans, wire, NO_OFFSET)
+        [stream, slice_, count, partials] for _, stream, slice_, _, _, count, partials in combine(spec, wire, NO_OFFSET)
     ]
 
 

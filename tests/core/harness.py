@@ -61,7 +61,7 @@ def offline(spec: Spec, rows: Iterable[Row]) -> Outcomes:
             batch = writer.batch(max((r.source[2] for r in mine), default=-1), FAR)
             if mine:
                 cells = [cell for row in mine for cell in wire_cells(spec, row)]
-                log.append((writer.block(0, batch, combine(spec.plans, cells, -1)), 0))
+                log.append((writer.block(0, batch, combine(spec, cells, -1)), 0))
             writer.settle()
             writers[topic, partition] = writer
     log.append((Tick([writer.tick(0) for writer in writers.values()], counts), 0))
@@ -216,7 +216,7 @@ class World:
         for partition in range(self.partitions):
             mine = [cell for cell in cells if partition_of(cell[0], self.partitions) == partition]
             if self.combined:
-                mine = combine(self.spec.plans, mine, owner.writer.uncombined)
+                mine = combine(self.spec, mine, owner.writer.uncombined)
             if mine or self.random.random() < 0.1:
                 block = owner.writer.block(partition, batch, mine)
                 block.cells = [tuple(cell) for cell in packed(block.cells)]

@@ -231,7 +231,7 @@ class Owner:
         self.writer.settle()
 
     def combine(self, cells: list[WireCell]) -> list[WireCell]:
-        return combine(self.sim.spec.plans, cells, self.writer.uncombined)
+        return combine(self.sim.spec, cells, self.writer.uncombined)
 
     def cell(self, offset: int) -> WireCell:
         event, topic = self.log[offset], TOPICS.index(self.source.partition(" ")[0])

@@ -327,7 +327,7 @@ def test_covered_rows_are_skipped_gaps_and_straddling_cells_refused():
     assert step(None, 2, cells[:3]) == (2, 3)
     assert step(None, 2, cells[:3]) == (2, 3)  # again: skipped
     assert step(3, 5, cells[4:]) == (2, 3)  # offset 3 is missing: refused
-    assert step(0, 4, combine(spec.plans, cells[1:5], -1)) == (2, 3)  # one cell of offsets 1 to 4: refused
+    assert step(0, 4, combine(spec, cells[1:5], -1)) == (2, 3)  # one cell of offsets 1 to 4: refused
     assert step(0, 4, cells[1:5]) == (4, 5)  # apart: 3 and 4 are new
     assert {name for name, _ in out.counts} == {"skipped_entries", "gap_refused", "straddle_refused"}
 
@@ -671,9 +671,9 @@ def test_a_hot_key_is_one_cell_per_stream_and_slice():
     cells = [
         c for o in range(1000) for c in wire_cells(spec, Row("click", KEY, 5000 + o % 900, ("clicks", 0, o, 0), {}))
     ]
-    (cell,) = combine(spec.plans, cells, -1)
+    (cell,) = combine(spec, cells, -1)
     assert cell[2:6] == (5, 0, 999, 1000)
-    assert len(combine(spec.plans, cells, 9)) == 11
+    assert len(combine(spec, cells, 9)) == 11
 
 
 @pytest.mark.rule(11)
@@ -793,7 +793,7 @@ def test_an_aggregate_that_raises_never_stops_the_partition(what):
     assert play.sides("orphan") == [("click", 6)]
     assert len(play.out.dead) == (what == "result")
     cells = [c for o in range(2) for c in wire_cells(spec, Row("click", KEY, 0, ("clicks", 0, o, 0), {"where": 1}))]
-    assert len(combine(spec.plans, cells, -1)) == (2 if what == "merge" else 1)
+    assert len(combine(spec, cells, -1)) == (2 if what == "merge" else 1)
 
 
 @pytest.mark.rule(13)

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplejoin.core.aggregates import PLAIN
+from samplejoin.core.cells import combine
 from samplejoin.core.messages import Block
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Field, Spec, Stream
-from samplejoin.engine.codec import pack_entry, unpack_entry
+from samplejoin.engine.codec import pack_cell, pack_entry, unpack_entry
 from samplejoin.job.codec import CODEC
 from tests.core.harness import World, everything, packed, stepped, wire_cells
 from tests.core.oracle import Row
@@ -39,6 +40,18 @@ def test_packed_or_open_is_all_the_same(case, random, late, correction):
         assert everything(its) == everything(theirs)
         assert states(open_) == states(closed)
         assert open_.changed.keys() == closed.changed.keys()
+
+
+@pytest.mark.rule(11)
+@given(cases(), st.integers(-1, 5))
+def test_packed_cells_are_combined_as_open_ones_are(case, above):
+    spec, records = case
+    spec = with_options(spec, codec=CODEC)
+    for log in records.values():
+        open_ = [cell for _, rows in log for row in rows for cell in wire_cells(spec, row)]
+        closed = [(*cell[:-1], pack_cell((cell[1], cell[2], cell[5], cell[6]))) for cell in open_]
+        together = [Block("s", 1, None, 99, combine(spec, cells, above)) for cells in (open_, closed)]
+        assert unpack_entry(pack_entry(together[0])) == unpack_entry(pack_entry(together[1]))
 
 
 def states(partition: Partition):

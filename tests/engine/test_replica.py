@@ -90,7 +90,7 @@ class Owner:
         )  # fmt: skip
         self.changelog.append(commit)
         if lost:
-            self.replica._take(commit)
+            self.replica.replay(commit)
         else:
             self.replica.store_commit(commit)
         return commit

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samplejoin.engine.codec import pack_cell
 from samplejoin.job.cleaning import Cleaned, Cleaner
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
@@ -59,16 +60,17 @@ def cleaner(folder: Any, **changes: Any) -> Cleaner:
         },
         **changes,
     }  # fmt: skip
-    return Cleaner(compile_job(model_of(job_data(**changes), environ={}), folder))
+    pack = changes.pop("pack", None)
+    return Cleaner(compile_job(model_of(job_data(**changes), environ={}), folder), pack=pack)
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """(fast, plain) cleaners: with an id per row, and without."""
+    """(fast, plain) cleaners: with an id per row, and without; whose cells are packed."""
     folder = tmp_path_factory.mktemp("functions")
     (folder / "functions.py").write_text(FUNCTIONS)
     found = []
-    for changes in ({}, {"streams__click__id": "id"}):
+    for changes in ({}, {"streams__click__id": "id"}, {"pack": pack_cell}):
         fast, plain = cleaner(folder, **changes), cleaner(folder, **changes)
         plain.fast.clear()
         found.append((fast, plain))
@@ -87,9 +89,10 @@ def test_both_ways_agree(pairs, records, max_bytes):
     for offset, record in enumerate(records):
         record.offset = offset
     for fast, plain in pairs:
-        assert as_data(fast.clean("clk", 0, records, NOW, max_bytes)) == as_data(
-            plain.clean("clk", 0, records, NOW, max_bytes)
-        )
+        cleaned = fast.clean("clk", 0, records, NOW, max_bytes)
+        assert as_data(cleaned) == as_data(plain.clean("clk", 0, records, NOW, max_bytes))
+        kind = bytes if fast is pairs[-1][0] else list
+        assert all(type(cell[6]) is kind for cells in cleaned.cells.values() for cell in cells)
 
 
 def test_ordinary_records_take_the_fast_way(pairs, monkeypatch):

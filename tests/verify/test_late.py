@@ -52,7 +52,7 @@ def entries(job: Job, topics: Topics) -> Iterator[tuple[int, Entry]]:
         source = source_id(record.topic, record.partition)
         cleaned = cleaner.clean(record.topic, record.partition, [record], 1 << 60)
         for target in range(job.model.partitions):
-            cells = combine(job.spec.plans, cleaned.cells.get(target, []), -1)
+            cells = combine(job.spec, cleaned.cells.get(target, []), -1)
             if b'"lose"' in (record.value or b""):
                 cells = []
             yield target, Block(source, 1, upto.get(source), record.offset, cells)
