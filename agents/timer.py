@@ -1,7 +1,8 @@
-"""The timer agent: once a second, a tick to every join partition: "my sources are read up to these event times"."""
+"""The timer agent: a tick to every join partition once a second: "my sources are read up to these event times"."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import faust
@@ -11,29 +12,54 @@ from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, Sources
 
+#: how often is looked whether a tick is due
+LOOK_S = 0.1
+#: between two ticks at least, however fast a backlog's event time goes by
+LEAST_S = 0.5
+
 
 class Ticking:
-    """Sends ticks; to a join partition only when the one before it there is acknowledged (docs/architecture.md)."""
+    """Sends ticks: every `tick_interval_ms`, and when all sources of this worker have come to a new slice.
+
+    Windows end with slices, so that is when a tick can close some; at any other time they would wait for the next one.
+    To a join partition it is sent only when the one before it there is acknowledged (docs/architecture.md).
+    """
 
     def __init__(
-        self, config: EngineConfig, sources: Sources, sender: Sender, look: Callable[[], None] = lambda: None
+        self,
+        config: EngineConfig,
+        sources: Sources,
+        sender: Sender,
+        look: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config, self.sources, self.sender = config, sources, sender
         #: tells the writers of fetches answered by now, so that none of them counts as sent after an acknowledgement
         self.look = look
+        self._monotonic = monotonic
         self._on_its_way: set[int] = set()
+        #: per join partition, when it was last sent a tick, and the slice that the sources had come to
+        self._last: dict[int, tuple[float, int | None]] = {}
 
     def tick(self) -> None:
-        """One tick to each join partition that has answered the last one."""
+        """One tick to each join partition for which one is due, and which has answered the last one."""
         if not self.sources.ticking:
             return
+        now, slice_ = self._monotonic(), self.sources.slice()
         for partition in range(self.config.partitions):
-            if partition in self._on_its_way:
+            if partition in self._on_its_way or not self._is_due(partition, now, slice_):
                 continue
             tick, owned = self.sources.tick(partition)
             if tick.entries:
+                self._last[partition] = now, slice_
                 self._on_its_way.add(partition)
                 self.sender.enqueue(partition, tick, self._acked(partition, tick, owned))
+
+    def _is_due(self, partition: int, now: float, slice_: int | None) -> bool:
+        last, last_slice = self._last.get(partition, (float("-inf"), None))
+        if now - last >= self.config.tick_interval_ms / 1000:
+            return True
+        return slice_ != last_slice and now - last >= LEAST_S
 
     def _acked(self, partition: int, tick: Tick, owned: list[OwnedSource]) -> Callable[[int], None]:
         def acked(log_offset: int) -> None:
@@ -45,9 +71,11 @@ class Ticking:
         return acked
 
 
-def timer_agent(app: faust.App, ticking: Ticking, interval_s: float) -> None:
-    """Registers the timer."""
+def timer_agent(app: faust.App, ticking: Ticking) -> None:
+    """Registers the task. No timer of Faust's: those say so each time a busy loop wakes them late."""
 
-    @app.timer(interval=interval_s, name="timer")  # type: ignore[untyped-decorator]  # Faust
+    @app.task  # type: ignore[untyped-decorator]  # Faust
     async def timer() -> None:
-        ticking.tick()
+        while not app.should_stop:
+            ticking.tick()
+            await app.sleep(LOOK_S)

@@ -140,11 +140,7 @@ class JoinApp(faust.App):
         )
         clean_agent(self, blocks, cleaning)
         join_agent(self, entries, runtime.joins)
-        timer_agent(
-            self,
-            Ticking(config, runtime.sources, runtime.sender, runtime.look_at_fetches),
-            config.tick_interval_ms / 1000,
-        )
+        timer_agent(self, Ticking(config, runtime.sources, runtime.sender, runtime.look_at_fetches))
         web.pages(self)
 
         @self.timer(interval=1.0, name="say")  # type: ignore[untyped-decorator]  # Faust

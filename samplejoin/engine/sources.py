@@ -75,7 +75,7 @@ class Sources:
         self.owned: dict[Any, OwnedSource] = {}
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
-        #: whether ticks are sent every second
+        #: whether ticks are sent
         self.ticking = True
 
     def add(self, tp: Any, generation: int, committed: int, metadata: str, log_end: int) -> OwnedSource:
@@ -122,6 +122,13 @@ class Sources:
             if stamp is not None and high is not None:
                 end = high if stable is None else max(high, stable)
                 owned.writer.saw_fetch(stamp, owned.delivered + 1, end)
+
+    def slice(self) -> int | None:
+        """The slice of event time that all owned sources have come to, less `lateness`; None before any has a time."""
+        times = [owned.writer.row_time for owned in self.owned.values()]
+        known = [time_ms for time_ms in times if time_ms is not None]
+        spec = self.config.spec
+        return (min(known) - spec.lateness_ms) // spec.resolution_ms if known else None
 
     def tick(self, partition: int) -> tuple[Tick, list[OwnedSource]]:
         """A tick for one join partition, and the sources it speaks of."""

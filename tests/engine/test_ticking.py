@@ -1,0 +1,107 @@
+"""When ticks are sent: regularly, and when they may close a slice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from samplejoin.agents.timer import Ticking
+from samplejoin.core.spec import Spec, Stream
+from samplejoin.engine.config import EngineConfig, Topics
+from samplejoin.engine.sources import Sources
+
+SPEC = Spec(
+    "ticks", (Stream("show", "anchor", ("shows",)),), ("user",), (), window_ms=10_000, lateness_ms=2_000
+)  # fmt: skip
+START_MS = 1_700_000_000_000
+
+
+class Sent:
+    """A sender that keeps what it is given: partition and acknowledgement."""
+
+    def __init__(self) -> None:
+        self.ticks: list[tuple[int, Any]] = []
+
+    def enqueue(self, partition: int, entry: Any, acked: Any) -> None:
+        self.ticks.append((partition, acked))
+
+
+class Play:
+    """A worker with both partitions of its input, its clock, and what it has sent."""
+
+    def __init__(self) -> None:
+        config = EngineConfig(SPEC, "print", Topics("job", "s", None, None, "d"), 2, Path(), {})
+        self.now, self.sent, self.sources = 100.0, Sent(), Sources(config)
+        sender: Any = self.sent
+        self.ticking = Ticking(config, self.sources, sender, monotonic=lambda: self.now)
+        for partition in range(2):
+            self.sources.add(TopicPartition("shows", partition), 1, 0, "", 0)
+
+    def read_to(self, *second: float) -> None:
+        """The sources have been read, and acknowledged, up to these event times."""
+        for owned, at in zip(self.sources.owned.values(), second, strict=True):
+            owned.writer.batch(owned.writer.acked + 1, START_MS + int(at * 1000))
+            owned.writer.settle()
+
+    def ticked(self, after_s: float) -> list[int]:
+        """The partitions that are sent a tick so much later; all are acknowledged."""
+        self.now += after_s
+        self.ticking.tick()
+        ticks, self.sent.ticks = self.sent.ticks, []
+        for _, acked in ticks:
+            acked(0)
+        return [partition for partition, _ in ticks]
+
+
+@pytest.fixture
+def play():
+    return Play()
+
+
+@pytest.mark.rule(8)
+def test_once_a_second_whatever_happens(play):
+    assert play.ticked(0.0) == [0, 1]
+    assert [play.ticked(0.1) for _ in range(9)] == [[]] * 9
+    assert play.ticked(0.11) == [0, 1]
+
+
+@pytest.mark.rule(8)
+def test_at_once_when_all_sources_have_come_to_a_new_slice(play):
+    play.read_to(5.0, 5.1)
+    assert play.ticked(1.0) == [0, 1]
+    play.read_to(6.0, 5.9)
+    assert play.ticked(0.6) == []  # one is still in the old slice: its windows cannot close
+    play.read_to(6.1, 6.0)
+    assert play.ticked(0.1) == [0, 1]
+    play.read_to(6.5, 6.9)
+    assert play.ticked(0.6) == []
+
+
+@pytest.mark.rule(8)
+def test_a_backlog_does_not_tick_with_every_slice(play):
+    assert play.ticked(0.0) == [0, 1]
+    play.read_to(50, 50)
+    assert play.ticked(0.3) == []
+    play.read_to(90, 90)
+    assert play.ticked(0.3) == [0, 1]
+
+
+@pytest.mark.rule(8)
+def test_one_on_its_way_at_a_time(play):
+    play.ticking.tick()
+    (_, first), (_, second) = play.sent.ticks
+    first(0)
+    play.now += 1
+    play.ticking.tick()
+    assert [partition for partition, _ in play.sent.ticks[2:]] == [0]
+    second(1)
+    play.ticking.tick()
+    assert [partition for partition, _ in play.sent.ticks[3:]] == [1]
+
+
+def test_not_while_the_worker_drains(play):
+    play.sources.ticking = False
+    assert play.ticked(5.0) == []
