@@ -1,6 +1,9 @@
 """CPU-seconds per million events of this project's workers, on a preloaded Kafka; checks the samples against the truth.
 
 python -m bench.cost [--impressions 1000000] [--workers 1] [--profile out.raw]; beside peers: python -m bench
+
+Questions of their own: many open keys (`--per-ms 100`: of ten million impressions all are open at once), a hot key
+(`--hot 0.5`), settings of the job (`--set limits.cache_keys=250000`), a slow function (`--slow-us 20`).
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.generate import PARTITIONS, preload, truth
+from bench.generate import PARTITIONS, Shape, preload, truth
 from bench.processes import Process, SystemFailed
 from bench.run import measure
 from bench.systems import Run, System, ours
@@ -29,21 +32,40 @@ def profile(processes: list[Process], path: str) -> None:
     )  # fmt: skip
 
 
+def settings_of(options: argparse.Namespace) -> dict[str, str]:
+    """The environment that brings the changes into the job."""
+    settings = {"BENCH_SLOW_US": str(options.slow_us)}
+    if options.slow_us:
+        settings |= {
+            "SAMPLEJOIN_STREAMS__IMPRESSION__CLEAN": "slow:clean_impression",
+            "SAMPLEJOIN_STREAMS__ACTION__CLEAN": "slow:clean_action",
+        }
+    for change in options.set:
+        key, _, value = change.partition("=")
+        settings["SAMPLEJOIN_" + key.upper().replace(".", "__")] = value
+    return settings
+
+
 def main() -> None:
     """Preloads, runs, checks, prints one JSON line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--impressions", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--profile")
+    parser.add_argument("--per-ms", type=int, default=10, help="impressions per millisecond of event time (10)")
+    parser.add_argument("--hot", type=float, default=0.0, help="share of all events that have one key (0)")
+    parser.add_argument("--slow-us", type=int, default=0, help="what cleaning an event costs besides (0)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the job file")
     options = parser.parse_args()
-    expected = truth(options.impressions, 70_000)
+    shape = Shape(options.per_ms, options.hot)
+    expected = truth(options.impressions, 70_000, shape)
     root = Path(tempfile.mkdtemp(prefix="samplejoin-bench-"))
     system = System("samplejoin", lambda run: ours(run, options.workers), event_time=True, quiet_s=4.0)
     try:
         with KafkaServer() as kafka:
             create_topics(kafka.bootstrap, {"imp": PARTITIONS, "act": PARTITIONS})
-            events = preload(kafka.bootstrap, options.impressions)
-            run = Run("cost", kafka.bootstrap, root / "run")
+            events = preload(kafka.bootstrap, options.impressions, shape)
+            run = Run("cost", kafka.bootstrap, root / "run", settings=settings_of(options))
             on_start = (lambda processes: profile(processes, options.profile)) if options.profile else None
             figures = measure(system, run, events, expected, on_start)
         print(json.dumps({
@@ -52,6 +74,7 @@ def main() -> None:
             "expected": {"samples": expected.samples, "clicks": expected.clicks},
             "cpu_s": figures["cpu_s"], "startup_cpu_s": figures["startup_cpu_s"],
             "wall_s": figures["from_start_s"], "peak_mb": figures["largest_process_mb"],
+            "disk_mb": figures["disk_mb"],
         }))  # fmt: skip
     except SystemFailed as error:
         sys.exit(str(error))

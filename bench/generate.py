@@ -15,12 +15,26 @@ DEVICES = ("android", "ios", "web")
 ACTIONS = ("click", "like", "repost", "comment", "dwell")
 
 
-def events(impressions: int, seed: int = 7) -> Iterator[tuple[str, int, dict[str, Any]]]:
+HOT = "u-hot", "m-hot"
+
+
+class Shape(NamedTuple):
+    """What is changed for a question of its own: how dense event time is, so how many keys are open at once, and the
+    share of all events that one key has."""
+
+    impressions_per_ms: int = 10
+    hot_share: float = 0.0
+
+
+USUAL = Shape()
+
+
+def events(impressions: int, shape: Shape = USUAL, seed: int = 7) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """(topic, partition, event) in production order: ten impressions a millisecond, 0.3 actions each.
 
     Actions lag their impression by up to 60 s of event time; 8 % of impressions repeat a recent key; 1 % have pos < 0.
     """
-    r = random.Random(seed)
+    r, hot = random.Random(seed), random.Random(seed + 1)
     total = int(impressions * 0.3)
     actions = r.choices(ACTIONS, [5, 2, 1, 1, 6], k=total)
     keys: list[tuple[str, str]] = []
@@ -35,8 +49,10 @@ def events(impressions: int, seed: int = 7) -> Iterator[tuple[str, int, dict[str
         else:
             uid, mid = f"u{skewed(400_000):07d}", f"m{skewed(2_000_000):08d}"
             keys.append((uid, mid))
+        if shape.hot_share and hot.random() < shape.hot_share:
+            uid, mid = HOT
         pos = -1 if r.random() < 0.01 else r.randrange(30)
-        ts = START_MS + i // 10
+        ts = START_MS + i // shape.impressions_per_ms
         scene, device = r.choice(SCENES), r.choice(DEVICES)
         features = [r.randrange(1_000_000) for _ in range(8)]
         event = {"uid": uid, "mid": mid, "ts": ts, "pos": pos, "scene": scene, "device": device, "feat": features}
@@ -46,6 +62,8 @@ def events(impressions: int, seed: int = 7) -> Iterator[tuple[str, int, dict[str
             action = actions[done]
             done += 1
             lag = r.randrange(60_000)
+            if shape.hot_share and hot.random() < shape.hot_share:
+                uid, mid = HOT
             value = round(r.expovariate(1 / 12), 2) if action == "dwell" else 1
             event = {"uid": uid, "mid": mid, "ts": ts + lag, "action": action, "value": value}
             yield "act", (done // 200) % PARTITIONS, event
@@ -60,11 +78,11 @@ class Truth(NamedTuple):
     key_clicks: int
 
 
-def truth(impressions: int, window_ms: int, seed: int = 7) -> Truth:
+def truth(impressions: int, window_ms: int, shape: Shape = USUAL, seed: int = 7) -> Truth:
     """The figures of the same `events`, by a join of its own over sorted event times."""
     shown: dict[tuple[str, str], list[int]] = {}
     clicked: dict[tuple[str, str], list[int]] = {}
-    for topic, _, event in events(impressions, seed):
+    for topic, _, event in events(impressions, shape, seed):
         key = (event["uid"], event["mid"])
         if topic == "imp" and event["pos"] >= 0:
             shown.setdefault(key, []).append(event["ts"] // 1000)
@@ -84,7 +102,7 @@ def truth(impressions: int, window_ms: int, seed: int = 7) -> Truth:
     return Truth(samples, clicks, len(shown), key_clicks)
 
 
-def preload(bootstrap: str, impressions: int) -> int:
+def preload(bootstrap: str, impressions: int, shape: Shape = USUAL) -> int:
     """Produces all events; returns how many."""
     from confluent_kafka import Producer
 
@@ -93,7 +111,7 @@ def preload(bootstrap: str, impressions: int) -> int:
         "queue.buffering.max.messages": 500_000, "queue.buffering.max.kbytes": 1 << 20,
     })  # fmt: skip
     count = 0
-    for topic, partition, event in events(impressions):
+    for topic, partition, event in events(impressions, shape):
         while True:
             try:
                 producer.produce(topic, orjson.dumps(event), partition=partition)
@@ -105,7 +123,14 @@ def preload(bootstrap: str, impressions: int) -> int:
             producer.poll(0)
     producer.flush()
     # The end of the input: records that are dropped in cleaning, but whose time closes the last windows.
-    end = {"uid": "", "mid": "", "ts": START_MS + impressions // 10 + 600_000, "pos": -1, "action": "end", "value": 0}
+    end = {
+        "uid": "",
+        "mid": "",
+        "ts": START_MS + impressions // shape.impressions_per_ms + 600_000,
+        "pos": -1,
+        "action": "end",
+        "value": 0,
+    }
     for topic in ("imp", "act"):
         for partition in range(PARTITIONS):
             producer.produce(topic, orjson.dumps(end), partition=partition)

@@ -75,9 +75,10 @@ class Load(threading.Thread):
         self._producer.poll(0)
 
 
-def sliced_end(sample: dict[str, Any]) -> int | None:
-    """The end of a window of ours: it begins with the slice of the first impression."""
-    end: int = sample["ts"] // SLICE_MS * SLICE_MS + WINDOW_MS
+def closable(sample: dict[str, Any]) -> int | None:
+    """When the clock can pass the end of a window of ours: it begins with the slice of the first impression, and the
+    clock is `lateness` behind the events."""
+    end: int = sample["ts"] // SLICE_MS * SLICE_MS + WINDOW_MS + LATENESS_MS
     return end
 
 
@@ -95,7 +96,7 @@ def measure_delay(system: System, run: Run, rate: int) -> dict[str, Any]:
         watch(run, processes, 0, QUIET_S)
         for process in processes:
             process.stop()
-        found = read_samples(run.bootstrap, run.out, sliced_end if system.event_time else named_end, warm_ms)
+        found = read_samples(run.bootstrap, run.out, closable if system.event_time else named_end, warm_ms)
     return {
         "rate": rate, "load_s": LOAD_S, "delay_ms": quantiles_ms(found.delays_ms), "samples": found.samples,
         "impressions": found.impressions, "expected_impressions": load.kept,

@@ -22,6 +22,8 @@ from bench.systems import Run, System
 from tests.support.kafka import create_topics
 
 LOOK_S = 0.25
+#: every so many looks the files are looked at too
+DISK_LOOKS = 20
 #: without a new sample though some are missing: the system has got stuck, or has lost them
 STUCK_S = 120.0
 #: what belongs to the last sample: its commit, its deletes
@@ -72,7 +74,7 @@ def measure(
     with started(system, run) as processes:
         if on_start is not None:
             on_start(processes)
-        watch(run, processes, truth.samples if system.event_time else truth.keys, system.quiet_s)
+        disk_mb = watch(run, processes, truth.samples if system.event_time else truth.keys, system.quiet_s)
         begins = {process: began_s(process, run.folder) for process in processes}
         for process in processes:
             process.stop()
@@ -93,23 +95,43 @@ def measure(
         "cpu_s": round(total_cpu_s, 2), "startup_cpu_s": round(startup_cpu_s, 2),
         "peak_mb": round(sum(process.peak_mb for process in processes)),
         "largest_process_mb": round(max(process.peak_mb for process in processes)),
-        "delay_ms": quantiles_ms(found.delays_ms), **verdict(found, truth, system.event_time),
+        "disk_mb": round(disk_mb), "delay_ms": quantiles_ms(found.delays_ms),
+        **verdict(found, truth, system.event_time),
     }  # fmt: skip
 
 
-def watch(run: Run, processes: list[Process], expected: int, quiet_s: float) -> None:
-    """Looks at the processes until no sample has come for a while. Raises SystemFailed if one of them ends."""
+def watch(run: Run, processes: list[Process], expected: int, quiet_s: float) -> float:
+    """Looks at the processes until no sample has come for a while; the most MB that state and checkpoints had on disk.
+
+    Raises SystemFailed if a process ends.
+    """
     samples = Samples(run)
-    seen, changed = 0, time.monotonic()
+    seen, changed, looks = 0, time.monotonic(), 0
+    disk_mb = 0.0
     try:
         while time.monotonic() - changed < (quiet_s if seen >= expected else STUCK_S):
             time.sleep(LOOK_S)
             for process in processes:
                 process.look()
+            if looks % DISK_LOOKS == 0:
+                disk_mb = max(disk_mb, folder_mb(run.folder))
+            looks += 1
             if (now := samples.written()) != seen:
                 seen, changed = now, time.monotonic()
     finally:
         samples.close()
+    return disk_mb
+
+
+def folder_mb(folder: Path) -> float:
+    """The files below a folder; one that is deleted meanwhile counts as none."""
+    size_bytes = 0
+    for file in folder.rglob("*"):
+        try:
+            size_bytes += file.stat().st_size
+        except FileNotFoundError:
+            continue
+    return size_bytes / 1e6
 
 
 def began_s(process: Process, folder: Path) -> float:

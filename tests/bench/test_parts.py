@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import Counter
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main, options_of, order, rates_of, report
-from bench.generate import START_MS, Truth, events, truth
+from bench.cost import settings_of
+from bench.generate import HOT, START_MS, Shape, Truth, events, truth
 from bench.judge import Found, quantiles_ms, verdict
-from bench.live import longest_stall_s, sliced_end
+from bench.live import closable, longest_stall_s
 from bench.processes import Command, Process, SystemFailed, rss_mb
 from bench.systems import BUILT, SYSTEMS
 from bench.table import by_system, costs_table, delays_table, ratios, ratios_table, spread
@@ -114,6 +116,20 @@ def test_a_shorter_window_makes_more_samples_and_loses_clicks():
     assert short.clicks < long.clicks
 
 
+def test_events_of_another_shape():
+    dense = [event["ts"] for topic, _, event in events(2000, Shape(impressions_per_ms=100)) if topic == "imp"]
+    assert max(dense) - min(dense) == 2000 // 100 - 1
+    hot = [(e["uid"], e["mid"]) == HOT for _, _, e in events(5000, Shape(hot_share=0.5))]
+    assert 0.48 < sum(hot) / len(hot) < 0.52
+    assert truth(5000, 70_000, Shape(hot_share=1.0)).keys == 1
+
+
+def test_settings_reach_the_job_by_its_environment():
+    options = argparse.Namespace(slow_us=0, set=["limits.cache_keys=5", "window=20m"])
+    expected = {"BENCH_SLOW_US": "0", "SAMPLEJOIN_LIMITS__CACHE_KEYS": "5", "SAMPLEJOIN_WINDOW": "20m"}
+    assert settings_of(options) == expected
+
+
 RIGHT = Found(samples=10, keys=9, impressions=12, clicks=5, last_ms=0, delays_ms=[])
 TRUTH = Truth(samples=10, clicks=5, keys=9, key_clicks=6)
 
@@ -143,8 +159,8 @@ def test_quantiles(delays_ms, said):
     assert quantiles_ms(delays_ms) == (said and dict(zip(("p50", "p99", "max"), said, strict=True)))
 
 
-def test_a_window_of_ours_begins_with_its_slice():
-    assert sliced_end({"ts": START_MS + 1999}) == START_MS + 11_000
+def test_a_window_of_ours_can_close_when_events_are_lateness_past_its_end():
+    assert closable({"ts": START_MS + 1999}) == START_MS + 12_000
 
 
 def test_the_longest_stall_is_the_lowest_bound_that_holds():
