@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -73,6 +74,11 @@ def pages_of(deadlines: Iterable[tuple[int, list[bytes]]]) -> list[tuple[int, by
     entries: list[tuple[int, list[bytes]]] = []
     size = 0
     for slice_, keys in deadlines:
+        together = sum(map(len, keys))
+        if size + together <= PART_BYTES:  # nearly always: then no key is looked at for itself
+            entries.append((slice_, keys))
+            size += together
+            continue
         entries.append((slice_, []))
         for key in keys:
             entries[-1][1].append(key)
@@ -86,6 +92,9 @@ def pages_of(deadlines: Iterable[tuple[int, list[bytes]]]) -> list[tuple[int, by
 
 
 def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, Any]]:
+    if all_puts and sum(map(len, chain.from_iterable(all_puts))) <= PART_BYTES:
+        yield {"puts": all_puts}
+        return
     puts: list[tuple[bytes, bytes]] = []
     size = 0
     for key, state in all_puts:
@@ -103,6 +112,9 @@ def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, An
 
 
 def _deletes_in_parts(all_deletes: list[bytes]) -> Iterator[dict[str, Any]]:
+    if all_deletes and sum(map(len, all_deletes)) <= PART_BYTES:
+        yield {"deletes": all_deletes}
+        return
     deletes: list[bytes] = []
     size = 0
     for key in all_deletes:
