@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Iterable, Iterator
-from typing import Any
 
 from samplejoin.core.partition import KeyState, Partition
 from samplejoin.engine.changelog import Commit, pages_of
