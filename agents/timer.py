@@ -14,8 +14,8 @@ from samplejoin.engine.sources import OwnedSource, Sources
 
 #: how often is looked whether a tick is due
 LOOK_S = 0.1
-#: between two ticks at least, however fast a backlog's event time goes by
-LEAST_S = 0.5
+#: from a tick's acknowledgement to the next tick at least: that a source is at its end is proven by fetches in between
+APART_S = 0.5
 
 
 class Ticking:
@@ -38,8 +38,10 @@ class Ticking:
         self.look = look
         self._monotonic = monotonic
         self._on_its_way: set[int] = set()
-        #: per join partition, when it was last sent a tick, and the slice that the sources had come to
+        #: per join partition, when it was last sent a tick, the slice that the sources had come to, and when the next
+        #: may be sent
         self._last: dict[int, tuple[float, int | None]] = {}
+        self._free: dict[int, float] = {}
 
     def tick(self) -> None:
         """One tick to each join partition for which one is due, and which has answered the last one."""
@@ -56,14 +58,16 @@ class Ticking:
                 self.sender.enqueue(partition, tick, self._acked(partition, tick, owned))
 
     def _is_due(self, partition: int, now: float, slice_: int | None) -> bool:
-        last, last_slice = self._last.get(partition, (float("-inf"), None))
-        if now - last >= self.config.tick_interval_ms / 1000:
+        if partition not in self._last:
             return True
-        return slice_ != last_slice and now - last >= LEAST_S
+        last, last_slice = self._last[partition]
+        overdue = now - last >= self.config.tick_interval_ms / 1000
+        return now >= self._free.get(partition, now) and (overdue or slice_ != last_slice)
 
     def _acked(self, partition: int, tick: Tick, owned: list[OwnedSource]) -> Callable[[int], None]:
         def acked(log_offset: int) -> None:
             self._on_its_way.discard(partition)
+            self._free[partition] = self._monotonic() + APART_S
             self.look()
             for source in owned:
                 source.writer.tick_acked(partition, log_offset)

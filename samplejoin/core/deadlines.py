@@ -36,10 +36,14 @@ class Deadlines:
 
     def extend(self, slice_: int, keys: list[bytes]) -> None:
         """As `add` for each of these keys."""
-        self.add(slice_, keys[0])
-        self._buckets[slice_].extend(keys[1:])
+        bucket = self._buckets.get(slice_)
+        if bucket is None:
+            bucket = self._bucket(slice_)
+        bucket.extend(keys)
         if slice_ == self._popping:
-            self._popping_new.extend(keys[1:])
+            self._popping_new.extend(keys)
+        else:
+            self._touched.add(slice_)
 
     def restore(self, slice_: int, keys: Iterable[bytes]) -> None:
         """Enters keys that `take_new` gave before a restart."""

@@ -124,11 +124,14 @@ class Sources:
                 owned.writer.saw_fetch(stamp, owned.delivered + 1, end)
 
     def slice(self) -> int | None:
-        """The slice of event time that all owned sources have come to, less `lateness`; None before any has a time."""
-        times = [owned.writer.row_time for owned in self.owned.values()]
-        known = [time_ms for time_ms in times if time_ms is not None]
-        spec = self.config.spec
-        return (min(known) - spec.lateness_ms) // spec.resolution_ms if known else None
+        """The slice of event time that all owned sources have come to, less `lateness`; None while one has no time."""
+        spec, lowest = self.config.spec, None
+        for owned in self.owned.values():
+            row_time = owned.writer.row_time
+            if row_time is None:
+                return None
+            lowest = row_time if lowest is None else min(lowest, row_time)
+        return None if lowest is None else (lowest - spec.lateness_ms) // spec.resolution_ms
 
     def tick(self, partition: int) -> tuple[Tick, list[OwnedSource]]:
         """A tick for one join partition, and the sources it speaks of."""

@@ -259,6 +259,8 @@ class Cleaner:
             size = len(key) + self._sizes[number](partials)
             if size > self._row_bytes:
                 raise ValueError(f"row of {size} bytes is over limits.row ({self._row_bytes} bytes)")
+            slice_ = time_ms // spec.resolution_ms
+            waiting = partials if self._pack is None else self._pack((number, slice_, 1, partials))
         except RAISED as error:
             if out.dead and (out.dead[-1].offset, out.dead[-1].stream) == (record.offset, plan.stream.name):
                 out.count(plan.stream.name, "dead_row")  # an earlier row has made the record a dead letter
@@ -268,8 +270,6 @@ class Cleaner:
             return
         out.bytes += size + CELL_BYTES
         out.rows[number] += 1
-        slice_ = time_ms // spec.resolution_ms
-        waiting = partials if self._pack is None else self._pack((number, slice_, 1, partials))
         cell = (key, number, slice_, offset, offset, 1, waiting)
         target = crc32(key) % self._partitions
         cells = out.cells.get(target)

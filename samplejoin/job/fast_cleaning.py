@@ -62,6 +62,8 @@ def run(records, source, now_ms, max_bytes, out):
                     size = len(key) + {size}
                     if size > row_bytes:
                         raise ValueError
+                    slice_ = time_ms // resolution_ms
+                    waiting = {packed}
                 except RAISED:
                     out.bytes = size_bytes
                     plain_row(each, record, source, 0, row, time_ms, latest_ms, out)
@@ -69,8 +71,7 @@ def run(records, source, now_ms, max_bytes, out):
                 else:
                     size_bytes += size + CELL_BYTES
                     rows += 1
-                    slice_ = time_ms // resolution_ms
-                    cell = (key, {number}, slice_, offset, offset, 1, {packed})
+                    cell = (key, {number}, slice_, offset, offset, 1, waiting)
                     target = crc32(key) % partitions
                     if target in cells:
                         cells[target].append(cell)

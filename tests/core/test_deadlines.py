@@ -17,6 +17,32 @@ def filled(entries):
     return deadlines
 
 
+def test_what_was_given_before_is_given_again_with_what_follows_it():
+    deadlines = filled([(15, b"a")])
+    deadlines.take_new()
+    deadlines.extend(15, [b"a", b"b"])
+    assert deadlines.take_new() == [(15, [b"a", b"b"])]
+
+
+@given(ENTRIES, st.lists(st.tuples(st.integers(0, 6), st.lists(st.sampled_from([b"a", b"b", b"e"]), min_size=1))),
+       st.integers(0, 7), st.integers(0, 4))  # fmt: skip
+def test_many_at_once_are_as_one_by_one(entries, blocks, clock, looked_at):
+    """Whatever was given to be kept before, and also while their slice is being looked at."""
+    one, many = filled(entries), filled(entries)
+    assert one.take_new() == many.take_new()
+    for _ in range(looked_at):
+        assert one.pop(clock) == many.pop(clock)
+    for slice_, keys in blocks:
+        for key in keys:
+            one.add(slice_, key)
+        many.extend(slice_, keys)
+    given_one, given_many = dict(one.take_new()), dict(many.take_new())
+    for slice_, keys in blocks:  # `add` leaves out what stands there last, and has been given
+        assert set(keys) <= set(given_many[slice_])
+    assert given_one.keys() <= given_many.keys()
+    assert popped(one, 9) == popped(many, 9)
+
+
 def popped(deadlines, clock):
     keys = []
     while (key := deadlines.pop(clock)) is not None:

@@ -90,6 +90,29 @@ def test_a_backlog_does_not_tick_with_every_slice(play):
 
 
 @pytest.mark.rule(8)
+def test_an_end_can_be_proven_between_two_ticks(play):
+    """It takes fetches after the acknowledgement, however late that comes."""
+    play.ticking.tick()
+    play.now += 1.2
+    for _, acked in play.sent.ticks:
+        acked(0)
+    play.sent.ticks.clear()
+    assert [play.ticked(0.125) for _ in range(3)] == [[]] * 3
+    assert play.ticked(0.125) == [0, 1]
+
+
+@pytest.mark.rule(8)
+def test_beside_a_source_without_a_time_ticks_are_no_faster(play):
+    first, _ = play.sources.owned.values()
+    assert play.ticked(0.0) == [0, 1]
+    for number in range(7):
+        first.writer.batch(number, START_MS + number * 5000)
+        first.writer.settle()
+        assert play.ticked(0.125) == []
+    assert play.ticked(0.125) == [0, 1]
+
+
+@pytest.mark.rule(8)
 def test_one_on_its_way_at_a_time(play):
     play.ticking.tick()
     (_, first), (_, second) = play.sent.ticks
@@ -98,6 +121,7 @@ def test_one_on_its_way_at_a_time(play):
     play.ticking.tick()
     assert [partition for partition, _ in play.sent.ticks[2:]] == [0]
     second(1)
+    play.now += 0.5
     play.ticking.tick()
     assert [partition for partition, _ in play.sent.ticks[3:]] == [1]
 

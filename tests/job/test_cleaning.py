@@ -41,6 +41,9 @@ class Mute(Exception):
     def __str__(self): raise SystemExit(3)
     __repr__ = __str__
 
+class Odd(float):
+    "As the numbers of numpy are."
+
 class Pairs:
     def zero(self): return []
     def add(self, partial, value): return [*partial, eval(value)]

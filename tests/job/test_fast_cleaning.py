@@ -32,7 +32,8 @@ DOS = st.sampled_from([
     "throw(GeneratorExit())", "throw(Mute())", "{**record, 'ts': record['ts']}", "{**record, 'ts': record['ts'] + 1}",
     "{k: v for k, v in record.items() if k != 'ts'}", "{**record, 'pos': 'x' * 9000}",
     "[{**record, 'pos': 'x' * 7000}] * 9",
-    "{**record, 'most': {1, 2}}", "record.update(uid='other') or record", "record.pop('ts') and record",
+    "{**record, 'most': {1, 2}}", "{**record, 'sum': Odd(1.5)}",
+    "record.update(uid='other') or record", "record.pop('ts') and record",
 ])  # fmt: skip
 NUMBERS = st.one_of(st.integers(), st.integers(1 << 62, 1 << 70), st.floats())
 FIELDS = st.one_of(st.none(), NUMBERS, st.text(max_size=2), st.booleans())
@@ -93,6 +94,15 @@ def test_both_ways_agree(pairs, records, max_bytes):
         assert as_data(cleaned) == as_data(plain.clean("clk", 0, records, NOW, max_bytes))
         kind = bytes if fast is pairs[-1][0] else list
         assert all(type(cell[6]) is kind for cells in cleaned.cells.values() for cell in cells)
+
+
+def test_what_cannot_be_packed_is_a_dead_letter(pairs):
+    """And not the end of the worker."""
+    for each in pairs[-1]:
+        record = {"uid": "u", "mid": "m", "ts": NOW, "do": "{**record, 'sum': Odd(1.5)}"}
+        out = each.clean("clk", 0, [Record(orjson.dumps(record), offset=0)], NOW)
+        assert (out.counts, out.cells) == ({("click", "dead_row"): 1}, {})
+        assert "Odd" in out.dead[0].error
 
 
 def test_ordinary_records_take_the_fast_way(pairs, monkeypatch):
