@@ -14,8 +14,9 @@ from samplejoin.engine.sources import OwnedSource, Sources
 
 #: how often is looked whether a tick is due
 LOOK_S = 0.1
-#: from a tick's acknowledgement to the next tick at least: that a source is at its end is proven by fetches in between
-APART_S = 0.5
+#: from a tick's acknowledgement to the next tick at least: that a source is at its end is proven by fetches in between,
+#: and what its producer sends meanwhile is seen
+APART_S = 0.8
 
 
 class Ticking:
