@@ -135,8 +135,14 @@ class World:
         lost = sorted(expected.keys() - got.keys())
         wrong = [id_ for id_ in got if got[id_] != expected.get(id_)]
         assert not lost, f"{len(lost)} of {len(expected)} samples lost, e.g. {expected[lost[0]]!r}"
-        assert not wrong, f"{len(wrong)} samples wrong, e.g. {got[wrong[0]]!r} for {expected.get(wrong[0])!r}"
+        assert not wrong, (
+            f"{len(wrong)} samples wrong, e.g. {got[wrong[0]]!r} for {expected.get(wrong[0])!r}; late: {self._late()!r}"
+        )
         assert len(samples) == len(got), f"{len(samples) - len(got)} samples twice"
+
+    def _late(self) -> list[bytes]:
+        """Some of what the join has called late."""
+        return [record.value or b"" for record in consume_all(self.kafka.bootstrap, f"{self.name}-late")][:5]
 
     def wait_until_complete(self, workers: list[Worker], timeout_s: float = 120) -> None:
         """Waits until as many samples are there as the oracle expects; repeats of one count once."""
