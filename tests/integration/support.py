@@ -263,7 +263,11 @@ def wait_for(
 
 
 def feed(seed: int, seconds: float, per_second: int, start_s: float = 0.0, users: int = 40) -> list[Any]:
-    """Events of a feed as (stream, partition, record): repeats, clicks before impressions, disorder within lateness."""
+    """Events of a feed as (stream, partition, record): repeats, clicks before impressions, disorder within lateness.
+
+    None is later than the feed's end, so that a feed from there on is in order too: else its first clicks would be behind
+    those that were read, and late or not, as it happens.
+    """
     r = random.Random(seed)
     events: list[tuple[int, str, dict[str, Any]]] = []
     for i in range(int(seconds * per_second)):
@@ -277,5 +281,6 @@ def feed(seed: int, seconds: float, per_second: int, start_s: float = 0.0, users
         if r.random() < 0.1:
             at = ts + r.randrange(18_000)
             events.append((at, "like", {"uid": uid, "mid": mid, "ts": at}))
-    events.sort(key=lambda e: e[0] + r.randrange(2500))
+    end_ms = START_MS + int((start_s + seconds) * 1000)
+    events = sorted((e for e in events if e[0] < end_ms), key=lambda e: e[0] + r.randrange(2500))
     return [(stream, r.randrange(4), record) for _, stream, record in events]
