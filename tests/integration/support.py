@@ -265,8 +265,8 @@ def wait_for(
 def feed(seed: int, seconds: float, per_second: int, start_s: float = 0.0, users: int = 40) -> list[Any]:
     """Events of a feed as (stream, partition, record): repeats, clicks before impressions, disorder within lateness.
 
-    None is later than the feed's end, so that a feed from there on is in order too: else its first clicks would be behind
-    those that were read, and late or not, as it happens.
+    None is later than the feed's end, so that a feed from there on is in order too: else its first clicks would be
+    behind those that were read, and late or not, as it happens.
     """
     r = random.Random(seed)
     events: list[tuple[int, str, dict[str, Any]]] = []
