@@ -34,7 +34,7 @@ class PartialSamples:
         #: keys changed since the last commit: one that is not in the cache is deleted
         self._changed: dict[bytes, None] = {}
         #: keys deleted by a commit that the store does not have yet
-        self._deleting: list[bytes] = []
+        self._deleting: set[bytes] = set()
         #: keys deleted since a warming began, None while none is under way
         self._deleted: set[bytes] | None = None
 
@@ -42,7 +42,7 @@ class PartialSamples:
         """Brings those of the keys into the cache that are open and have been dropped from it."""
         if self.complete:
             return
-        cache, changed, deleting = self.cache, self._changed, set(self._deleting)
+        cache, changed, deleting = self.cache, self._changed, self._deleting
         # in their order RocksDB finds them in half the time: neighbours lie in one block
         missing = sorted(key for key in keys if key not in cache and key not in changed and key not in deleting)
         for key, state in zip(missing, self.store.get_many([STATE + key for key in missing]), strict=True):
@@ -75,7 +75,7 @@ class PartialSamples:
             else:
                 packed = cache[key] = pack_state(state)
                 puts.append((key, packed))
-        self._deleting = deletes
+        self._deleting = set(deletes)
         if self._deleted is not None:
             self._deleted.update(deletes)
         self.position = position
@@ -85,7 +85,7 @@ class PartialSamples:
         """Brings RocksDB to a commit that Kafka has; then old clean keys may leave a cache that is too large."""
         self.replica.store_commit(commit)
         self.committed_position = commit.position
-        self._deleting = []
+        self._deleting = set()
         if len(self.cache) > self.config.cache_keys:
             self._evict(changed_since)
 
