@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -83,4 +84,4 @@ def timer_agent(app: faust.App, ticking: Ticking) -> None:
     async def timer() -> None:
         while not app.should_stop:
             ticking.tick()
-            await app.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S)  # `app.sleep` costs three times as much

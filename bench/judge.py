@@ -12,6 +12,7 @@ import orjson
 from bench.fetch import committed
 from bench.generate import PARTITIONS, Truth
 
+ALWAYS = (0, 1 << 62)
 WindowEnd = Callable[[dict[str, Any]], int | None]
 """The end of a sample's window, ms since the epoch; None where the sample does not tell."""
 
@@ -34,12 +35,14 @@ def named_end(sample: dict[str, Any]) -> int | None:
     return end
 
 
-def read_samples(bootstrap: str, topic: str, window_end: WindowEnd = named_end, after_ms: int = 0) -> Found:
-    """Reads the topic to its end. Delays are of windows that end later than `after_ms`."""
-    return asyncio.run(_read(bootstrap, topic, window_end, after_ms))
+def read_samples(
+    bootstrap: str, topic: str, window_end: WindowEnd = named_end, between_ms: tuple[int, int] = ALWAYS
+) -> Found:
+    """Reads the topic to its end. Delays are of windows that end `between_ms`."""
+    return asyncio.run(_read(bootstrap, topic, window_end, between_ms))
 
 
-async def _read(bootstrap: str, topic: str, window_end: WindowEnd, after_ms: int) -> Found:
+async def _read(bootstrap: str, topic: str, window_end: WindowEnd, between_ms: tuple[int, int]) -> Found:
     samples = impressions = clicks = last_ms = 0
     # hashes of 64 bits: with five million keys a collision has a chance of one in a million, and a set of them is small
     keys: set[int] = set()
@@ -52,7 +55,7 @@ async def _read(bootstrap: str, topic: str, window_end: WindowEnd, after_ms: int
         keys.add(hash((sample["uid"], sample["mid"])))
         last_ms = max(last_ms, visible_ms)
         end_ms = window_end(sample)
-        if end_ms is not None and end_ms > after_ms:
+        if end_ms is not None and between_ms[0] < end_ms <= between_ms[1]:
             delays_ms.append(visible_ms - end_ms)
     return Found(samples, len(keys), impressions, clicks, last_ms, sorted(delays_ms))
 

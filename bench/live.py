@@ -92,11 +92,13 @@ def measure_delay(system: System, run: Run, rate: int) -> dict[str, Any]:
         warm_ms = int(time.time() * 1000)
         before = [stalls(process) for process in processes]
         load.join()
+        # windows that end later wait for the clock to go on without events
+        end_ms = int(time.time() * 1000)
         after = [stalls(process) for process in processes]
         watch(run, processes, 0, QUIET_S)
         for process in processes:
             process.stop()
-        found = read_samples(run.bootstrap, run.out, closable if system.event_time else named_end, warm_ms)
+        found = read_samples(run.bootstrap, run.out, closable if system.event_time else named_end, (warm_ms, end_ms))
     return {
         "rate": rate, "load_s": LOAD_S, "delay_ms": quantiles_ms(found.delays_ms), "samples": found.samples,
         "impressions": found.impressions, "expected_impressions": load.kept,

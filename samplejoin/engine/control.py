@@ -98,7 +98,7 @@ class Control(Service):
 
     async def _listen(self) -> None:
         tp = TopicPartition(self.config.topics.control, 0)
-        consumer = reader(self.config)
+        consumer = reader(self.config, fetch_max_wait_ms=500)
         await until_there("reading the control topic", self.config, consumer.start)
         try:
             consumer.assign([tp])

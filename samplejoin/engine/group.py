@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,15 +29,17 @@ from samplejoin.engine.assignor import JoinAssignor, same_job
 from samplejoin.engine.codec import write_format
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.failpoints import reached
-from samplejoin.engine.kafka import admin, group_consumer, is_away, running, until_there, was_cancelled
+from samplejoin.engine.kafka import admin, group_consumer, is_away, pace, running, until_there, was_cancelled
 from samplejoin.engine.sources import SourceBlock, Sources, check_start
 
 log = logging.getLogger(__name__)
 
-POLL_MS = 100
+POLL_MS = 250
 MAX_RECORDS = 4000
 COMMIT_TIMEOUT_S = 10.0
 RETRY_S = 0.5
+#: after so long without a record the sources are still
+STILL_S = 1.0
 
 
 class Group(Service):
@@ -70,6 +73,7 @@ class Group(Service):
         self._said: dict[int, int] = {}
         self.assigned = False
         self._ready_joins: dict[int, Any] = {}
+        self._flowed_at = -STILL_S
         self._starting: set[asyncio.Task[None]] = set()
         self._commit_lock = asyncio.Lock()
         self._ending = False
@@ -276,6 +280,10 @@ class Group(Service):
             if block is not None:
                 await self._deliver_source(block)
         self.sources.saw_fetches(self.consumer)
+        now = time.monotonic()
+        if fetched:
+            self._flowed_at = now
+        pace(self.consumer, now - self._flowed_at < STILL_S)
         if not fetched:
             await asyncio.sleep(0.01)
 

@@ -6,6 +6,7 @@ Steps are synchronous and sliced by time; one commit is under way at most, and t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -54,6 +55,8 @@ class JoinPartition:
         self.running = False
         self._outbox: Outbox | None = None
         self._dirty = False
+        #: windows were closed since the last commit
+        self._closed = asyncio.Event()
         self._last_commit = time.monotonic()
         #: by this machine's clock, for people
         self.committed_at: float | None = None
@@ -162,6 +165,7 @@ class JoinPartition:
     async def _sweep(self, out: Outcomes) -> None:
         """Closes what the clock has passed, in slices; then, if samples were corrected, commits before going on."""
         partition = self.partition
+        closed = partition.due()
         while True:
             more = partition.due() and partition.sweep(out, SWEEP_KEYS)
             revised = out.revised
@@ -176,6 +180,8 @@ class JoinPartition:
                 return
         if revised:
             await self.commit()
+        elif closed:
+            self._closed.set()
 
     def _sample(self, sample: Sample) -> None:
         assert self._outbox is not None
@@ -192,7 +198,7 @@ class JoinPartition:
         interval_s = self.config.commit_interval_ms / 1000
         await asyncio.sleep(interval_s * (self.number % 8) / 8)  # a worker's partitions commit in turn
         while self.running:
-            await asyncio.sleep(interval_s)
+            await self._until_due(interval_s)
             idle = not self.partition.changed and not (self._outbox and self._outbox.records)
             if not self._dirty or (idle and time.monotonic() - self._last_commit < IDLE_COMMIT_S):
                 continue
@@ -205,6 +211,14 @@ class JoinPartition:
             except Exception as error:  # the state cannot be written, say
                 self.fatal(error)
                 return
+
+    async def _until_due(self, interval_s: float) -> None:
+        """Waits for one interval; for half of it only, if windows were closed: their samples shall not wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval_s):
+                await self._closed.wait()
+                await asyncio.sleep(self._last_commit + interval_s / 2 - time.monotonic())
+        self._closed.clear()
 
     async def commit(self) -> None:
         """One commit of all that was stepped so far. Raises CommitFailed: then the partition must be recovered."""

@@ -1,0 +1,87 @@
+"""How long fetches and commits wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.subscription_state import SubscriptionState
+
+from samplejoin.engine.join import JoinPartition
+from samplejoin.engine.kafka import FETCH_BYTES, FLOWING, STILL, pace
+
+TP = TopicPartition("shows", 0)
+
+
+class Client:
+    """What a fetcher asks of a client, with one broker that has all there is."""
+
+    _metadata_max_age_ms = 10_000
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.cluster = SimpleNamespace(leader_for_partition=lambda tp: 1)
+
+
+@pytest.fixture
+async def fetcher():
+    subscriptions = SubscriptionState()
+    subscriptions.assign_from_user([TP])
+    subscriptions.subscription.assignment.state_value(TP).reset_to(0)
+    made = Fetcher(Client(), subscriptions)
+    made._fetch_task.cancel()
+    yield made
+    await made.close()
+
+
+def asked_for(fetcher) -> tuple[int, int]:
+    """Least bytes and longest wait of the request that would go out now."""
+    (((_, request),), *_) = fetcher._get_actions_per_node(fetcher._subscriptions.subscription.assignment)
+    return request._min_bytes, request._max_wait_ms
+
+
+async def test_fetches_are_large_while_records_flow_and_prompt_while_none_do(fetcher):
+    for flowing, expected in ((True, FLOWING), (False, STILL)):
+        pace(SimpleNamespace(_fetcher=fetcher), flowing)
+        assert asked_for(fetcher) == expected
+    assert STILL[0] == 1  # the first record ends the wait
+    assert FLOWING[0] <= FETCH_BYTES // 2  # what one partition may send at most must be enough, or a backlog waits
+
+
+def join() -> Any:
+    made = object.__new__(JoinPartition)
+    made._closed = asyncio.Event()
+    return made
+
+
+async def test_samples_of_closed_windows_do_not_wait_for_the_whole_interval():
+    waiting = join()
+    waiting._last_commit = time.monotonic() - 1800.0  # half an hour, half an interval
+    waiting._closed.set()
+    async with asyncio.timeout(60):
+        await waiting._until_due(3600.0)
+    assert not waiting._closed.is_set()
+
+
+async def test_commits_are_half_an_interval_apart_at_least():
+    waiting = join()
+    waiting._last_commit = time.monotonic()
+    waiting._closed.set()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await waiting._until_due(3600.0)
+
+
+async def test_without_closed_windows_the_interval_decides():
+    waiting = join()
+    waiting._last_commit = time.monotonic() - 3600.0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await waiting._until_due(3600.0)
+    async with asyncio.timeout(60):
+        await waiting._until_due(0.01)
