@@ -26,6 +26,8 @@ LOOK_S = 0.25
 DISK_LOOKS = 20
 #: without a new sample though some are missing: the system has got stuck, or has lost them
 STUCK_S = 120.0
+#: where all windows end behind the last event, no sample comes before all are read: at this rate at least
+SLOWEST_EVENTS_PER_S = 10_000
 #: what belongs to the last sample: its commit, its deletes
 TAIL_S = 3.0
 ASSIGNED = re.compile(rb'^.*"assigned (?!nothing).*$', re.MULTILINE)
@@ -74,7 +76,8 @@ def measure(
     with started(system, run) as processes:
         if on_start is not None:
             on_start(processes)
-        disk_mb = watch(run, processes, truth.samples if system.event_time else truth.keys, system.quiet_s)
+        expected, stuck_s = truth.samples if system.event_time else truth.keys, STUCK_S + events / SLOWEST_EVENTS_PER_S
+        disk_mb = watch(run, processes, expected, system.quiet_s, stuck_s)
         begins = {process: began_s(process, run.folder) for process in processes}
         for process in processes:
             process.stop()
@@ -100,7 +103,7 @@ def measure(
     }  # fmt: skip
 
 
-def watch(run: Run, processes: list[Process], expected: int, quiet_s: float) -> float:
+def watch(run: Run, processes: list[Process], expected: int, quiet_s: float, stuck_s: float = STUCK_S) -> float:
     """Looks at the processes until no sample has come for a while; the most MB that state and checkpoints had on disk.
 
     Raises SystemFailed if a process ends.
@@ -109,7 +112,7 @@ def watch(run: Run, processes: list[Process], expected: int, quiet_s: float) -> 
     seen, changed, looks = 0, time.monotonic(), 0
     disk_mb = 0.0
     try:
-        while time.monotonic() - changed < (quiet_s if seen >= expected else STUCK_S):
+        while time.monotonic() - changed < (quiet_s if seen >= expected else stuck_s):
             time.sleep(LOOK_S)
             for process in processes:
                 process.look()

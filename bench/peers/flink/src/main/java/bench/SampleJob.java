@@ -16,7 +16,7 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 /** Impressions and actions, union, keyBy, state with a timer, samples to Kafka. Arguments: Flink options, key=value. */
 public class SampleJob {
     static final Map<String, String> ENV = System.getenv();
-    static final long WINDOW_MS = 10_000;
+    static final long WINDOW_MS = Long.parseLong(ENV.getOrDefault("WINDOW_MS", "10000"));
     static final long ALIGN_MS = 3_000;        // keeps the two sources together by event time
     static final long IMPRESSIONS_LATE_MS = 1_000;
     static final long ACTIONS_LATE_MS = Long.parseLong(ENV.getOrDefault("ACTIONS_LATE_MS", "60000"));

@@ -1,0 +1,103 @@
+"""State larger than memory: all keys open at once, memory and page cache limited by a cgroup; ours and Flink.
+
+python -m bench.large [--impressions 10000000] [--systems ours,flink-rocksdb]; it must be allowed to make cgroups.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.generate import PARTITIONS, Shape, preload, truth
+from bench.processes import Command, SystemFailed
+from bench.run import measure
+from bench.systems import SYSTEMS, Run
+from tests.support.kafka import KafkaServer, create_topics
+
+#: all impressions lie within so much event time, less than window and lateness: no window ends before the last one
+SPAN_MS = 100_000
+#: of the peers' windows: about as long as reading takes at this rate
+PEERS_EVENTS_PER_S = 30_000
+CGROUPS = Path("/sys/fs/cgroup")
+V1, V2 = CGROUPS / "memory", CGROUPS
+
+
+class Limited(NamedTuple):
+    """A system's memory: what it may keep, as settings, and what the kernel gives it, page cache included."""
+
+    settings: dict[str, str]
+    arguments: tuple[str, ...]
+    limit_mb: int
+
+
+LIMITS = {
+    # 1,000,000 keys in memory, 64 MB of block cache, memtables of at most 192 MB
+    "ours": Limited({"SAMPLEJOIN_LIMITS__CACHE_KEYS": "250000"}, (), 2_000),
+    # block cache and memtables; 4 GB of heap besides, most of it timers
+    "flink-rocksdb": Limited({}, ("taskmanager.memory.managed.size=256m",), 5_500),
+}
+
+
+def group_of(name: str, limit_mb: int) -> Path:
+    """A new memory cgroup; OSError if that cannot be."""
+    v2 = (V2 / "cgroup.controllers").exists()
+    folder = (V2 if v2 else V1) / f"samplejoin-{name}"
+    folder.mkdir(exist_ok=True)
+    (folder / ("memory.max" if v2 else "memory.limit_in_bytes")).write_text(str(limit_mb << 20))
+    return folder
+
+
+def inside(
+    folder: Path, commands: Callable[[Run], list[Command]], arguments: tuple[str, ...]
+) -> Callable[[Run], list[Command]]:
+    """The same commands, each of which enters the cgroup before it begins."""
+    enter = ["sh", "-c", f'echo $$ > {folder}/cgroup.procs && exec "$@"', "sh"]
+    return lambda run: [Command([*enter, *argv, *arguments], environment) for argv, environment in commands(run)]
+
+
+def main() -> None:
+    """Preloads, runs each once, prints a line of JSON for each."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--impressions", type=int, default=10_000_000)
+    parser.add_argument("--systems", default=",".join(LIMITS))
+    options = parser.parse_args()
+    shape = Shape(impressions_per_ms=max(1, options.impressions // SPAN_MS))
+    window_ms = 1000 * int(options.impressions * 1.3 / PEERS_EVENTS_PER_S)
+    try:
+        groups = {name: group_of(name, LIMITS[name].limit_mb) for name in options.systems.split(",")}
+    except OSError as error:
+        sys.exit(f"no limit for memory: {error}; run it as root, where {CGROUPS} can be written")
+    root = Path(tempfile.mkdtemp(prefix="samplejoin-large-"))
+    try:
+        with KafkaServer() as kafka, ProcessPoolExecutor(1) as other:
+            expected = other.submit(truth, options.impressions, 70_000, shape)
+            create_topics(kafka.bootstrap, {"imp": PARTITIONS, "act": PARTITIONS})
+            events = preload(kafka.bootstrap, options.impressions, shape)
+            for name, folder in groups.items():
+                settings, arguments, limit_mb = LIMITS[name]
+                system = SYSTEMS[name]
+                run = Run(
+                    f"large-{name}", kafka.bootstrap, root / name, settings={"WINDOW_MS": str(window_ms), **settings}
+                )
+                limited = system._replace(commands=inside(folder, system.commands, arguments))
+                try:
+                    figures = measure(limited, run, events, expected.result())
+                except SystemFailed as error:
+                    figures = {"error": str(error)}
+                print(
+                    json.dumps({"system": name, "limit_mb": limit_mb, "cores": os.cpu_count(), **figures}), flush=True
+                )
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
