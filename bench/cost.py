@@ -74,7 +74,7 @@ def main() -> None:
             "expected": {"samples": expected.samples, "clicks": expected.clicks},
             "cpu_s": figures["cpu_s"], "startup_cpu_s": figures["startup_cpu_s"],
             "wall_s": figures["from_start_s"], "peak_mb": figures["largest_process_mb"],
-            "disk_mb": figures["disk_mb"],
+            "disk_mb": figures["disk_mb"], "stall_below_s": figures["stall_below_s"],
         }))  # fmt: skip
     except SystemFailed as error:
         sys.exit(str(error))

@@ -5,18 +5,15 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-import urllib.request
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
 from confluent_kafka import Producer
-from prometheus_client.parser import text_string_to_metric_families
 
 from bench.generate import PARTITIONS, events
 from bench.judge import named_end, quantiles_ms, read_samples
-from bench.processes import Process
 from bench.run import started, watch
+from bench.stalls import longest_stall_s, stalls
 from bench.systems import Run, System
 from tests.support.kafka import create_topics
 
@@ -35,7 +32,6 @@ SETTINGS = {
     "ACTIONS_LATE_MS": f"{LATENESS_MS}",
 }
 CHUNK = 200
-STALLS = "samplejoin_event_loop_stall_seconds"
 
 
 class Load(threading.Thread):
@@ -104,24 +100,3 @@ def measure_delay(system: System, run: Run, rate: int) -> dict[str, Any]:
         "impressions": found.impressions, "expected_impressions": load.kept,
         "stall_below_s": longest_stall_s(before, after) if system.event_time else None,
     }  # fmt: skip
-
-
-def stalls(process: Process) -> dict[str, float]:
-    """How often a worker's loop has stalled for at most so many seconds, by bucket; empty for what has no metrics."""
-    port = process.command.environment.get("SAMPLEJOIN_WEB_PORT")
-    if port is None:
-        return {}
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        text = answer.read().decode()
-    families = {family.name: family for family in text_string_to_metric_families(text)}
-    return {each.labels["le"]: each.value for each in families[STALLS].samples if each.name == f"{STALLS}_bucket"}
-
-
-def longest_stall_s(before: Iterable[dict[str, float]], after: Iterable[dict[str, float]]) -> float:
-    """The lowest bound that no stall between two readings was over, the worst of all workers."""
-
-    def bound(old: dict[str, float], new: dict[str, float]) -> float:
-        count = {float(le): new[le] - old[le] for le in new}
-        return min(le for le, under in count.items() if under == count[float("inf")])
-
-    return max(bound(old, new) for old, new in zip(before, after, strict=True))

@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from bench.generate import PARTITIONS, Truth
 from bench.judge import quantiles_ms, read_samples, verdict
 from bench.processes import Process, SystemFailed
+from bench.stalls import longest_stall_s, stalls
 from bench.systems import Run, System
 from tests.support.kafka import create_topics
 
@@ -79,6 +80,7 @@ def measure(
         expected, stuck_s = truth.samples if system.event_time else truth.keys, STUCK_S + events / SLOWEST_EVENTS_PER_S
         disk_mb = watch(run, processes, expected, system.quiet_s, stuck_s)
         begins = {process: began_s(process, run.folder) for process in processes}
+        stood_s = longest_stall_s([{}] * len(processes), map(stalls, processes)) if system.event_time else None
         for process in processes:
             process.stop()
         found = read_samples(run.bootstrap, run.out)
@@ -98,7 +100,7 @@ def measure(
         "cpu_s": round(total_cpu_s, 2), "startup_cpu_s": round(startup_cpu_s, 2),
         "peak_mb": round(sum(process.peak_mb for process in processes)),
         "largest_process_mb": round(max(process.peak_mb for process in processes)),
-        "disk_mb": round(disk_mb), "delay_ms": quantiles_ms(found.delays_ms),
+        "disk_mb": round(disk_mb), "stall_below_s": stood_s, "delay_ms": quantiles_ms(found.delays_ms),
         **verdict(found, truth, system.event_time),
     }  # fmt: skip
 

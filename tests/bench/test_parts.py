@@ -13,8 +13,9 @@ from bench.__main__ import main, options_of, order, rates_of, report
 from bench.cost import settings_of
 from bench.generate import HOT, START_MS, Shape, Truth, events, truth
 from bench.judge import Found, quantiles_ms, verdict
-from bench.live import closable, longest_stall_s
+from bench.live import closable
 from bench.processes import Command, Process, SystemFailed, rss_mb
+from bench.stalls import longest_stall_s
 from bench.systems import BUILT, SYSTEMS
 from bench.table import by_system, costs_table, delays_table, ratios, ratios_table, spread
 from tests.integration.support import wait_for
