@@ -17,7 +17,9 @@ from samplejoin.engine.sources import OwnedSource, Sources
 LOOK_S = 0.1
 #: from a tick's acknowledgement to the next tick at least: that a source is at its end is proven by fetches in between,
 #: and what its producer sends meanwhile is seen
-APART_S = 0.8
+APART_S = 0.6
+#: while slices come, the next may be so much later than a tick: one sent just before it would hold its own tick up
+PATIENCE = 1.25
 
 
 class Ticking:
@@ -40,9 +42,9 @@ class Ticking:
         self.look = look
         self._monotonic = monotonic
         self._on_its_way: set[int] = set()
-        #: per join partition, when it was last sent a tick, the slice that the sources had come to, and when the next
-        #: may be sent
-        self._last: dict[int, tuple[float, int | None]] = {}
+        #: per join partition, when it was last sent a tick, the slice that the sources had come to, whether that was a
+        #: new one, and when the next tick may be sent
+        self._last: dict[int, tuple[float, int | None, bool]] = {}
         self._free: dict[int, float] = {}
 
     def tick(self) -> None:
@@ -55,15 +57,16 @@ class Ticking:
                 continue
             tick, owned = self.sources.tick(partition)
             if tick.entries:
-                self._last[partition] = now, slice_
+                _, before, _ = self._last.get(partition, (now, slice_, False))
+                self._last[partition] = now, slice_, slice_ != before
                 self._on_its_way.add(partition)
                 self.sender.enqueue(partition, tick, self._acked(partition, tick, owned))
 
     def _is_due(self, partition: int, now: float, slice_: int | None) -> bool:
         if partition not in self._last:
             return True
-        last, last_slice = self._last[partition]
-        overdue = now - last >= self.config.tick_interval_ms / 1000
+        last, last_slice, rose = self._last[partition]
+        overdue = now - last >= self.config.tick_interval_ms / 1000 * (PATIENCE if rose else 1)
         return now >= self._free.get(partition, now) and (overdue or slice_ != last_slice)
 
     def _acked(self, partition: int, tick: Tick, owned: list[OwnedSource]) -> Callable[[int], None]:
