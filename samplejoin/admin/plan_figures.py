@@ -14,11 +14,11 @@ EVENTS_PER_KEY = 1.43
 
 # ---- processor time of a worker, one core -------------------------------------------------------------------------
 
-CPU_US_PER_EVENT = 33.0
-"""python -m bench.cost, docs/performance.md: 30, and a tenth for loads that are less even."""
-READ_US = 12.0
-"""What more an event costs past `limits.cache_keys`, its key looked for in RocksDB: bench.cost with 5000 of them, the
-files in the page cache."""
+CPU_US_PER_EVENT = 28.0
+"""python -m bench.cost, docs/performance.md: 22 to 26 by the build of Python, and a tenth for loads less even."""
+READ_US = 20.0
+"""What more an event costs past `limits.cache_keys`, its key looked for in RocksDB: python -m bench.large, 10 million
+keys, of which a tenth is in memory and a third in the page cache; 12 with all files in the page cache."""
 BLOCK_US = 110.0
 """A block, however small: 90 to pack and send it, 20 to read it. Sender and Partition timed on a broker, with 4, 64 and
 256 join partitions."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sys
+from pathlib import Path
 
 import pytest
 
 from samplejoin.stores import StoreError
-from samplejoin.stores.rocks import RocksStore
+from samplejoin.stores.rocks import NICE, RocksStore
 
 pytestmark = pytest.mark.rule(16)
 ROWS = 20_000
@@ -80,4 +83,15 @@ def test_a_store_can_change_between_writing_alone_and_reading(tmp_path):
         if reads:
             assert store.get(b"k%d" % round_) == b"v"
     assert [key for key, _ in store.scan(b"k")] == [b"k0", b"k1", b"k2", b"k3"]
+    store.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_the_background_gives_way(path):
+    store = RocksStore(path)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    names = {int(each.name): (each / "comm").read_text() for each in Path("/proc/self/task").iterdir()}
+    background = {thread for thread, name in names.items() if name.startswith("rocksdb:")}
+    assert background
+    assert {os.getpriority(os.PRIO_PROCESS, each) for each in background} == {min(19, own + NICE)}
     store.close()
