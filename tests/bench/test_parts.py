@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from bench import large
 from bench.__main__ import main, options_of, order, rates_of, report
 from bench.cost import settings_of
 from bench.generate import HOT, START_MS, Shape, Truth, events, truth
@@ -16,7 +18,7 @@ from bench.judge import Found, quantiles_ms, verdict
 from bench.live import closable
 from bench.processes import Command, Process, SystemFailed, rss_mb
 from bench.stalls import longest_stall_s
-from bench.systems import BUILT, SYSTEMS
+from bench.systems import BUILT, SYSTEMS, Run
 from bench.table import by_system, costs_table, delays_table, ratios, ratios_table, spread
 from tests.integration.support import wait_for
 
@@ -254,3 +256,20 @@ def test_a_process_that_ends_by_itself_is_a_failure(tmp_path):
     with pytest.raises(SystemFailed, match="ended with status 2"):
         process.look()
     process.stop()
+
+
+@pytest.mark.parametrize(
+    ("version", "file"), [(1, "memory/samplejoin-x/memory.limit_in_bytes"), (2, "samplejoin-x/memory.max")]
+)
+def test_a_system_under_a_limit_enters_its_cgroup_first(tmp_path, monkeypatch, version, file):
+    """Against folders in place of the kernel's: what is written where."""
+    (tmp_path / "memory").mkdir()
+    if version == 2:
+        (tmp_path / "cgroup.controllers").touch()
+    monkeypatch.setattr(large, "V1", tmp_path / "memory")
+    monkeypatch.setattr(large, "V2", tmp_path)
+    folder = large.group_of("x", 3)
+    assert (tmp_path / file).read_text() == str(3 << 20)
+    (command,) = large.inside(folder, lambda run: [Command(["echo", "a b"], {})], ("more",))(Run("x", "", tmp_path))
+    assert subprocess.run(command.argv, capture_output=True, text=True, check=True).stdout == "a b more\n"
+    assert int((folder / "cgroup.procs").read_text()) > 1
