@@ -19,8 +19,7 @@ from samplejoin.engine.changelog import Commit, pages_of, parts_of
 from samplejoin.engine.cluster import delete_group, delete_topics, refuse_members
 from samplejoin.engine.codec import pack_state, unpack_state
 from samplejoin.engine.config import EngineConfig, WorkerError, refuse_edited
-from samplejoin.engine.group import committed_offsets
-from samplejoin.engine.kafka import reader, running
+from samplejoin.engine.kafka import committed_offsets, reader, running
 from samplejoin.engine.start import commit_offsets, last_commits
 from samplejoin.engine.topics import existing, prepare
 from samplejoin.engine.transaction import Outbox, Transactions

@@ -15,7 +15,6 @@ from typing import Any
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
-    GroupLoadInProgressError,
     IllegalStateError,
     KafkaError,
     OffsetOutOfRangeError,
@@ -29,7 +28,7 @@ from samplejoin.engine.assignor import JoinAssignor, same_job
 from samplejoin.engine.codec import write_format
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.failpoints import reached
-from samplejoin.engine.kafka import admin, group_consumer, is_away, pace, running, until_there, was_cancelled
+from samplejoin.engine.kafka import committed_offsets, group_consumer, is_away, pace, until_there, was_cancelled
 from samplejoin.engine.sources import SourceBlock, Sources, check_start
 
 log = logging.getLogger(__name__)
@@ -374,16 +373,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
             self.group.start_on(set(assigned))
         except Exception as error:
             self.group.fatal(error)
-
-
-async def committed_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, tuple[int, str]]:
-    """The group's committed next offsets and their metadata, for those partitions that have one."""
-    async with running(admin(config)) as client:
-        found = await client.list_consumer_group_offsets(config.group, partitions=list(tps))
-    if tps - found.keys():
-        # aiokafka does not look at the answer's own error: a coordinator that is still loading lists no partitions
-        raise GroupLoadInProgressError
-    return {tp: (o.offset, o.metadata or "") for tp, o in found.items() if o.offset >= 0}
 
 
 def _given_up(group: str, error: KafkaError) -> WorkerError:

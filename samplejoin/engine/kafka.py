@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError
+from aiokafka.errors import (
+    GroupLoadInProgressError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+)
 
 from samplejoin.core.words import said, why_away
 from samplejoin.engine.config import EngineConfig, WorkerError
@@ -147,6 +154,16 @@ async def running(client: Any) -> AsyncIterator[Any]:
         yield client
     finally:
         await (client.close if isinstance(client, AIOKafkaAdminClient) else client.stop)()
+
+
+async def committed_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, tuple[int, str]]:
+    """The group's committed next offsets and their metadata, for those partitions that have one."""
+    async with running(admin(config)) as client:
+        found = await client.list_consumer_group_offsets(config.group, partitions=list(tps))
+    if tps - found.keys():
+        # aiokafka does not look at the answer's own error: a coordinator that is still loading lists no partitions
+        raise GroupLoadInProgressError
+    return {tp: (o.offset, o.metadata or "") for tp, o in found.items() if o.offset >= 0}
 
 
 async def until_there(what: str, config: EngineConfig, attempt: Callable[[], Awaitable[T]]) -> T:

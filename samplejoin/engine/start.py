@@ -15,8 +15,7 @@ from aiokafka.structs import OffsetAndMetadata
 from samplejoin.engine.changelog import Commit, join_parts
 from samplejoin.engine.codec import unpack_state
 from samplejoin.engine.config import EngineConfig, Start, WorkerError, refuse_edited
-from samplejoin.engine.group import committed_offsets
-from samplejoin.engine.kafka import reader, running
+from samplejoin.engine.kafka import committed_offsets, reader, running
 
 log = logging.getLogger(__name__)
 
