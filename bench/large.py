@@ -6,6 +6,7 @@ python -m bench.large [--impressions 10000000] [--systems ours,flink-rocksdb]; i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from bench.generate import PARTITIONS, Shape, preload, truth
 from bench.processes import Command, SystemFailed
 from bench.run import measure
 from bench.systems import SYSTEMS, Run
-from tests.support.kafka import KafkaServer, create_topics
+from tests.support.kafka import KafkaServer, KafkaUnavailableError, create_topics
 
 #: all impressions lie within so much event time, less than window and lateness: no window ends before the last one
 SPAN_MS = 100_000
@@ -67,12 +68,15 @@ def main() -> None:
     """Preloads, runs each once, prints a line of JSON for each."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--impressions", type=int, default=10_000_000)
-    parser.add_argument("--systems", default=",".join(LIMITS))
+    parser.add_argument("--systems", default=",".join(LIMITS), help=f"a list with commas: {', '.join(LIMITS)}")
     options = parser.parse_args()
+    names = options.systems.split(",")
+    if unknown := [name for name in names if name not in LIMITS]:
+        parser.error(f"--systems: no limits are known for {', '.join(unknown)}; there are {', '.join(LIMITS)}")
     shape = Shape(impressions_per_ms=max(1, options.impressions // SPAN_MS))
     window_ms = 1000 * int(options.impressions * 1.3 / PEERS_EVENTS_PER_S)
     try:
-        groups = {name: group_of(name, LIMITS[name].limit_mb) for name in options.systems.split(",")}
+        groups = {name: group_of(name, LIMITS[name].limit_mb) for name in names}
     except OSError as error:
         sys.exit(f"no limit for memory: {error}; run it as root, where {CGROUPS} can be written")
     root = Path(tempfile.mkdtemp(prefix="samplejoin-large-"))
@@ -95,7 +99,12 @@ def main() -> None:
                 print(
                     json.dumps({"system": name, "limit_mb": limit_mb, "cores": os.cpu_count(), **figures}), flush=True
                 )
+    except KafkaUnavailableError as error:
+        sys.exit(str(error))
     finally:
+        for folder in groups.values():
+            with contextlib.suppress(OSError):  # the kernel may still count a process in
+                folder.rmdir()
         shutil.rmtree(root, ignore_errors=True)
 
 
