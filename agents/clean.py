@@ -1,7 +1,8 @@
 """The clean agent: records of one source in, packed blocks for the join partitions out.
 
-One block of fetched records at a time, cut into runs small enough to keep the event loop free; each run becomes at
-most one repartition record per join partition. A run is acknowledged when all it caused is.
+One block of fetched records at a time, cut into runs; each run becomes at most one repartition record per join
+partition, and is acknowledged when all it caused is. A slow function's run is cleaned in slices, between which the
+event loop is free: many small blocks would cost more than what is in them.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from samplejoin.job.cleaning import Cleaned, Cleaner, DeadLetter
 RUN_RECORDS = 2000
 #: bytes of cells after which a run ends: its blocks must stay below Kafka's request size
 RUN_BYTES = 1 << 20
-#: time a run should take
-RUN_S = 0.02
+#: time after which the event loop is let go
+SLICE_S = 0.02
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Cleaning:
     meters: Meters
     fatal: Any
     hot_keys: HotKeys
-    run_records: int = RUN_RECORDS
+    slice_records: int = RUN_RECORDS
 
     async def block(self, block: SourceBlock) -> None:
         """Cleans and sends one fetched block in runs, unless its partition has gone to another owner."""
@@ -49,30 +50,42 @@ class Cleaning:
         done = 0
         while True:
             await self.sender.room()
-            if not owned.alive:
+            cleaned = await self._clean(owned, records[done : done + RUN_RECORDS])
+            if cleaned is None:
                 return
-            run = records[done : done + self.run_records]
-            cleaned = self._clean(owned, run)
             done += cleaned.records
             last = done >= len(records)
-            await self._send(owned, cleaned, block.upto if last else run[cleaned.records - 1].offset)
+            await self._send(owned, cleaned, block.upto if last else records[done - 1].offset)
             if last:
                 return
             await asyncio.sleep(0)
 
-    def _clean(self, owned: OwnedSource, run: list[Any]) -> Cleaned:
-        """One run; the next one is as long as fits the time slice, however slow the user's function is."""
-        topic = owned.tp.topic
+    async def _clean(self, owned: OwnedSource, run: list[Any]) -> Cleaned | None:
+        """One run, or as much of it as makes blocks of full size; None if the source has gone to another owner."""
+        cleaned, done = None, 0
+        while cleaned is None or (done < len(run) and cleaned.bytes <= RUN_BYTES):
+            if done:
+                await asyncio.sleep(0)
+            if not owned.alive:
+                return None
+            cleaned = self._slice(owned, run[done : done + self.slice_records], cleaned)
+            done = cleaned.records
+        for (stream, outcome), count in cleaned.counts.items():
+            self.meters.add("events", (stream, outcome), count)
+        return cleaned
+
+    def _slice(self, owned: OwnedSource, records: list[Any], before: Cleaned | None) -> Cleaned:
+        """Some records more; the next ones are as many as fit the time slice, however slow the user's function is."""
+        topic, done = owned.tp.topic, before.records if before else 0
         started = time.perf_counter()
-        cleaned = self.cleaner.clean(topic, owned.tp.partition, run, int(time.time() * 1000), RUN_BYTES)
+        cleaned = self.cleaner.clean(topic, owned.tp.partition, records, int(time.time() * 1000), RUN_BYTES, before)
         elapsed_s = time.perf_counter() - started
-        if cleaned.records:
-            self.run_records = max(1, min(RUN_RECORDS, int(RUN_S * cleaned.records / max(elapsed_s, 1e-6))))
+        if cleaned.records > done:
+            fitting = int(SLICE_S * (cleaned.records - done) / max(elapsed_s, 1e-6))
+            self.slice_records = max(1, min(RUN_RECORDS, fitting))
         self.meters.observe("clean_seconds", (topic,), elapsed_s)
         if cleaned.row_time is not None:
             owned.read_time = max(owned.read_time or 0, cleaned.row_time)
-        for (stream, outcome), count in cleaned.counts.items():
-            self.meters.add("events", (stream, outcome), count)
         return cleaned
 
     async def _send(self, owned: OwnedSource, cleaned: Cleaned, upto: int) -> None:

@@ -13,8 +13,8 @@ from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, Sources
 
-#: how often is looked whether a tick is due
-LOOK_S = 0.1
+#: how often is looked whether a tick is due: while records flow, and while none do
+LOOK_S, STILL_LOOK_S = 0.1, 0.25
 #: from a tick's acknowledgement to the next tick at least: that a source is at its end is proven by fetches in between,
 #: and what its producer sends meanwhile is seen
 APART_S = 0.6
@@ -87,4 +87,5 @@ def timer_agent(app: faust.App, ticking: Ticking) -> None:
     async def timer() -> None:
         while not app.should_stop:
             ticking.tick()
-            await asyncio.sleep(LOOK_S)  # `app.sleep` costs three times as much
+            # not `app.sleep`, which costs three times as much
+            await asyncio.sleep(LOOK_S if ticking.sources.flowing else STILL_LOOK_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 from mode import Service
@@ -11,6 +12,8 @@ from mode import Service
 log = logging.getLogger(__name__)
 
 EVERY_S = 0.05
+#: while the loop's thread uses less than this share of its core it looks less often: a wake-up is most of what it costs
+CALM_SHARE, CALM_EVERY_S = 0.2, 0.25
 LOUD_S = 1.0
 
 
@@ -25,11 +28,13 @@ class LoopWatch(Service):
         self.add_future(self._watch())
 
     async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, every_s = asyncio.get_running_loop(), EVERY_S
         while not self.should_stop:
-            due = loop.time() + EVERY_S
-            await asyncio.sleep(EVERY_S)
+            due, used_s = loop.time() + every_s, time.thread_time()
+            await asyncio.sleep(every_s)
             late_s = max(0.0, loop.time() - due)
+            calm = late_s < EVERY_S and time.thread_time() - used_s < CALM_SHARE * every_s
+            every_s = CALM_EVERY_S if calm else EVERY_S
             self.meters.observe("loop_stall_seconds", (), late_s)
             if late_s > LOUD_S:
                 log.warning("the event loop stood still for %.1f s: a busy machine, a slow disk, or a user's function "

@@ -98,14 +98,14 @@ class Control(Service):
 
     async def _listen(self) -> None:
         tp = TopicPartition(self.config.topics.control, 0)
-        consumer = reader(self.config, fetch_max_wait_ms=500)
+        consumer = reader(self.config, fetch_max_wait_ms=1000)
         await until_there("reading the control topic", self.config, consumer.start)
         try:
             consumer.assign([tp])
             await consumer.seek_to_end(tp)
             while not self.should_stop:
                 try:
-                    heard = await consumer.getmany(tp, timeout_ms=500)
+                    heard = await consumer.getmany(tp, timeout_ms=1000)
                 except OffsetOutOfRangeError:  # away for longer than the topic is kept
                     await consumer.seek_to_end(tp)
                     continue

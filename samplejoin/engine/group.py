@@ -282,7 +282,8 @@ class Group(Service):
         now = time.monotonic()
         if fetched:
             self._flowed_at = now
-        pace(self.consumer, now - self._flowed_at < STILL_S)
+        self.sources.flowing = now - self._flowed_at < STILL_S
+        pace(self.consumer, self.sources.flowing)
         if not fetched:
             await asyncio.sleep(0.01)
 

@@ -55,6 +55,8 @@ class JoinPartition:
         self.running = False
         self._outbox: Outbox | None = None
         self._dirty = False
+        #: there is more to commit than a position
+        self._changes = asyncio.Event()
         #: windows were closed since the last commit
         self._closed = asyncio.Event()
         self._last_commit = time.monotonic()
@@ -158,6 +160,8 @@ class JoinPartition:
                 self.position = record.offset + 1
                 self._dirty = True
                 await self._sweep(out)
+                if self.partition.changed or (self._outbox and self._outbox.records):
+                    self._changes.set()
                 if time.monotonic() >= until:
                     await asyncio.sleep(0)
                     until = time.monotonic() + SLICE_S
@@ -199,8 +203,8 @@ class JoinPartition:
         await asyncio.sleep(interval_s * (self.number % 8) / 8)  # a worker's partitions commit in turn
         while self.running:
             await self._until_due(interval_s)
-            idle = not self.partition.changed and not (self._outbox and self._outbox.records)
-            if not self._dirty or (idle and time.monotonic() - self._last_commit < IDLE_COMMIT_S):
+            idle = not self._changes.is_set() and time.monotonic() - self._last_commit < IDLE_COMMIT_S
+            if not self._dirty or idle:
                 continue
             try:
                 await self.commit()
@@ -213,7 +217,13 @@ class JoinPartition:
                 return
 
     async def _until_due(self, interval_s: float) -> None:
-        """Waits for one interval; for half of it only, if windows were closed: their samples shall not wait."""
+        """Waits for one interval; for half of it only, if windows were closed: their samples shall not wait.
+
+        Without changes it waits for the first one before that, which spares an idle worker a wake-up per interval.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_COMMIT_S):
+                await self._changes.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval_s):
                 await self._closed.wait()
@@ -230,6 +240,7 @@ class JoinPartition:
             commit = self.table.commit_of(partition, self.position)
             self._outbox = Outbox(self.transactions.kafka)
             self._dirty = False
+            self._changes.clear()
             reached("commit-begin")
             try:
                 commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, list(parts_of(commit)))

@@ -77,6 +77,8 @@ class Sources:
         self.partitions: dict[str, int] = {}
         #: whether ticks are sent
         self.ticking = True
+        #: whether records came lately
+        self.flowing = False
 
     def add(self, tp: Any, generation: int, committed: int, metadata: str, log_end: int) -> OwnedSource:
         """Starts on a partition whose next offset is `committed`, and whose log ends at `log_end` now."""

@@ -58,7 +58,7 @@ class Cleaned:
     row_time: int | None = None
     dead: list[DeadLetter] = field(default_factory=list)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    #: rows that became cells, by stream index
+    #: rows that became cells and are not in `counts` yet, by stream index
     rows: list[int] = field(default_factory=list)
     #: records that were cleaned, and about how many bytes their cells take
     records: int = 0
@@ -111,13 +111,15 @@ class Cleaner:
         }
 
     def clean(
-        self, topic: str, partition: int, records: Iterable[Any], now_ms: int, max_bytes: int | None = None
-    ) -> Cleaned:
+        self, topic: str, partition: int, records: Iterable[Any], now_ms: int, max_bytes: int | None = None,
+        into: Cleaned | None = None,
+    ) -> Cleaned:  # fmt: skip
         """Cleans records of one source partition, in offset order; `now_ms` is the reader's clock (rule 9).
 
         With `max_bytes` it ends after the record whose cells pass it: `Cleaned.records` says how many were cleaned.
+        `into` is what the records before became, to go on with.
         """
-        out = Cleaned(rows=[0] * len(self._spec.plans))
+        out = into or Cleaned(rows=[0] * len(self._spec.plans))
         source = source_id(topic, partition)
         if topic in self.fast:
             limit = NO_LIMIT if max_bytes is None else max_bytes
@@ -125,10 +127,11 @@ class Cleaner:
         else:
             highest = self._plainly(self.by_topic[topic], records, source, now_ms, max_bytes, out)
         if highest >= 0:
-            out.row_time = highest
+            out.row_time = highest if out.row_time is None else max(highest, out.row_time)
         for plan, rows in zip(self._spec.plans, out.rows, strict=True):
             if rows:
                 out.count(plan.stream.name, "ok", rows)
+        out.rows = [0] * len(self._spec.plans)
         return out
 
     def _plainly(

@@ -55,7 +55,8 @@ async def test_fetches_are_large_while_records_flow_and_prompt_while_none_do(fet
 
 def join() -> Any:
     made = object.__new__(JoinPartition)
-    made._closed = asyncio.Event()
+    made._closed, made._changes = asyncio.Event(), asyncio.Event()
+    made._changes.set()
     return made
 
 
@@ -83,5 +84,17 @@ async def test_without_closed_windows_the_interval_decides():
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await waiting._until_due(3600.0)
+    async with asyncio.timeout(60):
+        await waiting._until_due(0.01)
+
+
+async def test_without_changes_nothing_is_looked_at_until_the_first_one():
+    waiting = join()
+    waiting._last_commit = time.monotonic() - 3600.0
+    waiting._changes.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await waiting._until_due(0.01)
+    waiting._changes.set()
     async with asyncio.timeout(60):
         await waiting._until_due(0.01)

@@ -112,7 +112,7 @@ def test_ordinary_records_take_the_fast_way(pairs, monkeypatch):
     monkeypatch.setattr(fast, "_row", None)
     records = [Record(orjson.dumps({"uid": "u", "mid": n, "ts": NOW, "do": "record"}), offset=n) for n in range(9)]
     out = fast.clean("clk", 0, records, NOW)
-    assert (out.counts, out.rows) == ({("click", "ok"): 9}, [0, 9])
+    assert out.counts == {("click", "ok"): 9}
 
 
 @pytest.mark.parametrize(
