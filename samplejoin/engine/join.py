@@ -243,7 +243,9 @@ class JoinPartition:
             self._changes.clear()
             reached("commit-begin")
             try:
-                commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, list(parts_of(commit)))
+                await asyncio.sleep(0)  # collecting and packing each block the event loop for about 50 ms at most
+                parts = list(parts_of(commit))
+                commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, parts)
                 if not self.running:
                     raise CommitFailed(f"join partition {self.number} was given up during its commit")
                 reached("commit-done")
