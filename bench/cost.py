@@ -2,8 +2,9 @@
 
 python -m bench.cost [--impressions 1000000] [--workers 1] [--profile out.raw]; beside peers: python -m bench
 
-Questions of their own: many open keys (`--per-ms 100`: of ten million impressions all are open at once), a hot key
-(`--hot 0.5`), settings of the job (`--set limits.cache_keys=250000`), a slow function (`--slow-us 20`).
+Questions of their own: many open keys (`--per-ms 100 --set streams.impression.lateness=60s`: of ten million impressions
+all are open at once), a hot key (`--hot 0.5`), settings of the job (`--set limits.cache_keys=250000`), a slow function
+(`--slow-us 20`).
 """
 
 from __future__ import annotations

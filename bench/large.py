@@ -23,8 +23,9 @@ from bench.run import measure
 from bench.systems import SYSTEMS, Run
 from tests.support.kafka import KafkaServer, KafkaUnavailableError, create_topics
 
-#: all impressions lie within so much event time, less than window and lateness: no window ends before the last one
+#: all impressions lie within so much event time, less than window and `KEPT_OPEN`: no window ends before the last one
 SPAN_MS = 100_000
+KEPT_OPEN = {"SAMPLEJOIN_STREAMS__IMPRESSION__LATENESS": "60s"}
 #: of the peers' windows: about as long as reading takes at this rate
 PEERS_EVENTS_PER_S = 30_000
 CGROUPS = Path("/sys/fs/cgroup")
@@ -41,7 +42,7 @@ class Limited(NamedTuple):
 
 LIMITS = {
     # 1,000,000 keys in memory, 64 MB of block cache, memtables of at most 192 MB
-    "ours": Limited({"SAMPLEJOIN_LIMITS__CACHE_KEYS": "250000"}, (), 2_000),
+    "ours": Limited({"SAMPLEJOIN_LIMITS__CACHE_KEYS": "250000", **KEPT_OPEN}, (), 2_000),
     # block cache and memtables; 4 GB of heap besides, most of it timers
     "flink-rocksdb": Limited({}, ("taskmanager.memory.managed.size=256m",), 5_500),
 }

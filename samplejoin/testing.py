@@ -188,7 +188,8 @@ class JobTest:
     def advance(self, duration: str = "1s") -> None:
         """Lets time pass, `30m` or `1h30m`: every source ticks, and proves that nothing more came.
 
-        A window closes that way `lateness` + `idle_after` and a few seconds after its end, as it does in Kafka.
+        A window closes that way `lateness` (the largest of its streams') + `idle_after` and a few seconds after its
+        end, as it does in Kafka.
         """
         left = parse_duration(duration)
         self._read()

@@ -143,7 +143,7 @@ class _Job:
     @property
     def open_s(self) -> float:
         """How long a key is open."""
-        return (self.model.window_ms + self.model.lateness_ms + self.model.correction_ms) / 1000
+        return (self.model.window_ms + self.model.largest_lateness_ms + self.model.correction_ms) / 1000
 
     @property
     def keys(self) -> float:

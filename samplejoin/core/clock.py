@@ -86,7 +86,7 @@ class Clock:
         topic = entry.source.partition(" ")[0]
         state = self.sources.setdefault(entry.source, SourceClock())
         if entry.row_time is not None:
-            _raise_to(state, entry.row_time - self.spec.lateness_ms)
+            _raise_to(state, entry.row_time - self.spec.lateness_ms(topic))
         self._follow(entry, state, topic, covered)
         state.last_offset, state.last_now = log_offset, self.now
         state.last_siblings = self._highest(topic, without=entry.source)

@@ -51,13 +51,15 @@ class Field:
 
 @dataclass(frozen=True)
 class Stream:
-    """A named input. `topics` are the Kafka topics it is read from; `id_field` names the id of retrying producers."""
+    """A named input. `topics` are the Kafka topics it is read from; `id_field` names the id of retrying producers;
+    `lateness_ms` is how much the events of one of its partitions may be out of order."""
 
     name: str
     role: Role
     topics: tuple[str, ...]
     id_field: str | None = None
     idle: Idle = "advance"
+    lateness_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,6 @@ class Spec:
     fields: tuple[Field, ...]
     window_ms: int
     before_ms: int = 0
-    lateness_ms: int = 0
     resolution_ms: int = 1000
     repeat: Repeat = "merge"
     attribution: Attribution = "last"
@@ -126,6 +127,22 @@ class Spec:
             for topic in merged:
                 groups[topic] = merged
         return {topic: frozenset(group) for topic, group in groups.items()}
+
+    def lateness_ms(self, topic: str) -> int:
+        """How far a source's watermark is behind the highest event time read from its topic.
+
+        For a topic that only another worker's `pattern` has found yet, it is the largest of all: watermarks never fall.
+        """
+        known = self._lateness_ms.get(topic)
+        return max(self._lateness_ms.values()) if known is None else known
+
+    @cached_property
+    def _lateness_ms(self) -> dict[str, int]:
+        """The largest of the streams of a topic's group: siblings follow each other's watermarks."""
+        return {
+            topic: max(s.lateness_ms for s in self.streams if not group.isdisjoint(s.topics))
+            for topic, group in self.topic_groups().items()
+        }
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class Progress:
         if clock_s is None or reading.count("samplejoin_clock_seconds") < model.partitions:
             return
         self.clock_ms = round(clock_s * 1000)
-        wanted_ms = replay.time_ms - model.lateness_ms
+        wanted_ms = replay.time_ms - model.largest_lateness_ms
         self.delay_s = max(0.0, (wanted_ms - self.clock_ms) / 1000 / replay.compress)
         self.state = "closing the last windows" if replay.ended else "joining"
         if replay.ended and self.clock_ms >= wanted_ms and not self.open_keys:

@@ -28,7 +28,7 @@ class Replay:
         })  # fmt: skip
         self.begin_ms, last_ms = events[0].time_ms, events[-1].time_ms
         #: event time of the last heartbeat: beyond it every window has ended
-        self.end_ms = last_ms + model.window_ms + model.before_ms + model.lateness_ms + 2 * model.resolution_ms
+        self.end_ms = last_ms + model.window_ms + model.before_ms + model.largest_lateness_ms + 2 * model.resolution_ms
         self._span_ms = max(1, last_ms - self.begin_ms)
         self.sent = 0
         #: event time up to which all has been sent

@@ -126,14 +126,15 @@ class Sources:
                 owned.writer.saw_fetch(stamp, owned.delivered + 1, end)
 
     def slice(self) -> int | None:
-        """The slice of event time that all owned sources have come to, less `lateness`; None while one has no time."""
+        """The slice that the watermarks of all owned sources have come to; None while one has no time."""
         spec, lowest = self.config.spec, None
         for owned in self.owned.values():
             row_time = owned.writer.row_time
             if row_time is None:
                 return None
-            lowest = row_time if lowest is None else min(lowest, row_time)
-        return None if lowest is None else (lowest - spec.lateness_ms) // spec.resolution_ms
+            watermark = row_time - spec.lateness_ms(owned.tp.topic)
+            lowest = watermark if lowest is None else min(lowest, watermark)
+        return None if lowest is None else lowest // spec.resolution_ms
 
     def tick(self, partition: int) -> tuple[Tick, list[OwnedSource]]:
         """A tick for one join partition, and the sources it speaks of."""

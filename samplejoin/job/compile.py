@@ -140,7 +140,8 @@ def assume_topics(model: JobModel) -> JobModel:
 
 def _spec(model: JobModel, fields: tuple[core.Field, ...], label: Any, format_: Any) -> core.Spec:
     streams = tuple(
-        core.Stream(name, s.role, s.topic_names, id_field=s.id, idle=s.idle) for name, s in model.streams.items()
+        core.Stream(name, s.role, s.topic_names, id_field=s.id, idle=s.idle, lateness_ms=model.lateness_of(s))
+        for name, s in model.streams.items()
     )
     return core.Spec(
         name=model.name,
@@ -149,7 +150,6 @@ def _spec(model: JobModel, fields: tuple[core.Field, ...], label: Any, format_: 
         fields=fields,
         window_ms=model.window_ms,
         before_ms=model.before_ms,
-        lateness_ms=model.lateness_ms,
         resolution_ms=model.resolution_ms,
         repeat=model.repeat,
         attribution=model.attribution,

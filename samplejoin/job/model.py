@@ -112,7 +112,9 @@ class JobModel(Part):
     )
     before_ms: Duration = Field(0, alias="before", description="How long before its anchor a label may lie.")
     lateness_ms: Duration = Field(
-        30_000, alias="lateness", description="How much the events of one partition may be out of order."
+        30_000,
+        alias="lateness",
+        description="How much the events of one partition may be out of order; a stream can have its own.",
     )
     resolution_ms: PositiveDuration = Field(
         1000,
@@ -234,6 +236,15 @@ class JobModel(Part):
     def until_ms(self) -> int | None:
         """`until` as epoch ms."""
         return None if self.until is None else read_iso(self.until)
+
+    def lateness_of(self, stream: Stream) -> int:
+        """The stream's own `lateness`, or the job's, in ms."""
+        return self.lateness_ms if stream.lateness_ms is None else stream.lateness_ms
+
+    @property
+    def largest_lateness_ms(self) -> int:
+        """Of all streams: how far the clock is behind when all are read up to the same event time."""
+        return max(map(self.lateness_of, self.streams.values()))
 
     @property
     def prefix(self) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
 from samplejoin.job.errors import RefusedError, did_you_mean
-from samplejoin.job.units import Size, format_size
+from samplejoin.job.units import Duration, Size, format_size
 
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _AGGREGATE = re.compile(r"([a-z]+)(?:\(\s*(\d{1,6})\s*\))?", re.ASCII)
@@ -144,6 +144,12 @@ class Stream(Part):
         None,
         min_length=1,
         description="A row field that names the event, for producers that retry: rows with the same id count once.",
+    )
+    lateness_ms: Duration | None = Field(
+        None,
+        alias="lateness",
+        description="How much the events of one of its partitions may be out of order; default: the job's. Of streams "
+        "that share a topic the largest holds, for all their topics.",
     )
     idle: Literal["advance", "hold"] = Field(
         "advance",

@@ -40,6 +40,7 @@ class Intake:
         self.sources: dict[str, int] = {}
         #: highest event time of each source partition, by number
         self.highest: list[int | None] = []
+        self._lateness_ms: list[int] = []
         for each in job.inputs:
             report.streams[each.plan.stream.name] = Stream(each.plan.stream.role)
 
@@ -49,6 +50,7 @@ class Intake:
         number = self.sources.setdefault(source, len(self.sources))
         if number == len(self.highest):
             self.highest.append(None)
+            self._lateness_ms.append(self.job.spec.lateness_ms(topic))
         future = self.future.get((topic, partition))
         plain = not future or not any(record.offset in future for record in records)
         if plain:
@@ -69,21 +71,23 @@ class Intake:
 
     def watermark_ms(self, sources: Iterable[str]) -> int | None:
         """The smallest, over these sources, of highest event time minus lateness; None if one has no time yet."""
-        marks = [self.highest[self.sources[s]] if s in self.sources else None for s in sources]
+        marks = [self._watermark_ms(self.sources[s]) if s in self.sources else None for s in sources]
         known = [mark for mark in marks if mark is not None]
-        return min(known) - self.job.spec.lateness_ms if known and len(known) == len(marks) else None
+        return min(known) if known and len(known) == len(marks) else None
 
-    def _behind(self, number: int) -> int | None:
-        """The slice below which a row of this source can be late by its own partition."""
+    def _watermark_ms(self, number: int) -> int | None:
         highest = self.highest[number]
-        return None if highest is None else (highest - self.job.spec.lateness_ms) // self.job.spec.resolution_ms
+        return None if highest is None else highest - self._lateness_ms[number]
+
+    def _behind(self, number: int, highest: int) -> int:
+        """The slice below which a row of this source can be late by its own partition, read up to `highest`."""
+        return (highest - self._lateness_ms[number]) // self.job.spec.resolution_ms
 
     def _may_be_late(self, number: int, cleaned: Cleaned) -> bool:
         """Whether any row lies behind all that was read, these records included: then each must be looked at."""
         if cleaned.row_time is None or not cleaned.cells:
             return False
-        highest = max(cleaned.row_time, self.highest[number] or 0)
-        behind = (highest - self.job.spec.lateness_ms) // self.job.spec.resolution_ms
+        behind = self._behind(number, max(cleaned.row_time, self.highest[number] or 0))
         return any(cell[2] < behind for cells in cleaned.cells.values() for cell in cells)
 
     def _see(self, number: int, cleaned: Cleaned) -> None:
@@ -92,7 +96,8 @@ class Intake:
             self.highest[number] = cleaned.row_time
 
     def _keep(self, number: int, cleaned: Cleaned) -> None:
-        behind, add, looks_at = self._behind(number), self.rows.add, self.scope.looks_at
+        highest, add, looks_at = self.highest[number], self.rows.add, self.scope.looks_at
+        behind = None if highest is None else self._behind(number, highest)
         size = OVERHEAD_BYTES + cleaned.bytes // max(1, sum(cleaned.rows))
         for cells in cleaned.cells.values():
             for key, stream, slice_, low, _, _, partials in cells:

@@ -181,7 +181,7 @@ def clock_from_rows() -> None:
         def block(self: Partition, entry: Block, out: Outcomes) -> None:
             original(self, entry, out)
             latest = max((cell[2] for cell in entry.cells), default=-1) * self.spec.resolution_ms
-            self.clock.value = max(self.clock.value, latest - self.spec.lateness_ms)
+            self.clock.value = max(self.clock.value, latest - self.spec.lateness_ms(entry.source.partition(" ")[0]))
 
         return block
 

@@ -44,6 +44,7 @@ def test_what_grows_with_the_rate_and_nothing_else():
 def test_the_window_is_open_for_its_lateness_and_correction():
     assert planned(1430, window="20m", lateness="0s").open_keys == 1000 * 1200
     assert planned(1430, window="20m", lateness="30s").open_keys == 1000 * 1230
+    assert planned(1430, window="20m", lateness="1s", streams__click__lateness="30s").open_keys == 1000 * 1230
     corrected = planned(1430, lateness="0s", late="correct", correction="10m", outputs__late="late")
     assert corrected.open_keys == 1000 * 1800
 

@@ -76,8 +76,8 @@ class Sent:
 
 def spec_of(options: Options, resolution: int) -> Spec:
     """Every cell carries the list of its rows, so that a merged cell tells which rows it was made of."""
-    streams: tuple[Stream, ...] = (Stream("show", "anchor", ("shows",), None, options.idle),)
-    streams += (Stream("click", "label", ("clicks",), None, options.idle),)
+    streams: tuple[Stream, ...] = (Stream("show", "anchor", ("shows",), None, options.idle, LATENESS * 100),)
+    streams += (Stream("click", "label", ("clicks",), None, options.idle, LATENESS * 100),)
     return Spec(
         name="model",
         streams=streams,
@@ -85,7 +85,6 @@ def spec_of(options: Options, resolution: int) -> Spec:
         fields=tuple(Field(s.name, s.name, "row", List(100_000)) for s in streams),
         window_ms=WINDOW * 100,
         before_ms=2000,
-        lateness_ms=LATENESS * 100,
         resolution_ms=resolution * 100,
         idle_after_ms=IDLE_AFTER * 100,
         max_wait_ms=options.max_wait and options.max_wait * 100,

@@ -53,7 +53,7 @@ def fields(draw, stream: str) -> list[Field]:
 
 @st.composite
 def specs(draw: st.DrawFn, /, **fixed: Any) -> Spec:
-    """One or two anchor streams and one or two label streams; two streams may share a topic."""
+    """One or two anchor streams and one or two label streams, each with its lateness; two streams may share a topic."""
     shared = draw(st.booleans())
     ids = st.sampled_from([None, None, "id"])
     streams = [Stream("show", "anchor", ("shows",), draw(ids)), Stream("click", "label", ("clicks",), draw(ids))]
@@ -66,7 +66,6 @@ def specs(draw: st.DrawFn, /, **fixed: Any) -> Spec:
     options = {
         "window_ms": resolution * draw(st.integers(1, 8)),
         "before_ms": resolution * draw(st.integers(0, 4)),
-        "lateness_ms": draw(st.sampled_from([0, 700, 2000])),
         "resolution_ms": resolution,
         "repeat": draw(st.sampled_from(["merge", "each"])),
         "attribution": draw(st.sampled_from(["last", "first"])),
@@ -75,11 +74,16 @@ def specs(draw: st.DrawFn, /, **fixed: Any) -> Spec:
     }
     return Spec(
         name="job",
-        streams=tuple(streams),
+        streams=tuple(replace(s, lateness_ms=draw(st.sampled_from([0, 700, 2000]))) for s in streams),
         key_fields=("user", "item"),
         fields=tuple(f for s in streams for f in draw(fields(s.name))),
         **{**options, **fixed},
     )
+
+
+def lateness_of(spec: Spec, topic: str) -> int:
+    """How much the events of a partition of this topic may be out of order: as much as any of its streams allows."""
+    return max(s.lateness_ms for s in spec.streams if topic in s.topics)
 
 
 @st.composite
@@ -91,7 +95,7 @@ def records(draw, spec: Spec, *, most: int = 30) -> Records:
     for _ in range(draw(st.integers(1, most))):
         topic, partition = name = draw(st.sampled_from(sorted(sources)))
         step = spec.resolution_ms // 2 * draw(st.integers(0, 8))
-        drift = draw(st.integers(0, spec.lateness_ms))
+        drift = draw(st.integers(0, lateness_of(spec, topic)))
         time = highest.get(name, ORIGIN) + step
         highest[name] = max(time, highest.get(name, ORIGIN))
         time -= drift
@@ -111,14 +115,15 @@ def busy_records(spec: Spec, random: Random, *, late: bool = False) -> Records:
     """Many rows of two keys in all sources at once, so that windows close while others are still being filled."""
     sources: Records = {(topic, p): [] for topic in spec.topics() for p in range(random.choice([1, 1, 2]))}
     by_topic = {topic: [s for s in spec.streams if topic in s.topics] for topic in spec.topics()}
-    drift = spec.lateness_ms + (spec.resolution_ms * (2 * spec.window + spec.before) if late else 0)
+    beyond = spec.resolution_ms * (2 * spec.window + spec.before) if late else 0
     for i in range(random.randint(20, 120)):
         topic, partition = name = random.choice(sorted(sources))
         time = ORIGIN + i * spec.resolution_ms // random.choice([1, 2])
-        time -= random.randint(0, drift) if random.random() < 0.3 else 0
+        lateness_ms = lateness_of(spec, topic)
+        time -= random.randint(0, lateness_ms + beyond) if random.random() < 0.3 else 0
         if not late:
             highest = max((t for t, _ in sources[name]), default=time)
-            time = max(time, highest - spec.lateness_ms)
+            time = max(time, highest - lateness_ms)
         stream = random.choice(by_topic[topic])
         value = {"x": random.choice([None, 1, 2, 0.1, *ODD_FLOATS]), "s": random.choice("ab")}
         if stream.id_field:

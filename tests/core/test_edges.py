@@ -16,7 +16,7 @@ from samplejoin.core.identity import keep, sample_id, source_id
 from samplejoin.core.messages import Tick, TickEntry
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
-from samplejoin.core.spec import Field, Spec, Stream
+from samplejoin.core.spec import Field, Role, Spec, Stream
 from samplejoin.core.words import said, why_away
 from samplejoin.core.writer import SourceWriter
 from tests.core.harness import block_of, restarted, wire_cells
@@ -26,9 +26,15 @@ KEY = keys.encode_key(["u"])
 SHOWS, CLICKS = source_id("shows", 0), source_id("clicks", 0)
 
 
+def stream_of(name: str, role: Role, options: dict[str, Any]) -> Stream:
+    """A stream by the options that begin with its name."""
+    topics = options.pop(f"{name}_topics", (f"{name}s",))
+    id_field, idle = options.pop(f"{name}_id", None), options.pop(f"{name}_idle", "advance")
+    return Stream(name, role, topics, id_field, idle, options.pop(f"{name}_lateness_ms", 0))
+
+
 def spec_of(**options: Any) -> Spec:
-    show = Stream("show", "anchor", ("shows",), options.pop("show_id", None), options.pop("show_idle", "advance"))
-    click = Stream("click", "label", ("clicks",), options.pop("click_id", None), options.pop("click_idle", "advance"))
+    show, click = stream_of("show", "anchor", options), stream_of("click", "label", options)
     fields = options.pop("fields", None) or (
         Field("pos", "show", "pos", PLAIN["first"]()),
         Field("last_pos", "show", "pos", PLAIN["last"]()),
@@ -66,7 +72,7 @@ class Play:
     def clock(self, second: float, *topics: str) -> Play:
         """A tick that says of these topics (all): read up to there."""
         entries = [
-            self.entry(source_id(topic, p), row_time=int(second * 1000) + self.spec.lateness_ms)
+            self.entry(source_id(topic, p), row_time=int(second * 1000) + self.spec.lateness_ms(topic))
             for topic in topics or self.counts
             for p in range(self.counts[topic])
         ]
@@ -369,11 +375,54 @@ def test_the_clock_is_the_minimum_over_all_sources():
 
 @pytest.mark.rule(8)
 def test_the_clock_is_behind_by_the_lateness_and_never_falls():
-    play = Play(spec_of(lateness_ms=3000))
+    play = Play(spec_of(show_lateness_ms=3000, click_lateness_ms=3000))
     play.apply(Tick([play.entry(s, row_time=10_000) for s in (SHOWS, CLICKS)], play.counts))
     assert play.partition.clock.value == 7000
     play.apply(Tick([play.entry(s, row_time=5_000) for s in (SHOWS, CLICKS)], play.counts))
     assert play.partition.clock.value == 7000
+
+
+@pytest.mark.rule(8)
+@pytest.mark.parametrize(("shows_ms", "clicks_ms", "clock_ms"), [(70_000, 130_000, 69_000), (70_000, 90_000, 30_000)])
+def test_each_stream_has_its_own_lateness(shows_ms, clicks_ms, clock_ms):
+    play = Play(spec_of(show_lateness_ms=1000, click_lateness_ms=60_000))
+    play.apply(Tick([play.entry(SHOWS, row_time=shows_ms), play.entry(CLICKS, row_time=clicks_ms)], play.counts))
+    assert play.partition.clock.value == clock_ms
+
+
+@pytest.mark.rule(8)
+@pytest.mark.parametrize(("show_ms", "click_ms"), [(1000, 60_000), (60_000, 1000)])
+def test_of_streams_that_share_a_topic_the_largest_lateness_holds(show_ms, click_ms):
+    spec = spec_of(click_topics=("shows",), show_lateness_ms=show_ms, click_lateness_ms=click_ms)
+    assert Ticks(spec, shows=1).tick(SHOWS, 0, 100) == 40_000
+
+
+@pytest.mark.rule(5, 8)
+def test_a_source_follows_only_what_was_read_with_its_own_lateness():
+    """`more` has the show stream alone, with 1 s; what `shows` takes over from it must leave the clicks their 60 s."""
+    spec = spec_of(
+        show_topics=("more", "shows"), click_topics=("shows",), show_lateness_ms=1000, click_lateness_ms=60_000
+    )
+    ticks = Ticks(spec, shows=1, more=1)
+    for second in range(3):
+        ticks.tick(source_id("more", 0), second, 100)
+        ticks.tick(SHOWS, second, 100)
+    assert ticks.clock.value == 40_000
+
+
+@pytest.mark.rule(8)
+def test_a_topic_that_only_another_worker_knows_has_the_largest_lateness():
+    """Its `pattern` may have matched a newer topic; the watermark stays in the state, and can never be lowered."""
+    newer = source_id("new", 0)
+    ticks = Ticks(spec_of(show_lateness_ms=1000, click_lateness_ms=60_000), shows=1, clicks=1)
+    ticks.tick(newer, 0, 100)
+    assert ticks.clock.sources[newer].watermark == 40_000
+
+
+@pytest.mark.rule(8)
+def test_by_processing_time_no_lateness_holds_the_clock():
+    ticks = Ticks(spec_of(clock="processing", show_lateness_ms=1000, click_lateness_ms=60_000), shows=1, clicks=1)
+    assert ticks.tick(SHOWS, 7, 100) == ticks.tick(CLICKS, 7, 100) == 7000
 
 
 @pytest.mark.rule(8)

@@ -57,7 +57,7 @@ def test_stream_equals_offline_equals_oracle(case, random, partitions, combined,
 
 
 @pytest.mark.rule(1, 8, 15)
-@given(cases(lateness_ms=700, resolution_ms=1000, window_ms=4000, before_ms=2000), randoms)
+@given(cases(resolution_ms=1000, window_ms=4000, before_ms=2000), randoms)
 @settings(max_examples=60)
 def test_the_tail_closes_by_proven_silence(case, random):
     spec, records = case

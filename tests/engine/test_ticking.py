@@ -14,7 +14,7 @@ from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.sources import Sources
 
 SPEC = Spec(
-    "ticks", (Stream("show", "anchor", ("shows",)),), ("user",), (), window_ms=10_000, lateness_ms=2_000
+    "ticks", (Stream("show", "anchor", ("shows",), lateness_ms=2_000),), ("user",), (), window_ms=10_000
 )  # fmt: skip
 START_MS = 1_700_000_000_000
 
@@ -78,6 +78,22 @@ def test_at_once_when_all_sources_have_come_to_a_new_slice(play):
     assert play.ticked(0.1) == [0, 1]
     play.read_to(6.5, 6.9)
     assert play.ticked(0.85) == []
+
+
+@pytest.mark.rule(8)
+def test_the_slice_that_all_sources_have_come_to_is_by_the_lateness_of_each():
+    """The source with the lowest event time need not be the one with the lowest watermark."""
+    show = Stream("show", "anchor", ("shows",), lateness_ms=500)
+    click = Stream("click", "label", ("clicks",), lateness_ms=60_000)
+    spec = Spec("ticks", (show, click), ("user",), (), window_ms=10_000)
+    sources = Sources(EngineConfig(spec, "print", Topics("job", "s", None, None, "d"), 2, Path(), {}))
+    shows, clicks = (sources.add(TopicPartition(topic, 0), 1, 0, "", 0) for topic in ("shows", "clicks"))
+    shows.writer.row_time, clicks.writer.row_time = START_MS + 5000, START_MS + 65_000
+    assert sources.slice() == START_MS // 1000 + 4
+    clicks.writer.row_time = START_MS + 63_000
+    assert sources.slice() == START_MS // 1000 + 3
+    shows.writer.row_time = START_MS + 90_000
+    assert sources.slice() == START_MS // 1000 + 3
 
 
 @pytest.mark.rule(8)

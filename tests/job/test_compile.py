@@ -77,7 +77,7 @@ def test_the_spec(folder):
     spec = job.spec
     assert (spec.name, spec.key_fields, spec.window_ms, spec.before_ms) == ("feed", ("uid", "mid"), 1_200_000, 2000)
     assert (spec.late, spec.correction_ms, spec.repeat, spec.attribution) == ("correct", 3_600_000, "each", "first")
-    assert (spec.max_rows, spec.keep_negatives, spec.max_wait_ms, spec.lateness_ms) == (7, 0.5, 30_000, 30_000)
+    assert (spec.max_rows, spec.keep_negatives, spec.max_wait_ms) == (7, 0.5, 30_000)
     assert [(s.name, s.role, s.topics, s.id_field) for s in spec.streams] == [
         ("impression", "anchor", ("imp",), None),
         ("click", "label", ("clk",), "cid"),
@@ -88,6 +88,14 @@ def test_the_spec(folder):
     ]
     assert spec.label is None
     assert [i.plan.stream.name for i in job.inputs] == ["impression", "click"]
+
+
+@pytest.mark.rule(8)
+def test_the_lateness_of_streams_and_topics(folder):
+    spec = compiled(folder, lateness="1m", streams__impression__lateness="1s").spec
+    assert [s.lateness_ms for s in spec.streams] == [1000, 60_000]
+    assert [spec.lateness_ms(topic) for topic in ("imp", "clk")] == [1000, 60_000]
+    assert [s.lateness_ms for s in compiled(folder).spec.streams] == [30_000, 30_000]
 
 
 def test_the_inputs(folder):
@@ -296,6 +304,8 @@ def test_the_fingerprint_changes_with_the_meaning(folder, changes):
         {"sample__pos": {"from": "impression.pos", "agg": "first"}},
         {"idle_after": "9s"},
         {"max_skew": "9s"},
+        {"lateness": "9s"},
+        {"streams__impression__lateness": "1s"},
     ],
 )
 def test_the_fingerprint_does_not_change_with_tuning(folder, changes):

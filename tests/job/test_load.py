@@ -113,6 +113,18 @@ def test_command_line_over_environment_over_file_over_default(tmp_path):
     assert load_job(path, {"lateness": "3s"}, environ).lateness_ms == 3000
 
 
+def test_the_lateness_of_a_stream_from_everywhere(tmp_path):
+    path = write(tmp_path, TEXT.replace("    time: ts\n", "    time: ts\n    lateness: 1s\n"))
+    environ = {"SAMPLEJOIN_STREAMS__CLICK__LATENESS": "2s", "SAMPLEJOIN_STREAMS__IMPRESSION__LATENESS": "500ms"}
+    assert [s.lateness_ms for s in load_job(path, environ={}).streams.values()] == [None, 1000]
+    assert [s.lateness_ms for s in load_job(path, environ=environ).streams.values()] == [500, 2000]
+    assert load_job(path, ["streams.click.lateness=3s"], environ).streams["click"].lateness_ms == 3000
+    path.write_text(path.read_text().replace("lateness: 1s", "lateness: 1"))
+    (error,) = errors_of(path)
+    assert error.startswith("job.yaml:8:"), error
+    assert "streams.click.lateness" in error
+
+
 def test_the_spelling_of_the_file_counts(tmp_path):
     path = write(tmp_path, TEXT.replace("click", "Click"))
     assert load_job(path, environ={"SAMPLEJOIN_STREAMS__CLICK__TOPIC": "t"}).streams["Click"].topic == "t"

@@ -18,8 +18,20 @@ def test_the_small_job_is_right():
     assert job.streams["impression"].topic_names == ("imp",)
 
 
+def test_a_stream_has_its_own_lateness_or_the_jobs():
+    job = model(lateness="1m", streams__impression__lateness="500ms")
+    assert [job.lateness_of(s) for s in job.streams.values()] == [500, 60_000]
+    assert job.largest_lateness_ms == 60_000
+    assert model(lateness="1s", streams__impression__lateness="5s").largest_lateness_ms == 5000
+    assert model(streams__impression__lateness="0s", streams__click__lateness="0s").largest_lateness_ms == 0
+
+
+def test_by_processing_time_a_stream_may_say_a_lateness_as_the_job_may():
+    assert model(clock="processing", lateness="1m", streams__click__lateness="1s").streams["click"].lateness_ms == 1000
+
+
 def test_a_written_model_reads_back():
-    job = model(max_wait="30s", outputs={"late": "l"}, late="topic")
+    job = model(streams__click__lateness="1s", max_wait="30s", outputs={"late": "l"}, late="topic")
     again = JobModel.model_validate(job.model_dump(mode="json", by_alias=True) | {"brokers": "localhost:9092"})
     assert again == job
 
@@ -124,6 +136,9 @@ WRONG = [
     ({"limits__sample": "64MiB"}, "limits.sample", "64MiB is over 1MiB", "a message"),
     ({"streams__click__time": "a..b"}, "streams.click.time", "is no field", "meta.ts"),
     # streams
+    ({"streams__click__lateness": 1}, "streams.click.lateness", "1 has no unit", "1s"),
+    ({"streams__click__lateness": "soon"}, "streams.click.lateness", "is no duration", "20m"),
+    ({"streams__click__latenes": "1s"}, "streams.click.latenes", "unknown key", "'lateness'"),
     ({"streams__click__role": "anchor", "sample": {}}, "streams", "no stream has role: label", "clicks"),
     ({"streams__impression": None, "sample": {}}, "streams", "no stream has role: anchor", "impressions"),
     ({"streams__click__topic": None}, "streams.click", "has no topic", ""),

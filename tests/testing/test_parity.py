@@ -29,6 +29,7 @@ def job_of(random: Random, **changes: Any) -> dict[str, Any]:
         name: {
             "role": "anchor" if topic == "shows" else "label", "topic": topic, "time": "ts", "clean": CLEAN,
             "idle": "hold", **({"id": "id"} if name != "view" and random.random() < 0.3 else {}),
+            **({"lateness": "6s"} if random.random() < 0.3 else {}),
         }
         for name, topic in TOPICS.items()
     }  # fmt: skip

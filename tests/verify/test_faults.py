@@ -281,6 +281,18 @@ def test_without_the_jobs_clock_the_inputs_say_what_is_due(job):
     assert (report.open, report.behind) == (47, 1)
 
 
+@pytest.mark.rule(1, 8)
+@pytest.mark.parametrize("stream", ["show", "click"])
+def test_what_is_due_by_the_inputs_is_by_the_lateness_of_each_stream(stream):
+    """The lowest watermark is START + 21.5 s by the shows, or START + 21.9 s by the clicks."""
+    job = job_of(streams={**JOB["streams"], stream: {**JOB["streams"][stream], "lateness": "8s"}})
+    topics = written(job, feed())
+    topics.samples = [s for s in topics.samples if orjson.loads(s.value)["pos"] < 4]
+    assert only(verify(job, topics)).open == 56
+    topics.samples = [s for s in topics.samples if orjson.loads(s.value)["pos"] < 3]
+    only(verify(job, topics), lost=1)
+
+
 def test_a_range_of_event_time(job, topics):
     topics.samples.pop(index_of(topics, pos=9))
     topics.samples.pop(index_of(topics, pos=50))

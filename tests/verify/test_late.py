@@ -20,6 +20,7 @@ from samplejoin.offline import run_offline
 from samplejoin.verify.replay import LogReplay
 from tests.testing import test_parity as drawn
 from tests.verify.support import (
+    JOB,
     START_MS,
     Out,
     Topics,
@@ -169,6 +170,15 @@ def test_a_sample_of_an_anchor_in_time_is_lost_although_its_window_is_exempt():
 
 def test_a_trimmed_log_leaves_the_order_of_the_partition():
     job, topics = with_late(**NO_TOPIC)
+    report = verify(job, topics)
+    assert report.ok, report.as_dict()
+    assert report.exempt_reasons == {"possibly late row": 2}
+
+
+@pytest.mark.rule(8)
+def test_the_order_of_a_partition_is_by_its_streams_own_lateness():
+    streams = {name: {**stream, "lateness": "3s"} for name, stream in JOB["streams"].items()}
+    job, topics = with_late(**NO_TOPIC, streams=streams, lateness="1h")
     report = verify(job, topics)
     assert report.ok, report.as_dict()
     assert report.exempt_reasons == {"possibly late row": 2}
