@@ -155,7 +155,10 @@ def _options(cache: Cache, memtable_bytes: int, reads: bool) -> Options:
     options.create_if_missing(True)
     options.set_write_buffer_size(memtable_bytes)
     options.set_max_write_buffer_number(3)
-    if not reads:
+    if reads:  # most keys that are looked for are new: a filter says so without a search through the memtables
+        options.set_memtable_prefix_bloom_ratio(0.1)
+        options.set_memtable_whole_key_filtering(True)
+    else:
         options.set_memtable_factory(MemtableFactory.vector())
         options.set_allow_concurrent_memtable_write(False)
     options.set_keep_log_file_num(2)
