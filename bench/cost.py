@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.generate import PARTITIONS, Shape, preload, truth
 from bench.processes import Process, SystemFailed
 from bench.run import measure
-from bench.systems import Run, System, ours
+from bench.systems import Run, System, ours, overlay
 from tests.support.kafka import KafkaServer, create_topics
 
 PROFILE_S = 20
@@ -41,10 +41,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, str]:
             "SAMPLEJOIN_STREAMS__IMPRESSION__CLEAN": "slow:clean_impression",
             "SAMPLEJOIN_STREAMS__ACTION__CLEAN": "slow:clean_action",
         }
-    for change in options.set:
-        key, _, value = change.partition("=")
-        settings["SAMPLEJOIN_" + key.upper().replace(".", "__")] = value
-    return settings
+    return settings | overlay(options.set)
 
 
 def main() -> None:

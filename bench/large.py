@@ -1,6 +1,7 @@
 """State larger than memory: all keys open at once, memory and page cache limited by a cgroup; ours and Flink.
 
-python -m bench.large [--impressions 10000000] [--systems ours,flink-rocksdb]; it must be allowed to make cgroups.
+python -m bench.large [--impressions 10000000] [--systems ours,flink-rocksdb] [--set limits.cache_keys=150000]
+[--limit-mb 3000]; it must be allowed to make cgroups.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import NamedTuple
 from bench.generate import PARTITIONS, Shape, preload, truth
 from bench.processes import Command, SystemFailed
 from bench.run import measure
-from bench.systems import SYSTEMS, Run
+from bench.systems import SYSTEMS, Run, overlay
 from tests.support.kafka import KafkaServer, KafkaUnavailableError, create_topics
 
 #: all impressions lie within so much event time, less than window and `KEPT_OPEN`: no window ends before the last one
@@ -70,6 +71,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--impressions", type=int, default=10_000_000)
     parser.add_argument("--systems", default=",".join(LIMITS), help=f"a list with commas: {', '.join(LIMITS)}")
+    parser.add_argument("--limit-mb", type=int, help="of memory and page cache, instead of the system's own")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of our job file")
     options = parser.parse_args()
     names = options.systems.split(",")
     if unknown := [name for name in names if name not in LIMITS]:
@@ -77,7 +80,7 @@ def main() -> None:
     shape = Shape(impressions_per_ms=max(1, options.impressions // SPAN_MS))
     window_ms = 1000 * int(options.impressions * 1.3 / PEERS_EVENTS_PER_S)
     try:
-        groups = {name: group_of(name, LIMITS[name].limit_mb) for name in names}
+        groups = {name: group_of(name, options.limit_mb or LIMITS[name].limit_mb) for name in names}
     except OSError as error:
         sys.exit(f"no limit for memory: {error}; run it as root, where {CGROUPS} can be written")
     root = Path(tempfile.mkdtemp(prefix="samplejoin-large-"))
@@ -88,10 +91,9 @@ def main() -> None:
             events = preload(kafka.bootstrap, options.impressions, shape)
             for name, folder in groups.items():
                 settings, arguments, limit_mb = LIMITS[name]
-                system = SYSTEMS[name]
-                run = Run(
-                    f"large-{name}", kafka.bootstrap, root / name, settings={"WINDOW_MS": str(window_ms), **settings}
-                )
+                limit_mb = options.limit_mb or limit_mb
+                settings = {"WINDOW_MS": str(window_ms), **settings, **overlay(options.set)}
+                system, run = SYSTEMS[name], Run(f"large-{name}", kafka.bootstrap, root / name, settings=settings)
                 limited = system._replace(commands=inside(folder, system.commands, arguments))
                 try:
                     figures = measure(limited, run, events, expected.result())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +78,12 @@ def ours(run: Run, workers: int) -> list[Command]:
                        "SAMPLEJOIN_WEB_PORT": str(free_port())})
         for n in range(workers)
     ]  # fmt: skip
+
+
+def overlay(changes: Iterable[str]) -> dict[str, str]:
+    """The environment that brings changes, `KEY=VALUE` each, into our job file."""
+    pairs = (change.partition("=") for change in changes)
+    return {"SAMPLEJOIN_" + key.upper().replace(".", "__"): value for key, _, value in pairs}
 
 
 def floor(run: Run) -> list[Command]:
