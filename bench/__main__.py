@@ -19,7 +19,7 @@ from bench.live import SETTINGS, measure_delay
 from bench.plot import plot_costs
 from bench.processes import SystemFailed
 from bench.run import measure
-from bench.systems import BUILT, SYSTEMS, Run
+from bench.systems import BUILT, SYSTEMS, Run, overlay
 from bench.table import Result, by_system, costs_table, delays_table, ratios_table
 from tests.support.kafka import KafkaServer, KafkaUnavailableError, create_topics
 
@@ -38,6 +38,8 @@ def options_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
     size.add_argument("--long", action="store_true", help="6.5 million events instead of 1.3")
     size.add_argument("--impressions", type=int, help="for a trial; 0.3 actions come with each")
     parser.add_argument("--delay", action="store_true", help="measure sample delays, at 70 %% of the rate found before")
+    parser.add_argument("--rate", type=int, help="with --delay: this rate instead, in events per second")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="with --delay: of our job file")
     parser.add_argument("--out", type=Path, help="folder of the results (build/bench, with --long build/bench/long)")
     options = parser.parse_args(argv)
     options.systems = options.systems.split(",") if options.systems else ["ours"] if options.delay else list(SYSTEMS)
@@ -89,7 +91,7 @@ def run_delays(kafka: KafkaServer, options: argparse.Namespace, root: Path) -> l
     with (options.out / "delays.jsonl").open("w") as file:
         for name, rate in rates.items():
             topics = f"live-{name}-imp", f"live-{name}-act"
-            run = Run(f"live-{name}", kafka.bootstrap, root / f"live-{name}", *topics, SETTINGS)
+            run = Run(f"live-{name}", kafka.bootstrap, root / f"live-{name}", *topics, SETTINGS | overlay(options.set))
             result: Result = {"system": name} | measure_delay(SYSTEMS[name], run, rate)
             results.append(result)
             _write(result, file)
@@ -98,6 +100,8 @@ def run_delays(kafka: KafkaServer, options: argparse.Namespace, root: Path) -> l
 
 def rates_of(options: argparse.Namespace) -> dict[str, int]:
     """Events per second to give each system. Raises SystemExit if a system has not been measured."""
+    if options.rate:
+        return dict.fromkeys(options.systems, options.rate)
     file = options.out / "runs.jsonl"
     results = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     runs = by_system(results)
