@@ -7,12 +7,12 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from bench.generate import PARTITIONS, Truth
@@ -40,10 +40,14 @@ class Samples:
     def __init__(self, run: Run) -> None:
         self._topic = run.out
         self._consumer = Consumer({"bootstrap.servers": run.bootstrap, "group.id": f"{run.id}-watch"})
+        self._seen = 0
 
     def written(self) -> int:
+        """How many there are; as many as before where the broker does not say, of a topic that has just been made."""
         partitions = [TopicPartition(self._topic, number) for number in range(PARTITIONS)]
-        return sum(self._consumer.get_watermark_offsets(each, timeout=10)[1] for each in partitions)
+        with suppress(KafkaException):
+            self._seen = sum(self._consumer.get_watermark_offsets(each, timeout=10)[1] for each in partitions)
+        return self._seen
 
     def close(self) -> None:
         self._consumer.close()

@@ -7,16 +7,20 @@ import json
 import subprocess
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from bench import large
 from bench.__main__ import main, options_of, order, rates_of, report
 from bench.cost import settings_of
-from bench.generate import HOT, START_MS, Shape, Truth, events, truth
+from bench.generate import HOT, PARTITIONS, START_MS, Shape, Truth, events, truth
 from bench.judge import Found, quantiles_ms, verdict
 from bench.live import closable
 from bench.processes import Command, Process, SystemFailed, rss_mb
+from bench.run import Samples
 from bench.stalls import longest_stall_s
 from bench.systems import BUILT, SYSTEMS, Run
 from bench.table import by_system, costs_table, delays_table, ratios, ratios_table, spread
@@ -222,6 +226,21 @@ def test_delays_are_measured_at_a_share_of_the_rate_found(tmp_path):
     runs = [result("ours", n, 20.0, events_per_s_of_span=rate) for n, rate in enumerate((900, 1000, 2000))]
     (tmp_path / "runs.jsonl").write_text("".join(json.dumps(run) + "\n" for run in runs))
     assert rates_of(options) == {"ours": 700}
+    assert rates_of(options_of(["--delay", "--out", str(tmp_path), "--rate", "15000"])) == {"ours": 15_000}
+
+
+def test_a_broker_that_does_not_know_a_new_topic_yet_says_no_number():
+    def watermarks(partition: Any, timeout: float) -> tuple[int, int]:
+        answer = answers.pop(0)
+        if answer is None:
+            raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
+        return 0, answer
+
+    answers = [None, *[2] * PARTITIONS, 3, None]
+    samples: Any = object.__new__(Samples)
+    samples._topic, samples._seen = "out", 0
+    samples._consumer = SimpleNamespace(get_watermark_offsets=watermarks)
+    assert [samples.written() for _ in range(3)] == [0, 2 * PARTITIONS, 2 * PARTITIONS]
 
 
 # ---- processes ------------------------------------------------------------------------------------------------------
