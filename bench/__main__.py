@@ -45,8 +45,10 @@ def options_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
     options.systems = options.systems.split(",") if options.systems else ["ours"] if options.delay else list(SYSTEMS)
     if unknown := [name for name in options.systems if name not in SYSTEMS]:
         parser.error(f"--systems: there is no {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
-    if options.rounds < 1 or (options.impressions is not None and options.impressions < 1):
-        parser.error("--rounds and --impressions must be at least 1")
+    if any(number is not None and number < 1 for number in (options.rounds, options.impressions, options.rate)):
+        parser.error("--rounds, --impressions and --rate must be at least 1")
+    if (options.rate or options.set) and not options.delay:
+        parser.error("--rate and --set go with --delay")
     options.impressions = options.impressions or (LONG if options.long else SHORT)
     options.out = options.out or (BUILT / "long" if options.long else BUILT)
     return options

@@ -77,10 +77,11 @@ def main() -> None:
     names = options.systems.split(",")
     if unknown := [name for name in names if name not in LIMITS]:
         parser.error(f"--systems: no limits are known for {', '.join(unknown)}; there are {', '.join(LIMITS)}")
+    limits = {name: LIMITS[name]._replace(limit_mb=options.limit_mb or LIMITS[name].limit_mb) for name in names}
     shape = Shape(impressions_per_ms=max(1, options.impressions // SPAN_MS))
     window_ms = 1000 * int(options.impressions * 1.3 / PEERS_EVENTS_PER_S)
     try:
-        groups = {name: group_of(name, options.limit_mb or LIMITS[name].limit_mb) for name in names}
+        groups = {name: group_of(name, limits[name].limit_mb) for name in names}
     except OSError as error:
         sys.exit(f"no limit for memory: {error}; run it as root, where {CGROUPS} can be written")
     root = Path(tempfile.mkdtemp(prefix="samplejoin-large-"))
@@ -90,8 +91,7 @@ def main() -> None:
             create_topics(kafka.bootstrap, {"imp": PARTITIONS, "act": PARTITIONS})
             events = preload(kafka.bootstrap, options.impressions, shape)
             for name, folder in groups.items():
-                settings, arguments, limit_mb = LIMITS[name]
-                limit_mb = options.limit_mb or limit_mb
+                settings, arguments, limit_mb = limits[name]
                 settings = {"WINDOW_MS": str(window_ms), **settings, **overlay(options.set)}
                 system, run = SYSTEMS[name], Run(f"large-{name}", kafka.bootstrap, root / name, settings=settings)
                 limited = system._replace(commands=inside(folder, system.commands, arguments))

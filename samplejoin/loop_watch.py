@@ -17,6 +17,11 @@ CALM_SHARE, CALM_EVERY_S = 0.2, 0.25
 LOUD_S = 1.0
 
 
+def next_sleep_s(slept_s: float, late_s: float, used_s: float) -> float:
+    """How long to sleep after a sleep of `slept_s`, in which the loop's thread used `used_s` of CPU."""
+    return CALM_EVERY_S if late_s < EVERY_S and used_s < CALM_SHARE * slept_s else EVERY_S
+
+
 class LoopWatch(Service):
     """Sleeps for a moment again and again, and measures how much later it wakes."""
 
@@ -33,8 +38,7 @@ class LoopWatch(Service):
             due, used_s = loop.time() + every_s, time.thread_time()
             await asyncio.sleep(every_s)
             late_s = max(0.0, loop.time() - due)
-            calm = late_s < EVERY_S and time.thread_time() - used_s < CALM_SHARE * every_s
-            every_s = CALM_EVERY_S if calm else EVERY_S
+            every_s = next_sleep_s(every_s, late_s, time.thread_time() - used_s)
             self.meters.observe("loop_stall_seconds", (), late_s)
             if late_s > LOUD_S:
                 log.warning("the event loop stood still for %.1f s: a busy machine, a slow disk, or a user's function "

@@ -196,6 +196,8 @@ def test_options_have_defaults():
         (["--systems", "ours,storm"], "there is no storm; there are ours, ours-2, floor"),
         (["--rounds", "0"], "must be at least 1"),
         (["--long", "--impressions", "5"], "not allowed with"),
+        (["--delay", "--rate", "0"], "must be at least 1"),
+        (["--set", "window=5s"], "--rate and --set go with --delay"),
     ],
 )
 def test_mistakes_are_named(argv, said, capsys):

@@ -14,6 +14,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 
 from samplejoin.engine.join import JoinPartition
 from samplejoin.engine.kafka import FETCH_BYTES, FLOWING, STILL, pace
+from samplejoin.loop_watch import next_sleep_s
 
 TP = TopicPartition("shows", 0)
 
@@ -98,3 +99,15 @@ async def test_without_changes_nothing_is_looked_at_until_the_first_one():
     waiting._changes.set()
     async with asyncio.timeout(60):
         await waiting._until_due(0.01)
+
+
+@pytest.mark.parametrize(
+    ("slept_s", "late_s", "used_s", "next_s"),
+    [
+        (0.05, 0.0, 0.009, 0.25), (0.25, 0.0, 0.049, 0.25),  # next to nothing to do
+        (0.05, 0.0, 0.011, 0.05), (0.25, 0.0, 0.051, 0.05),  # something
+        (0.25, 0.06, 0.0, 0.05),  # woken late without work of its own: a slow disk, say
+    ],
+)  # fmt: skip
+def test_the_loop_is_watched_less_often_while_it_does_nothing(slept_s, late_s, used_s, next_s):
+    assert next_sleep_s(slept_s, late_s, used_s) == next_s
