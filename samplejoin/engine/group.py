@@ -27,6 +27,7 @@ from samplejoin.core.words import said
 from samplejoin.engine.assignor import JoinAssignor, same_job
 from samplejoin.engine.codec import write_format
 from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.coordinator import CoordinatorFailed, Failures, generation, raise_failure, request_rejoin
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.kafka import committed_offsets, group_consumer, is_away, pace, until_there, was_cancelled
 from samplejoin.engine.sources import SourceBlock, Sources, check_start
@@ -74,6 +75,7 @@ class Group(Service):
         self._ready_joins: dict[int, Any] = {}
         self._flowed_at = -STILL_S
         self._starting: set[asyncio.Task[None]] = set()
+        self._failures = Failures(config.group)
         self._commit_lock = asyncio.Lock()
         self._ending = False
         super().__init__(**kwargs)
@@ -88,8 +90,9 @@ class Group(Service):
             self.consumer.subscribe(topics, listener=_Listener(self))
             try:
                 await self.consumer.start()
-            except BaseException:
+            except BaseException as error:
                 await self.consumer.stop()
+                self._failures.raise_known(error)
                 raise
 
         await until_there(f"joining group {self.config.group}", self.config, start)
@@ -119,8 +122,7 @@ class Group(Service):
     @property
     def generation(self) -> int:
         """The group generation of the present assignment, -1 before the first."""
-        coordinator = self.consumer._coordinator  # aiokafka has no public name for it
-        return int(getattr(coordinator, "generation", -1))
+        return generation(self.consumer)
 
     # ---- assignments --------------------------------------------------------------------------------------------
 
@@ -140,6 +142,7 @@ class Group(Service):
     def start_on(self, tps: set[Any]) -> None:
         """A new assignment. Runs without heartbeats, so it only parks the partitions and starts tasks."""
         reached("assigned")
+        self._failures.over()
         self._said = {}
         self._ready_joins.clear()  # one may have become ready while it was being revoked
         deal = self.assignor.last
@@ -218,7 +221,7 @@ class Group(Service):
     def rejoin(self) -> None:
         """Has the group deal again."""
         self.assignor.rejoins += 1
-        self.consumer._coordinator.request_rejoin()  # aiokafka has no public name for it
+        request_rejoin(self.consumer)
 
     async def _committed(self, tps: set[Any]) -> dict[Any, tuple[int, str]]:
         """Committed next offset and metadata per partition that has one."""
@@ -259,12 +262,13 @@ class Group(Service):
             except (IllegalStateError, AssertionError):
                 await asyncio.sleep(0.02)  # the assignment changed under our hands
             except Exception as error:
-                if type(error) is KafkaError:  # the client has given its membership up, and does not try again
-                    error = _given_up(self.config.group, error)
-                if not is_away(error):
-                    self.fatal(error)
+                known = self._failures.known(error)
+                if not is_away(known):
+                    self.fatal(known)
                     return
-                log.warning("group %s: %r; trying again", self.config.group, error)
+                log.warning("group %s: %s; trying again", self.config.group, said(known))
+                if isinstance(known, CoordinatorFailed):
+                    request_rejoin(self.consumer)
                 await asyncio.sleep(1.0)
 
     async def _read_sources(self) -> None:
@@ -295,6 +299,7 @@ class Group(Service):
 
     async def _fetch(self, tps: list[Any]) -> dict[Any, list[Any]]:
         if not tps:
+            raise_failure(self.consumer)
             await asyncio.sleep(0.02)
             return {}
         fetched: dict[Any, list[Any]] = await self.consumer.getmany(*tps, timeout_ms=POLL_MS, max_records=MAX_RECORDS)
@@ -374,13 +379,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
             self.group.start_on(set(assigned))
         except Exception as error:
             self.group.fatal(error)
-
-
-def _given_up(group: str, error: KafkaError) -> WorkerError:
-    return WorkerError(
-        f"group {group}: the broker that coordinates it failed ({said(error)}): it may be overloaded. Start the worker "
-        "again; nothing is lost"
-    )
 
 
 def _out_of_range(error: OffsetOutOfRangeError) -> WorkerError:

@@ -46,6 +46,8 @@ class Joins:
         self.config, self.emitter, self.meters = config, emitter, meters
         self.make_table, self.make_standby, self.fatal = make_table, make_standby, fatal
         self.running: dict[int, JoinPartition] = {}
+        #: position of each partition's last commit, after the worker's end
+        self._ended_at: dict[int, int] = {}
         self._starts: dict[int, JoinPartition] = {}
         self.standbys: dict[int, Standby] = {}
         self.wanted: set[int] = set()
@@ -105,10 +107,12 @@ class Joins:
         self.wanted, self._stand_by_for = set(), set()
         for number in list(self.standbys):
             self._end_standby(number)
-        for join in self.running.values():
-            self._end(join, commit)
+        joins = dict(self.running)
         self.running.clear()
+        for join in joins.values():
+            self._end(join, commit)
         await asyncio.gather(*self._recovering, *self._ending.values(), return_exceptions=True)
+        self._ended_at = {number: join.table.committed_position for number, join in joins.items()}
 
     async def apply(self, partition: int, records: list[Any]) -> None:
         """Steps records of a join partition, if it is still this worker's."""
@@ -235,7 +239,7 @@ class Joins:
 
     def positions(self) -> dict[int, int]:
         """Per partition the position of its last commit."""
-        return {number: join.table.committed_position for number, join in self.running.items()}
+        return self._ended_at | {number: join.table.committed_position for number, join in self.running.items()}
 
     def state(self) -> dict[int, int]:
         """Per partition the next changelog offset of the state that this worker keeps."""

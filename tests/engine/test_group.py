@@ -8,19 +8,22 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownError
 
+from samplejoin.engine import group as module
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
+from samplejoin.engine.coordinator import MOST_FAILURES
 from samplejoin.engine.group import Group
 from samplejoin.engine.sources import Sources
 
 OLD, NEW = TopicPartition("job-repartition", 1), TopicPartition("job-repartition", 2)
 
 
+async def nothing(*_: Any) -> None:
+    pass
+
+
 @pytest.fixture
 async def group(tmp_path):
     fatal: list[BaseException] = []
-
-    async def nothing(*_: Any) -> None:
-        pass
 
     config = EngineConfig(None, "print", Topics("job", "s", None, None, "d"), 4, tmp_path, {})  # type: ignore[arg-type]
     made = Group(
@@ -40,14 +43,20 @@ async def test_a_partition_that_has_moved_away_has_no_end(group):
     assert group.end_of(OLD) is None
 
 
-async def test_a_failed_coordinator_is_a_clear_stop(group):
-    """aiokafka gives the group up on an answer that it does not know; every fetch raises that from then on."""
+async def test_a_coordinator_that_never_recovers_is_a_clear_stop(group, monkeypatch):
+    """aiokafka does not know an overloaded broker's answer: it is joined again, but not for ever."""
     group, fatal = group
+    asked: list[object] = []
+    monkeypatch.setattr("asyncio.sleep", nothing)
+    monkeypatch.setattr(module, "request_rejoin", asked.append)
 
     async def step() -> None:
         raise KafkaError(repr(UnknownError()))
 
     await group._pump(step)
+    assert len(asked) == MOST_FAILURES
     assert isinstance(fatal[0], WorkerError)
-    assert "group job: the broker that coordinates it failed" in str(fatal[0])
-    assert "Start the worker again" in str(fatal[0])
+    assert "group job: the broker that coordinates it has failed 10 times in a row (KafkaError: Unknown" in str(
+        fatal[0]
+    )
+    assert "look at its log" in str(fatal[0])

@@ -30,6 +30,7 @@ class Join:
     def __init__(self, config: object, number: int, *_: object) -> None:
         self.number, self.position, self.running, self.phase = number, 0, True, "reading"
         self.committed_position = 7
+        self.table = self
 
     async def start(self, floor: int) -> int:
         error, Join.first = Join.first, None
@@ -69,6 +70,7 @@ async def test_a_recovery_that_was_broken_off_is_begun_again(monkeypatch, config
     assert set(joins.running) == {1}
     assert not fatal
     await joins.stop(commit=False)
+    assert joins.positions() == {1: 7}, "the group is told after the joins have ended"
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), OSError("disk full")])

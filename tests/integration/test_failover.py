@@ -173,10 +173,62 @@ def test_a_changelog_cut_off_is_refused_where_no_disk_has_the_rest(world, start_
     world.check()
 
 
+@pytest.mark.rule(16)
+def test_a_stop_tells_the_group_how_far_the_joins_have_come(world, start_worker):
+    """Before the first regular commit too: it is what shows that a changelog was lost, or made anew."""
+    edit_job(world, ("commit_interval: 200ms", "commit_interval: 5m"))
+    worker = start_worker(world, 1)
+    worker.wait_ready()
+    world.send(feed(seed=88, seconds=60, per_second=100))
+    wait_for(lambda: worker.metric("samplejoin_events_total") >= world.events, 60, worker.log_tail, [worker])
+    wait_for(lambda: worker.metric("samplejoin_join_lag_records") == 0, 60, worker.log_tail, [worker])
+    assert worker.stop() == 0
+    admin = AdminClient({"bootstrap.servers": world.kafka.bootstrap})
+    found = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(world.name)])[world.name].result()
+    log = f"{world.name}-repartition"
+    assert [tp.offset > 0 for tp in found.topic_partitions if tp.topic == log] == [True] * 4
+
+
 class NextVersion(Worker):
     """A worker of a later version."""
 
     command = (sys.executable, "-m", "tests.integration.next_version", "-A", "samplejoin", "worker", "-l", "info")
+
+
+class FailingCoordinator(Worker):
+    """A worker whose group coordinator answers some requests with an error that the Kafka client does not know."""
+
+    command = (
+        sys.executable,
+        "-m",
+        "tests.integration.failing_coordinator",
+        "-A",
+        "samplejoin",
+        "worker",
+        "-l",
+        "info",
+    )
+
+
+@pytest.mark.rule(16)
+@pytest.mark.parametrize("failing", ["SyncGroupRequest:1:1", "SyncGroupRequest:2:2", "HeartbeatRequest:3:1"])
+def test_a_coordinator_that_fails_for_a_moment_ends_no_worker(world, start_worker, failing):
+    """A broker that is overloaded says so with an error that means anything: the worker joins the group again."""
+    workers = [FailingCoordinator(world, 1, SAMPLEJOIN_TEST_FAILING=failing), Worker(world, 2)]
+    try:
+        for worker in workers:
+            worker.start().wait_ready()
+        first = workers[0]
+        wait_for(lambda: "the broker that coordinates the group failed" in first.log.read_text(), 60, first.log_tail)
+        world.send(feed(seed=89, seconds=60, per_second=100))
+        wait_for(lambda: [len(owns(w)) for w in workers] == [2, 2], 60, first.log_tail, workers)
+        world.end()
+        world.wait_until_complete(workers)
+        world.check()
+        assert [worker.stop() for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.close()
 
 
 @pytest.fixture

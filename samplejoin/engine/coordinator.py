@@ -1,0 +1,66 @@
+"""What the Kafka client's group coordinator does not do by itself; aiokafka has no public name for any of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from aiokafka.errors import KafkaError, NodeNotReadyError
+
+from samplejoin.core.words import said
+from samplejoin.engine.config import WorkerError
+
+log = logging.getLogger(__name__)
+
+#: joins of a group in a row that may end with an error which the client does not know
+MOST_FAILURES = 10
+
+
+def generation(consumer: Any) -> int:
+    """The group generation that the consumer is a member of, -1 before the first."""
+    return int(getattr(consumer._coordinator, "generation", -1))
+
+
+def request_rejoin(consumer: Any) -> None:
+    """Has the consumer join its group again."""
+    consumer._coordinator.request_rejoin()
+
+
+def raise_failure(consumer: Any) -> None:
+    """Raises what the coordinator holds for its user, which otherwise only a fetch does."""
+    consumer._coordinator.check_errors()
+
+
+class CoordinatorFailed(NodeNotReadyError):  # type: ignore[misc]  # aiokafka ships no types
+    """It may well answer the next time."""
+
+
+class Failures:
+    """Errors from a broker that the client does not know, an overloaded one's say: it gives them to its user, waits
+    until they are taken note of, and sends no heartbeats until it joins again."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self._in_a_row = 0
+
+    def over(self) -> None:
+        """The group has dealt."""
+        self._in_a_row = 0
+
+    def raise_known(self, error: BaseException) -> None:
+        """Raises what an error is to be taken for, if that is another."""
+        known = self.known(error)
+        if known is not error:
+            raise known from error
+
+    def known(self, error: BaseException) -> BaseException:
+        """The error, or what to take it for: worth another try, until it has come too often in a row."""
+        if type(error) is not KafkaError:  # the client makes it of what it does not know
+            return error
+        self._in_a_row += 1
+        if self._in_a_row > MOST_FAILURES:
+            return WorkerError(
+                f"group {self.group}: the broker that coordinates it has failed {MOST_FAILURES} times in a row "
+                f"({said(error)}): look at its log, it may be overloaded. Then start the worker again; nothing is lost"
+            )
+        return CoordinatorFailed(f"the broker that coordinates the group failed: {said(error)}")
