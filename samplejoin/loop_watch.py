@@ -23,23 +23,31 @@ def next_sleep_s(slept_s: float, late_s: float, used_s: float) -> float:
 
 
 class LoopWatch(Service):
-    """Sleeps for a moment again and again, and measures how much later it wakes."""
+    """Asks to be called at a time, again and again, and measures how much later that happens.
+
+    A call, not a task that sleeps: a task is woken a turn of the loop after its time has come, which would count too.
+    """
 
     def __init__(self, meters: Any, **kwargs: Any) -> None:
         self.meters = meters
+        self._handle: asyncio.TimerHandle | None = None
         super().__init__(**kwargs)
 
     async def on_start(self) -> None:
-        self.add_future(self._watch())
+        self._sleep(EVERY_S)
 
-    async def _watch(self) -> None:
-        loop, every_s = asyncio.get_running_loop(), EVERY_S
-        while not self.should_stop:
-            due, used_s = loop.time() + every_s, time.thread_time()
-            await asyncio.sleep(every_s)
-            late_s = max(0.0, loop.time() - due)
-            every_s = next_sleep_s(every_s, late_s, time.thread_time() - used_s)
-            self.meters.observe("loop_stall_seconds", (), late_s)
-            if late_s > LOUD_S:
-                log.warning("the event loop stood still for %.1f s: a busy machine, a slow disk, or a user's function "
-                            "that blocks", late_s)  # fmt: skip
+    async def on_stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _sleep(self, sleep_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._handle = loop.call_at(loop.time() + sleep_s, self._look, loop.time(), sleep_s, time.thread_time())
+
+    def _look(self, began_s: float, slept_s: float, used_before_s: float) -> None:
+        late_s = max(0.0, asyncio.get_running_loop().time() - began_s - slept_s)
+        self.meters.observe("loop_stall_seconds", (), late_s)
+        if late_s > LOUD_S:
+            log.warning("the event loop stood still for %.1f s: a busy machine, a slow disk, or a user's function "
+                        "that blocks", late_s)  # fmt: skip
+        self._sleep(next_sleep_s(slept_s, late_s, time.thread_time() - used_before_s))

@@ -6,7 +6,6 @@ Faust's own consumer, producer and tables stay off (`enable_kafka`): the engine 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -29,6 +28,7 @@ from samplejoin import web
 from samplejoin.agents.clean import Cleaning, clean_agent
 from samplejoin.agents.join import join_agent
 from samplejoin.agents.timer import Ticking, timer_agent
+from samplejoin.collector import Collector
 from samplejoin.configuration import engine_config
 from samplejoin.engine.codec import pack_cell
 from samplejoin.engine.config import EngineConfig, WorkerError
@@ -98,6 +98,7 @@ class JoinApp(faust.App):
 
     def __init__(self, job: Job, config: EngineConfig, settings: WorkerSettings) -> None:
         self.watch = Watch()
+        self._collector = Collector()
         spec = watched_spec(job.spec, self.watch, job.model.label, job.model.format)
         self.job, self.config, self.settings = job, replace(config, spec=spec), settings
         self.failure: BaseException | None = None
@@ -153,7 +154,7 @@ class JoinApp(faust.App):
 
         @self.timer(interval=10.0, name="collect")  # type: ignore[untyped-decorator]  # Faust
         async def collect() -> None:
-            gc.collect(1)
+            self._collector.look()
 
         @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust
         async def look_for_topics() -> None:
@@ -167,10 +168,7 @@ class JoinApp(faust.App):
         """The engine starts when the agents listen."""
         asyncio.get_running_loop().set_exception_handler(_loop_trouble)
         self.flow_control.resume()
-        # Rows live for milliseconds and state rests as bytes: searching them for cycles cost a tenth of the worker's
-        # time and found none. What does make cycles (tasks, exceptions) is few, and collected by a timer.
-        gc.freeze()
-        gc.disable()
+        self._collector.take_over()
         await self.add_runtime_dependency(Watchdog(self.watch))
         await self.add_runtime_dependency(LoopWatch(self.metrics))
         await self.add_runtime_dependency(self.runtime)

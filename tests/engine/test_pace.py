@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,10 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 
+from samplejoin.collector import FEW_OBJECTS, MOST_LOOKS, Collector
 from samplejoin.engine.join import JoinPartition
 from samplejoin.engine.kafka import FETCH_BYTES, FLOWING, STILL, pace
-from samplejoin.loop_watch import next_sleep_s
+from samplejoin.loop_watch import LoopWatch, next_sleep_s
 
 TP = TopicPartition("shows", 0)
 
@@ -111,3 +113,42 @@ async def test_without_changes_nothing_is_looked_at_until_the_first_one():
 )  # fmt: skip
 def test_the_loop_is_watched_less_often_while_it_does_nothing(slept_s, late_s, used_s, next_s):
     assert next_sleep_s(slept_s, late_s, used_s) == next_s
+
+
+async def test_a_stall_is_measured_as_long_as_it_was(monkeypatch):
+    """Not longer by the turn of the loop after it, in which a task that slept would have been woken."""
+    loop, seen, now_s = asyncio.get_running_loop(), [], [1000.0]
+    clock, later = loop.time, []
+
+    class Meters:
+        def observe(self, name: str, labels: tuple[str, ...], value: float) -> None:
+            assert name == "loop_stall_seconds"
+            seen.append(round(value, 6))
+
+    monkeypatch.setattr(loop, "time", lambda: now_s[0])
+    monkeypatch.setattr(loop, "call_at", lambda at, call, *args: later.append((at, call, args)))
+    watch = LoopWatch(Meters())
+    await watch.on_start()
+    for late_s in (0.0, 0.3):
+        at, call, args = later.pop()
+        now_s[0] = at + late_s
+        call(*args)
+    monkeypatch.setattr(loop, "time", clock)
+    assert seen == [0.0, 0.3]
+    assert len(later) == 1, "it goes on"
+
+
+def test_cycles_are_searched_when_little_is_under_way_and_after_a_while_all_the_same(monkeypatch):
+    searched: list[int] = []
+    under_way = [5]
+    monkeypatch.setattr(gc, "get_count", lambda: (under_way[0], 0, 0))
+    monkeypatch.setattr(gc, "collect", searched.append)
+    collector = Collector()
+    collector.look()
+    assert searched == [1]
+    under_way[0] = FEW_OBJECTS + 1
+    for _ in range(MOST_LOOKS - 1):
+        collector.look()
+    assert searched == [1]
+    collector.look()
+    assert searched == [1, 1]
