@@ -22,6 +22,7 @@ from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, SourceBlock
+from samplejoin.engine.turns import Turns
 from samplejoin.job.cleaning import Cleaned, Cleaner, DeadLetter
 
 RUN_RECORDS = 2000
@@ -42,6 +43,7 @@ class Cleaning:
     meters: Meters
     fatal: Any
     hot_keys: HotKeys
+    turns: Turns
     slice_records: int = RUN_RECORDS
 
     async def block(self, block: SourceBlock) -> None:
@@ -58,14 +60,12 @@ class Cleaning:
             await self._send(owned, cleaned, block.upto if last else records[done - 1].offset)
             if last:
                 return
-            await asyncio.sleep(0)
 
     async def _clean(self, owned: OwnedSource, run: list[Any]) -> Cleaned | None:
         """One run, or as much of it as makes blocks of full size; None if the source has gone to another owner."""
         cleaned, done = None, 0
         while cleaned is None or (done < len(run) and cleaned.bytes <= RUN_BYTES):
-            if done:
-                await asyncio.sleep(0)
+            await self.turns.next()
             if not owned.alive:
                 return None
             cleaned = self._slice(owned, run[done : done + self.slice_records], cleaned)

@@ -28,6 +28,7 @@ from samplejoin.engine.sources import OwnedSource, Sources
 from samplejoin.engine.start import commit_start, refuse_other_state
 from samplejoin.engine.state_dir import StateDir
 from samplejoin.engine.trim import trim
+from samplejoin.engine.turns import Turns
 from samplejoin.metrics import Metrics
 from samplejoin.stores.rocks import RocksStore, shared_cache
 from samplejoin.tables.partial_samples import PartialSamples
@@ -67,7 +68,8 @@ class Runtime(Service):
         self.sources = Sources(config)
         self._cache = shared_cache()
         self.emitter = Emitter(config, metrics, {})
-        self.joins = Joins(config, self.emitter, metrics, self._table, self._standby, fatal)
+        self.turns = Turns()
+        self.joins = Joins(config, self.emitter, metrics, self._table, self._standby, fatal, self.turns)
         self.repartition = LateProducer()
         self.sender = Sender(self.repartition, config.topics.repartition, fatal)
         self.dead_letters = LateProducer()

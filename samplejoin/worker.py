@@ -137,7 +137,14 @@ class JoinApp(faust.App):
         )  # fmt: skip
         cleaner = Cleaner(self.job, self.watch, self.job.model.start_ms, pack_cell)
         cleaning = Cleaning(
-            config, cleaner, runtime.sender, runtime.dead_letters, self.metrics, self.fatal, runtime.hot_keys
+            config,
+            cleaner,
+            runtime.sender,
+            runtime.dead_letters,
+            self.metrics,
+            self.fatal,
+            runtime.hot_keys,
+            runtime.turns,
         )
         clean_agent(self, blocks, cleaning)
         join_agent(self, entries, runtime.joins)

@@ -21,6 +21,7 @@ from samplejoin.engine.emit import Emitter
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.rewinds import Rewinds
 from samplejoin.engine.transaction import CommitFailed, Outbox, Transactions
+from samplejoin.engine.turns import Turns
 from samplejoin.stores import StoreError
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,11 @@ class JoinPartition:
         number: int,
         table: Any,
         emitter: Emitter,
+        turns: Turns,
         on_lost: Callable[[int], None],
         fatal: Callable[[BaseException], None],
     ) -> None:
-        self.config, self.number, self.table, self.emitter = config, number, table, emitter
+        self.config, self.number, self.table, self.emitter, self.turns = config, number, table, emitter, turns
         self.on_lost, self.fatal = on_lost, fatal
         self.transactions = Transactions(config, number)
         self.partition = Partition(config.spec, table.cache, table.need)
@@ -82,7 +84,7 @@ class JoinPartition:
         self._outbox = Outbox(self.transactions.kafka)
         self.phase = "entering the deadlines of its open keys"
         for _ in self.table.fill(self.partition):
-            await asyncio.sleep(0)
+            await self.turns.next()
         self.position = self.table.position
         self.phase = "closing windows that have ended"
         self.running = True
@@ -145,6 +147,7 @@ class JoinPartition:
         """Steps the entries of the log. Records below the position were applied before; above it lies what was
         fetched before a recovery went back behind it, and will be fetched again: the log has no gaps."""
         async with self._applied:
+            await self.turns.next()
             until = time.monotonic() + SLICE_S
             for record in records:
                 if not self.running:
@@ -163,7 +166,7 @@ class JoinPartition:
                 if self.partition.changed or (self._outbox and self._outbox.records):
                     self._changes.set()
                 if time.monotonic() >= until:
-                    await asyncio.sleep(0)
+                    await self.turns.next()
                     until = time.monotonic() + SLICE_S
 
     async def _sweep(self, out: Outcomes) -> None:
@@ -179,7 +182,7 @@ class JoinPartition:
             out = Outcomes(emit=self._sample, revised=revised)
             if len(partition.changed) > COMMIT_KEYS:  # a jump of the clock closes more than one commit should hold
                 await self.commit()
-            await asyncio.sleep(0)
+            await self.turns.next()
             if not self.running:
                 return
         if revised:
@@ -233,6 +236,7 @@ class JoinPartition:
     async def commit(self) -> None:
         """One commit of all that was stepped so far. Raises CommitFailed: then the partition must be recovered."""
         async with self._committing:
+            await self.turns.next()
             if not self.running:
                 raise CommitFailed(f"join partition {self.number} is not running")
             partition, outbox = self.partition, self._outbox
@@ -243,9 +247,10 @@ class JoinPartition:
             self._changes.clear()
             reached("commit-begin")
             try:
-                await asyncio.sleep(0)  # collecting and packing each block the event loop for about 50 ms at most
+                await self.turns.next()  # collecting, packing and writing each take about 50 ms at most
                 parts = list(parts_of(commit))
                 commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, parts)
+                await self.turns.next()
                 if not self.running:
                     raise CommitFailed(f"join partition {self.number} was given up during its commit")
                 reached("commit-done")

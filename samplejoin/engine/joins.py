@@ -15,6 +15,7 @@ from samplejoin.engine.join import JoinPartition
 from samplejoin.engine.kafka import until_there, was_cancelled
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.transaction import CommitFailed
+from samplejoin.engine.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,9 @@ class Joins:
         make_table: Callable[[int], Any],
         make_standby: Callable[[int], Any],
         fatal: Callable[[BaseException], None],
+        turns: Turns,
     ) -> None:
-        self.config, self.emitter, self.meters = config, emitter, meters
+        self.config, self.emitter, self.meters, self.turns = config, emitter, meters, turns
         self.make_table, self.make_standby, self.fatal = make_table, make_standby, fatal
         self.running: dict[int, JoinPartition] = {}
         #: position of each partition's last commit, after the worker's end
@@ -172,7 +174,8 @@ class Joins:
 
         async def attempt() -> JoinPartition:
             await self._ended(number)
-            join = JoinPartition(self.config, number, self.make_table(number), self.emitter, self._lost, self.fatal)
+            table = self.make_table(number)
+            join = JoinPartition(self.config, number, table, self.emitter, self.turns, self._lost, self.fatal)
             self._starts[number] = join
             try:
                 await join.start(self._floors.get(number, 0))

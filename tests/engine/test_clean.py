@@ -15,6 +15,7 @@ from samplejoin.agents import clean
 from samplejoin.agents.clean import RUN_RECORDS, SLICE_S, Cleaning
 from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.sources import SourceBlock, Sources
+from samplejoin.engine.turns import Turns
 from samplejoin.job.cleaning import Cleaner
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
@@ -72,7 +73,7 @@ class Play:
         hot_keys: Any = SimpleNamespace(see=lambda cells, rows: None)
         sender: Any = self.sent
         meters: Any = self.meters
-        self.cleaning = Cleaning(config, cleaner, sender, None, meters, None, hot_keys)
+        self.cleaning = Cleaning(config, cleaner, sender, None, meters, None, hot_keys, Turns())
         self.offset = 0
         self.owned = Sources(config).add(IMPRESSIONS, 1, 0, "", 0)
 

@@ -12,6 +12,7 @@ from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.joins import Joins
 from samplejoin.engine.kafka import close_producer
 from samplejoin.engine.transaction import CommitFailed, Transactions
+from samplejoin.engine.turns import Turns
 
 pytestmark = pytest.mark.rule(16)
 
@@ -56,7 +57,7 @@ async def test_a_recovery_that_was_broken_off_is_begun_again(monkeypatch, config
     fatal: list[BaseException] = []
     ready = asyncio.Event()
     monkeypatch.setattr(module, "JoinPartition", Join)
-    joins = Joins(config, None, Meters(), lambda n: None, lambda n: None, fatal.append)  # type: ignore[arg-type]
+    joins = Joins(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
     joins.on_ready = lambda number, position: ready.set()
 
     async def is_member() -> bool:
@@ -79,7 +80,7 @@ async def test_a_partition_that_ended_badly_can_come_back(monkeypatch, config, e
     fatal: list[BaseException] = []
     monkeypatch.setattr(module, "JoinPartition", Join)
     monkeypatch.setattr(Join, "ending", error)
-    joins = Joins(config, None, Meters(), lambda n: None, lambda n: None, fatal.append)  # type: ignore[arg-type]
+    joins = Joins(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
     async with asyncio.timeout(10):
         for wanted in ({1}, set(), {1}):
             await joins.assign(wanted, set(), {})
