@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 SLICE_S = 0.012
 SWEEP_KEYS = 256
-#: keys closed in one sweep between commits: encoding and writing them blocks the event loop for about 50 ms
+#: changed keys that make a commit due: collecting, packing and writing them each take about 50 ms
 COMMIT_KEYS = 20_000
 IDLE_COMMIT_S = 10.0
 
@@ -59,8 +59,8 @@ class JoinPartition:
         self._dirty = False
         #: there is more to commit than a position
         self._changes = asyncio.Event()
-        #: windows were closed since the last commit
-        self._closed = asyncio.Event()
+        #: the next commit shall not wait for long: windows were closed since the last one, or it holds much already
+        self._hurry = asyncio.Event()
         self._last_commit = time.monotonic()
         #: by this machine's clock, for people
         self.committed_at: float | None = None
@@ -147,7 +147,7 @@ class JoinPartition:
         """Steps the entries of the log. Records below the position were applied before; above it lies what was
         fetched before a recovery went back behind it, and will be fetched again: the log has no gaps."""
         async with self._applied:
-            await self.turns.next()
+            await self._next_turn()
             until = time.monotonic() + SLICE_S
             for record in records:
                 if not self.running:
@@ -165,9 +165,16 @@ class JoinPartition:
                 await self._sweep(out)
                 if self.partition.changed or (self._outbox and self._outbox.records):
                     self._changes.set()
+                if len(self.partition.changed) > COMMIT_KEYS:
+                    self._hurry.set()
                 if time.monotonic() >= until:
-                    await self.turns.next()
+                    await self._next_turn()
                     until = time.monotonic() + SLICE_S
+
+    async def _next_turn(self) -> None:
+        await self.turns.next()
+        if self._outbox is not None:
+            self._outbox.look_at_clock()
 
     async def _sweep(self, out: Outcomes) -> None:
         """Closes what the clock has passed, in slices; then, if samples were corrected, commits before going on."""
@@ -182,13 +189,13 @@ class JoinPartition:
             out = Outcomes(emit=self._sample, revised=revised)
             if len(partition.changed) > COMMIT_KEYS:  # a jump of the clock closes more than one commit should hold
                 await self.commit()
-            await self.turns.next()
+            await self._next_turn()
             if not self.running:
                 return
         if revised:
             await self.commit()
         elif closed:
-            self._closed.set()
+            self._hurry.set()
 
     def _sample(self, sample: Sample) -> None:
         assert self._outbox is not None
@@ -220,7 +227,7 @@ class JoinPartition:
                 return
 
     async def _until_due(self, interval_s: float) -> None:
-        """Waits for one interval; for half of it only, if windows were closed: their samples shall not wait.
+        """Waits for one interval; for half of it only, if it is to hurry.
 
         Without changes it waits for the first one before that, which spares an idle worker a wake-up per interval.
         """
@@ -229,9 +236,9 @@ class JoinPartition:
                 await self._changes.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval_s):
-                await self._closed.wait()
+                await self._hurry.wait()
                 await asyncio.sleep(self._last_commit + interval_s / 2 - time.monotonic())
-        self._closed.clear()
+        self._hurry.clear()
 
     async def commit(self) -> None:
         """One commit of all that was stepped so far. Raises CommitFailed: then the partition must be recovered."""

@@ -14,8 +14,10 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 
 from samplejoin.collector import FEW_OBJECTS, MOST_LOOKS, Collector
+from samplejoin.engine import join as join_module
 from samplejoin.engine.join import JoinPartition
 from samplejoin.engine.kafka import FETCH_BYTES, FLOWING, STILL, pace
+from samplejoin.engine.turns import Turns
 from samplejoin.loop_watch import LoopWatch, next_sleep_s
 
 TP = TopicPartition("shows", 0)
@@ -58,7 +60,7 @@ async def test_fetches_are_large_while_records_flow_and_prompt_while_none_do(fet
 
 def join() -> Any:
     made = object.__new__(JoinPartition)
-    made._closed, made._changes = asyncio.Event(), asyncio.Event()
+    made._hurry, made._changes = asyncio.Event(), asyncio.Event()
     made._changes.set()
     return made
 
@@ -66,16 +68,16 @@ def join() -> Any:
 async def test_samples_of_closed_windows_do_not_wait_for_the_whole_interval():
     waiting = join()
     waiting._last_commit = time.monotonic() - 1800.0  # half an hour, half an interval
-    waiting._closed.set()
+    waiting._hurry.set()
     async with asyncio.timeout(60):
         await waiting._until_due(3600.0)
-    assert not waiting._closed.is_set()
+    assert not waiting._hurry.is_set()
 
 
 async def test_commits_are_half_an_interval_apart_at_least():
     waiting = join()
     waiting._last_commit = time.monotonic()
-    waiting._closed.set()
+    waiting._hurry.set()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await waiting._until_due(3600.0)
@@ -101,6 +103,23 @@ async def test_without_changes_nothing_is_looked_at_until_the_first_one():
     waiting._changes.set()
     async with asyncio.timeout(60):
         await waiting._until_due(0.01)
+
+
+async def test_a_commit_is_due_once_it_holds_much(monkeypatch):
+    """A backlog changes more keys within an interval than one step of the event loop should collect."""
+    monkeypatch.setattr(join_module, "unpack_entry", lambda value: value)
+    monkeypatch.setattr(join_module, "COMMIT_KEYS", 2)
+    keys: dict[bytes, None] = {}
+    busy = join()
+    busy._applied, busy._outbox, busy.turns, busy.position, busy.running = asyncio.Lock(), None, Turns(), 0, True
+    busy.rewinds, busy._sample = SimpleNamespace(look=lambda *_: None), None
+    busy.partition = SimpleNamespace(
+        changed=keys, covered={}, due=lambda: False, sweep=None,
+        apply=lambda entry, offset, *_: keys.update({b"%d" % offset: None}),
+    )  # fmt: skip
+    for offset, hurries in ((0, False), (1, False), (2, True)):
+        await busy.apply([SimpleNamespace(offset=offset, value=b"", timestamp=0)])
+        assert busy._hurry.is_set() == hurries
 
 
 @pytest.mark.parametrize(
