@@ -9,7 +9,7 @@ from typing import Any
 
 from samplejoin.engine.failpoints import PLACES
 from tests.chaos import jobs
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.jobs import Variant
 from tests.chaos.load import Load
 from tests.chaos.stage import FAKETIME
@@ -96,12 +96,17 @@ def draw(
     return Script(seed, number, count, variant, load, events_per_second, script, away_s)
 
 
+def playable() -> dict[str, Fault]:
+    """The faults that this machine can play: a clock jumps only where libfaketime is."""
+    return {name: fault for name, fault in FAULTS.items() if fault.needs != "faketime" or FAKETIME.exists()}
+
+
 def _faults(r: random.Random, only: Sequence[str], brokers: int, load_s: float) -> tuple[tuple[float, str], ...]:
     """Faults for about as long as the load lasts."""
     usable = {
         name: fault.weight
-        for name, fault in FAULTS.items()
-        if brokers in fault.brokers and (not only or name in only) and (fault.needs != "faketime" or FAKETIME.exists())
+        for name, fault in playable().items()
+        if brokers in fault.brokers and (not only or name in only)
     }
     found: list[tuple[float, str]] = []
     at = FIRST_FAULT_S
