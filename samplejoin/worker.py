@@ -158,9 +158,6 @@ class JoinApp(faust.App):
         @self.timer(interval=10.0, name="status")  # type: ignore[untyped-decorator]  # Faust
         async def status() -> None:
             status_line(self)
-
-        @self.timer(interval=10.0, name="collect")  # type: ignore[untyped-decorator]  # Faust
-        async def collect() -> None:
             self._collector.look()
 
         @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust
