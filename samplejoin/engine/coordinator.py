@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from aiokafka.errors import KafkaError, NodeNotReadyError
 
 from samplejoin.core.words import said
 from samplejoin.engine.config import WorkerError
-
-log = logging.getLogger(__name__)
 
 #: joins of a group in a row that may end with an error which the client does not know
 MOST_FAILURES = 10
