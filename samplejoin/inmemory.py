@@ -32,7 +32,6 @@ def config_of(job: Job) -> EngineConfig:
         state_dir=Path("memory"),
         connection={},
         combine=model.combine,
-        max_sample_bytes=model.limits.sample_bytes,
         max_in_flight=model.max_in_flight,
         cache_keys=model.limits.cache_keys,
     )

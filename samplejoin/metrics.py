@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "events": ("samplejoin_events", ("stream", "outcome"), "Records and rows by what became of them in cleaning."),
-    "samples": ("samplejoin_samples", ("outcome",), "Closed windows by outcome: positive, negative, filtered, ..."),
+    "samples": ("samplejoin_samples", ("outcome",), "Closed windows, each by its one outcome."),
+    "revisions": ("samplejoin_revisions", ("outcome",), "Corrections by outcome: sent, filtered, down-sampled, dead."),
     "windows": ("samplejoin_windows_closed", (), "Windows that the clock has closed."),
     "joined_rows": ("samplejoin_joined_rows", ("stream",), "Rows that became part of a sample."),
     "joined_samples": ("samplejoin_joined_samples", ("stream",), "Samples with at least one row of the stream."),

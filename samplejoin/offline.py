@@ -59,7 +59,6 @@ def run_offline(
     for key in sorted(keys):
         _join(job, finisher, key, keys[key], out)
     finisher.count(out)
-    _refuse_large(out, job.model.limits.sample_bytes)
     return out, dead
 
 
@@ -70,15 +69,6 @@ def _join(job: Job, finisher: Finisher, key: bytes, cells: list[Cell], out: Outc
         _orphan(job, key, cell, out)
     for window in windows:
         finisher.finish(key, window, out)
-
-
-def _refuse_large(out: Outcomes, limit: int) -> None:
-    """Samples over `limits.sample` are dead letters, as the worker has it."""
-    for s in out.samples:
-        if len(s.payload) > limit:
-            error = f"sample of {len(s.payload)} bytes is over limits.sample ({limit} bytes)"
-            out.dead.append(DeadSample(s.key, s.sample_id, s.slice_ms, "sample_too_large", error, "", {}))
-    out.samples = [s for s in out.samples if len(s.payload) <= limit]
 
 
 def _orphan(job: Job, key: bytes, cell: Cell, out: Outcomes) -> None:

@@ -19,6 +19,7 @@ END = "<!-- /metrics -->\n"
 HINTS = {
     "events": "**alert** if `dead_*` is over 1 % of a stream; a drop of `ok` against yesterday",
     "samples": "**alert** if the share of `positive` leaves its usual band; `dead` must be 0",
+    "revisions": "only with `late: correct`; `dead` must be 0",
     "windows": "denominator of ratios",
     "joined_rows": "",
     "joined_samples": "numerator of the join ratio",

@@ -15,7 +15,7 @@ from samplejoin.core.words import RAISED, said
 
 
 class Finisher:
-    """Makes samples of windows; counts what it keeps, filters, drops and cannot make."""
+    """Makes samples of windows; counts each window's one outcome as `samples`, each correction's as `revisions`."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -35,6 +35,7 @@ class Finisher:
         """Emits the window's sample into `out`; returns its weight, 0 if nothing went out."""
         spec = self.spec
         self._windows += not revision
+        counter = "revisions" if revision else "samples"
         slice_ms = window.slice * spec.resolution_ms
         anchor = window.anchor
         id_ = sample_id(spec.name, key, anchor[SLICE], spec.streams[anchor[STREAM]].name, window.first)
@@ -48,7 +49,7 @@ class Finisher:
             weight = 1.0
             if not label and spec.keep_negatives < 1.0:
                 if not keep(id_, spec.keep_negatives):
-                    out.count("samples", "down-sampled")
+                    out.count(counter, "down-sampled")
                     return 0.0
                 weight = 1.0 / spec.keep_negatives
             values["label"] = label
@@ -57,20 +58,25 @@ class Finisher:
             function = "format"
             payload = spec.format(values)
         except RAISED as error:  # the user's code: whatever it raises costs this sample only
-            out.dead.append(
-                DeadSample(key, id_, slice_ms, function, said(error), traceback.format_exc(limit=-8), values)
-            )
-            out.count("samples", "dead")
+            out.count(counter, "dead")
+            trace = traceback.format_exc(limit=-8)
+            out.dead.append(DeadSample(key, id_, slice_ms, function, said(error), trace, values))
             return 0.0
         if payload is None:
-            out.count("samples", "filtered")
+            out.count(counter, "filtered")
+            return 0.0
+        if len(payload) > spec.max_sample_bytes:
+            out.count(counter, "dead")
+            out.dead.append(_too_large(spec, key, id_, slice_ms, values, payload))
             return 0.0
         sample = Sample(key, id_, slice_ms, payload, revision, weight, previous_weight, truncated, missing)
         if out.emit is None:
             out.samples.append(sample)
         else:
             out.emit(sample)
-        if not revision:
+        if revision:
+            out.count("revisions", "sent")
+        else:
             self._made[bool(label)] += 1
             for stream, rows in joined.items():
                 self._rows[stream] += rows
@@ -98,6 +104,8 @@ class Finisher:
             values["label"] = label
             payload = spec.format(values)
         except RAISED:
+            return False
+        if payload is not None and len(payload) > spec.max_sample_bytes:
             return False
         self._windows += 1
         if payload is None:
@@ -134,3 +142,10 @@ class Finisher:
         if self.spec.label is not None:
             return self.spec.label(values)
         return int(any(stream not in self.anchors for stream in joined))
+
+
+def _too_large(
+    spec: Spec, key: bytes, id_: str, slice_ms: int, values: dict[str, Any], payload: bytes
+) -> DeadSample:  # fmt: skip
+    error = f"sample of {len(payload)} bytes is over limits.sample ({spec.max_sample_bytes} bytes)"
+    return DeadSample(key, id_, slice_ms, "sample_too_large", error, "", values, payload)

@@ -38,7 +38,7 @@ class SideRow:
 
 @dataclass(slots=True)
 class DeadSample:
-    """A sample whose label or formatting function raised (rule 12)."""
+    """A sample that could not be made, or is larger than it may be (rule 12). `function` is the step that failed."""
 
     key: bytes
     sample_id: str
@@ -47,6 +47,8 @@ class DeadSample:
     error: str
     traceback: str
     fields: dict[str, Any]
+    #: the sample that is too large
+    payload: bytes | None = None
 
 
 @dataclass(slots=True)

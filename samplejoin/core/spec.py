@@ -81,6 +81,8 @@ class Spec:
     idle_after_ms: int = 5000
     max_wait_ms: int | None = None
     max_rows: int = 10_000
+    #: a larger sample is a dead letter (rule 12)
+    max_sample_bytes: int = 512 << 10
     keep_negatives: float = 1.0
     junk_keys: frozenset[Any] = frozenset(("", "0"))
     #: label of a sample's fields; None: 1 if any label row joined it, else 0

@@ -38,9 +38,6 @@ class Emitter:
 
     def sample(self, sample: Sample, outbox: Outbox) -> None:
         """Adds a sample by the samples topic's contract: partition by key hash, key = join key, these headers."""
-        if len(sample.payload) > self.config.max_sample_bytes:
-            self._too_large(sample, outbox)
-            return
         headers = [("sample_id", sample.sample_id.encode())]
         if sample.weight == 1.0 and not (sample.revision or sample.missing or sample.truncated):
             headers += self._plain
@@ -76,16 +73,9 @@ class Emitter:
     def _dead(self, dead: DeadSample, outbox: Outbox) -> None:
         self.meters.add("dead_letters", (dead.function,))
         self._letter(
-            outbox, dead.key, _as_json(dead.fields), reason=dead.function, function=dead.function,
-            error=dead.error, traceback=dead.traceback, sample_id=dead.sample_id, slice_ms=dead.slice_ms,
-        )  # fmt: skip
-
-    def _too_large(self, sample: Sample, outbox: Outbox) -> None:
-        self.meters.add("dead_letters", ("sample_too_large",))
-        self._letter(
-            outbox, sample.key, sample.payload, reason="sample_too_large", sample_id=sample.sample_id,
-            slice_ms=sample.slice_ms,
-            error=f"sample of {len(sample.payload)} bytes is over limits.sample ({self.config.max_sample_bytes} bytes)",
+            outbox, dead.key, _as_json(dead.fields) if dead.payload is None else dead.payload, reason=dead.function,
+            function=dead.function if dead.payload is None else "", error=dead.error, traceback=dead.traceback,
+            sample_id=dead.sample_id, slice_ms=dead.slice_ms,
         )  # fmt: skip
 
     def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: Any) -> None:

@@ -159,6 +159,7 @@ def _spec(model: JobModel, fields: tuple[core.Field, ...], label: Any, format_: 
         idle_after_ms=model.idle_after_ms,
         max_wait_ms=model.max_wait_ms,
         max_rows=model.limits.rows,
+        max_sample_bytes=model.limits.sample_bytes,
         keep_negatives=float(model.keep_negatives),
         junk_keys=frozenset(model.junk_keys),
         label=label,

@@ -44,7 +44,7 @@ class Expectation:
     """Folds and finishes keys of one job."""
 
     def __init__(self, job: Job) -> None:
-        self.spec, self._limit = job.spec, job.model.limits.sample_bytes
+        self.spec = job.spec
         self._finisher = Finisher(job.spec)
         self._samples: list[Sample] = []
         self._out = Outcomes(emit=self._samples.append)
@@ -64,9 +64,7 @@ class Expectation:
         self._finisher.finish(key, window, out)
         if samples:
             sample = samples.pop()
-            if len(sample.payload) <= self._limit:
-                return Made(window, "samples", sample.sample_id, sample)
-            return Made(window, "dead", sample.sample_id)
+            return Made(window, "samples", sample.sample_id, sample)
         if out.dead:
             return Made(window, "dead", out.dead.pop().sample_id)
         down_sampled = out.counts.pop(("samples", "down-sampled"), 0)

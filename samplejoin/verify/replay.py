@@ -35,10 +35,9 @@ class Replayed:
 class LogReplay:
     """One join partition's log, from its offset 0 on, for `keys`."""
 
-    def __init__(self, spec: Spec, keys: Collection[bytes], max_sample_bytes: int) -> None:
+    def __init__(self, spec: Spec, keys: Collection[bytes]) -> None:
         self._keys = {key: Replayed() for key in keys}
         self._partition = Partition(spec)
-        self._max_sample_bytes = max_sample_bytes
 
     def step(self, entry: Entry, log_offset: int, append_ms: int) -> None:
         """The next entry."""
@@ -75,10 +74,7 @@ class LogReplay:
     def _take(self, out: Outcomes) -> None:
         for sample in out.samples:
             replayed = self._keys[sample.key]
-            if len(sample.payload) > self._max_sample_bytes:
-                replayed.dead.add(sample.sample_id)
-            else:
-                replayed.samples[sample.sample_id] = sample
+            replayed.samples[sample.sample_id] = sample
         for row in out.side_rows:
             if row.kind == "orphan":
                 self._keys[row.key].orphans[row.stream, row.slice_ms] += row.rows

@@ -116,7 +116,7 @@ async def _replay(
         keys = {key for key in suspects if partition_of(key, job.model.partitions) == tp.partition}
         if not keys:
             continue
-        log = LogReplay(job.spec, keys, job.model.limits.sample_bytes)
+        log = LogReplay(job.spec, keys)
         async for _, records in topics.read({tp: span.begins[tp]}, {tp: span.ends[tp]}):
             for record in records:
                 try:

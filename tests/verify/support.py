@@ -171,7 +171,7 @@ def verify(
         found: dict[bytes, Any] = {}
         for partition in range(job.model.partitions) if log is not None else ():
             keys = {key for key in suspects if partition_of(key, job.model.partitions) == partition}
-            replay = LogReplay(job.spec, keys, job.model.limits.sample_bytes)
+            replay = LogReplay(job.spec, keys)
             if log is not None:
                 log(replay, partition)
             found |= replay.found()
