@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from samplejoin.engine.changelog import join_parts, parts_of
 from samplejoin.engine.codec import pack_entry, unpack_entry
 from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.emit import Emitter
+from samplejoin.engine.transaction import CommitFailed
 from samplejoin.job.compile import Job
 from samplejoin.stores.memory import MemoryStore
 from samplejoin.tables.partial_samples import PartialSamples
@@ -93,6 +96,8 @@ class MemoryJoin:
     store: MemoryStore = field(default_factory=MemoryStore)
     committed: list[Sent] = field(default_factory=list)
     windows: dict[str, int] = field(default_factory=dict)
+    #: ends with the first step or commit that fails; without it nothing is committed
+    running: bool = False
 
     def __post_init__(self) -> None:
         self.start()
@@ -106,7 +111,22 @@ class MemoryJoin:
         for _ in self.table.fill(self.partition):
             pass
         self.position = self.table.position
-        self._sweep(Outcomes(emit=self._sample))
+        self.running = True
+        with self._whole():
+            self._sweep(Outcomes(emit=self._sample))
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What fails in here spoils the state, and no commit follows. Raises CommitFailed if something has failed."""
+        if not self.running:
+            raise CommitFailed(
+                f"join partition {self.number} has failed before; after crash() it goes on from its last commit"
+            )
+        try:
+            yield
+        except BaseException:
+            self.running = False
+            raise
 
     def lose_disk(self) -> None:
         """The changelog is all that is left."""
@@ -122,19 +142,21 @@ class MemoryJoin:
         while self.position < len(self.log):
             value, append_ms = self.log[self.position]
             out = Outcomes(emit=self._sample)
-            self.partition.apply(unpack_entry(value), self.position, append_ms, out)
-            self.position += 1
-            self._sweep(out)
+            with self._whole():
+                self.partition.apply(unpack_entry(value), self.position, append_ms, out)
+                self.position += 1
+                self._sweep(out)
 
     def commit(self) -> None:
-        """One commit: state and samples, as one step."""
-        commit = self.table.commit_of(self.partition, self.position)
-        commit.first_offset = len(self.changelog)
-        self.changelog += parts_of(commit)
-        commit.next_offset = len(self.changelog)
-        self.table.write(commit, self.partition.changed)
-        self.committed += self.outbox
-        self.outbox.clear()
+        """One commit: state and samples, as one step. Raises CommitFailed if a step or a commit has failed before."""
+        with self._whole():
+            commit = self.table.commit_of(self.partition, self.position)
+            parts = list(parts_of(commit))
+            commit.first_offset, commit.next_offset = len(self.changelog), len(self.changelog) + len(parts)
+            self.changelog += parts
+            self.committed += self.outbox
+            self.outbox.clear()
+            self.table.write(commit, self.partition.changed)
 
     def _sweep(self, out: Outcomes) -> None:
         self.partition.sweep(out)

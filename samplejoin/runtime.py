@@ -19,6 +19,7 @@ from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.control import Control
 from samplejoin.engine.drain import Drain
 from samplejoin.engine.emit import Emitter
+from samplejoin.engine.failpoints import reached
 from samplejoin.engine.group import Group
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.joins import Joins
@@ -95,6 +96,7 @@ class Runtime(Service):
         self._worker = worker
         self.state_dir = StateDir(config.state_dir / config.topics.prefix)
         self._away_since: float | None = None
+        self._given_up = False
         self._gone: set[str] = set()
         #: since when a source partition has been waited for, and how often the group has been asked about it
         self._unheard: dict[str, float] = {}
@@ -150,14 +152,48 @@ class Runtime(Service):
         except Exception as error:
             self.fatal(error)
 
+    def give_up(self) -> None:
+        """From a failure on, nothing more is committed by any path: the next owner does it again."""
+        self._given_up = True
+        self.joins.give_up()
+        self.group.give_up()
+
     async def on_stop(self) -> None:
-        """Graceful end within 8 s: what is under way is acknowledged and committed, unless no broker answers."""
-        answered = self._away_since is None
+        """Graceful end within 8 s: what is under way is acknowledged and committed, unless no broker answers.
+
+        A step that fails ends the committing; the steps after it only close what is open.
+        """
+        began = time.monotonic()
+        did: list[str] = []
         self.group.end_reading()
-        if answered:
+        for step in (self._send_rest, self._end_joins, self._leave, self._close):
+            try:
+                did += filter(None, [await step(self._away_since is None and not self._given_up)])
+            except Exception as error:
+                self.fatal(error)
+        if self._given_up:
+            did = ["nothing was committed after the failure; the next owner does it again"]
+        elif self._away_since is not None:
+            did.append("the brokers do not answer; the next owner does again what is not committed")
+        log.info("stopped in %.1f s: %s", time.monotonic() - began, ", ".join(did))
+
+    async def _send_rest(self, commit: bool) -> None:
+        reached("stop-begin")
+        if commit:
             await self.sender.drain(1.5)
-        await self.joins.stop(commit=answered)
-        await self.group.leave(commit=answered)
+        reached("stop-sent")
+
+    async def _end_joins(self, commit: bool) -> str:
+        done = await self.joins.stop(commit)
+        reached("stop-joined")
+        return done
+
+    async def _leave(self, commit: bool) -> str:
+        done = await self.group.leave(commit)
+        reached("stop-left")
+        return done
+
+    async def _close(self, _: bool) -> None:
         await self.sender.close()
         await asyncio.gather(
             self.group.stop(), self.control.stop(), self.repartition.close(), self.dead_letters.close(),

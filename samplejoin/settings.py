@@ -15,6 +15,8 @@ from samplejoin.job.explain import issues_of
 from samplejoin.job.overlay import PREFIX
 
 FAILPOINTS = f"{PREFIX}TEST_FAILPOINTS"
+#: the second switch: without it an environment that arms failpoints is refused
+ALLOW_FAILPOINTS = f"{PREFIX}TEST_ALLOW_FAILPOINTS"
 
 
 class WorkerSettings(BaseSettings):
@@ -37,10 +39,7 @@ class WorkerSettings(BaseSettings):
 
 def worker_settings(**given: Any) -> WorkerSettings:
     """The settings of the environment, under those given; arms a test's failpoints. Raises JobError."""
-    try:
-        failpoints.arm(os.environ.get(FAILPOINTS, ""))
-    except ValueError as error:
-        raise JobError([Problem("", f"environment {FAILPOINTS}", None, str(error))]) from None
+    _arm_failpoints()
     try:
         return WorkerSettings(**given)
     except ValidationError as error:
@@ -48,3 +47,15 @@ def worker_settings(**given: Any) -> WorkerSettings:
         raise JobError(
             Problem("", f"environment {PREFIX}{str(i.path[0]).upper()}", None, i.message, i.hint) for i in issues
         ) from None
+
+
+def _arm_failpoints() -> None:
+    points = os.environ.get(FAILPOINTS, "")
+    if points and os.environ.get(ALLOW_FAILPOINTS) != "1":
+        why = "it makes a worker die, freeze or fail on purpose, which only tests want"
+        hint = f"unset it; a test sets {ALLOW_FAILPOINTS}=1 beside it"
+        raise JobError([Problem("", f"environment {FAILPOINTS}", None, why, hint)])
+    try:
+        failpoints.arm(points)
+    except ValueError as error:
+        raise JobError([Problem("", f"environment {FAILPOINTS}", None, str(error))]) from None

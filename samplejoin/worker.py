@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ from samplejoin.agents.join import join_agent
 from samplejoin.agents.timer import Ticking, timer_agent
 from samplejoin.collector import Collector
 from samplejoin.configuration import engine_config
+from samplejoin.ending import Ending
+from samplejoin.engine import failpoints
 from samplejoin.engine.codec import pack_cell
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import until_answered
@@ -64,7 +67,21 @@ class JoinWorker(faust.Worker):
         super().__init__(app, *args, **kwargs)
         self.spinner = None  # a line of the log says that it has started
         self.join_app = app
+        self._end = Ending(lambda: app.watch.function)
         app.worker = self
+
+    def install_signal_handlers(self) -> None:
+        super().install_signal_handlers()
+        self._end.listen()
+
+    def _on_sigint(self) -> None:
+        """As SIGTERM: mode would print a row of -INT-."""
+        self._schedule_shutdown(signal.SIGINT)
+
+    def _schedule_shutdown(self, signal: signal.Signals) -> None:
+        if not self._signal_stop_time:
+            log.info("stopping on %s: what is under way is sent and committed", signal.name)
+        super()._schedule_shutdown(signal)
 
     def _setup_logging(self) -> None:
         # Faust's command says WARN unless told otherwise; start-up and status lines are for everybody
@@ -171,6 +188,8 @@ class JoinApp(faust.App):
     async def on_started_init_extra_services(self) -> None:
         """The engine starts when the agents listen."""
         asyncio.get_running_loop().set_exception_handler(_loop_trouble)
+        if armed := failpoints.armed():
+            log.critical("FAILPOINTS ARE ARMED: this worker will die, freeze or fail on purpose at %s", armed)
         self.flow_control.resume()
         self._collector.take_over()
         await self.add_runtime_dependency(Watchdog(self.watch))
@@ -192,6 +211,7 @@ class JoinApp(faust.App):
         if self.failure is not None:
             return
         self.failure = error
+        self.runtime.give_up()
         if isinstance(error, WorkerError | JobError) or type(error).__name__ == "StoreError":
             log.error("worker stops: %s", error)
         else:

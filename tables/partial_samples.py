@@ -13,6 +13,7 @@ from samplejoin.core.partition import KeyState, Partition
 from samplejoin.engine.changelog import Commit, pages_of
 from samplejoin.engine.codec import pack_state, unpack_state
 from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.failpoints import reached
 from samplejoin.stores import Store
 from samplejoin.tables.replica import STATE, Replica
 
@@ -56,9 +57,13 @@ class PartialSamples:
     # ---- commits ------------------------------------------------------------------------------------------------
 
     def commit_of(self, partition: Partition, position: int) -> Commit:
-        """What has changed in `partition` since the last commit, as bytes; `position` is where it stands in its log."""
+        """What has changed in `partition` since the last commit, as bytes; `position` is where it stands in its log.
+
+        It is taken before it is packed: if this raises, or the commit fails later, no other may be taken from here.
+        """
         changed = partition.changed
         self._changed = partition.changed = {}
+        reached("commit-taken")
         swept = None if partition.due() else partition.clock.slice
         commit = Commit(
             self.position, position, partition_state=pack_state(partition.dump()), fingerprint=self.config.fingerprint,

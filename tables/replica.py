@@ -80,6 +80,7 @@ class Replica:
     def store_commit(self, commit: Commit) -> None:
         """Brings the store to a commit that Kafka has."""
         self._stand_behind(commit)
+        reached("commit-storing")
         self._write(commit, commit.puts, commit.deletes)
 
     def replay(self, commit: Commit) -> None:

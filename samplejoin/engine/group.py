@@ -78,6 +78,7 @@ class Group(Service):
         self._failures = Failures(config.group)
         self._commit_lock = asyncio.Lock()
         self._ending = False
+        self._given_up = False
         super().__init__(**kwargs)
 
     # ---- life ---------------------------------------------------------------------------------------------------
@@ -107,17 +108,37 @@ class Group(Service):
         for task in self._starting:
             task.cancel()
 
-    async def leave(self, commit: bool) -> None:
-        """Leaves the group, after a last commit if asked for; bounded, so that it ends though the brokers are away."""
+    def give_up(self) -> None:
+        """No offset is committed any more."""
+        self._given_up = True
+
+    async def leave(self, commit: bool) -> str:
+        """Leaves the group, after a last commit if asked for; bounded, so that it ends though the brokers are away.
+
+        Returns what became of it, in words.
+        """
         if not self.joined:
-            return
+            return "not in the group yet"
+        end = asyncio.get_running_loop().time() + 2
         try:
-            async with asyncio.timeout(2):
-                if commit:
+            if commit:
+                async with asyncio.timeout_at(end - 0.5):
                     await self.commit()
+        except TimeoutError:
+            log.warning("offsets not committed: no answer in time")
+        finally:
+            left = await self._close_consumer(end)
+        writers = [owned.writer for owned in self.sources.owned.values()]
+        return f"offsets of {sum(w.acked == w.confirmed for w in writers)} of {len(writers)} sources, {left}"
+
+    async def _close_consumer(self, end_s: float) -> str:
+        try:
+            async with asyncio.timeout_at(end_s):
                 await self.consumer.stop()
         except (TimeoutError, KafkaError) as error:
             log.warning("left group %s without a last word: %r", self.config.group, error)
+            return "gone from the group"
+        return "left the group" if self.config.instance_id is None else "its place in the group is kept"
 
     @property
     def generation(self) -> int:
@@ -317,6 +338,8 @@ class Group(Service):
         A commit that fails confirms nothing; the next one retries.
         """
         async with self._commit_lock:
+            if self._given_up:
+                return
             positions = {n: at for n, at in self._positions().items() if at > self._said.get(n, 0) and n in self.joins}
             offsets = self.sources.offsets() | {
                 TopicPartition(self.config.topics.repartition, n): OffsetAndMetadata(at, "")

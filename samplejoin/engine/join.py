@@ -1,6 +1,7 @@
 """The join of one partition in a worker: entries in, commits out, recovery in between.
 
-Steps are synchronous and sliced by time; one commit is under way at most, and the join goes on meanwhile.
+Steps are synchronous and sliced by time; one commit is under way at most, and the join goes on meanwhile. A step or
+a commit that fails leaves a state that is good for nothing more: `running` ends, and without it nothing is committed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
+from samplejoin.core.words import said
 from samplejoin.engine.changelog import parts_of
 from samplejoin.engine.codec import unpack_entry
 from samplejoin.engine.config import EngineConfig, WorkerError
@@ -22,7 +24,6 @@ from samplejoin.engine.failpoints import reached
 from samplejoin.engine.rewinds import Rewinds
 from samplejoin.engine.transaction import CommitFailed, Outbox, Transactions
 from samplejoin.engine.turns import Turns
-from samplejoin.stores import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -120,18 +121,17 @@ class JoinPartition:
     async def _warm(self) -> None:
         try:
             await self.table.warm()
-        except StoreError as error:
+        except Exception as error:
             self.fatal(error)
 
+    def give_up(self) -> None:
+        """Nothing of this partition is committed from now on, by no path: its state is not to be trusted any more."""
+        self.running = False
+
     async def stop(self, commit: bool) -> None:
-        """Ends the partition here, after a last commit if asked for."""
+        """Ends the partition here, after a last commit if asked for; what has failed before is not committed."""
         if commit and self.running:
-            try:
-                async with asyncio.timeout(3):
-                    async with self._applied:
-                        await self.commit()
-            except (CommitFailed, StoreError, TimeoutError) as error:
-                log.warning("join partition %d stopped without a last commit: %s", self.number, error or "timeout")
+            await self._commit_last()
         self.running = False
         for task in self._tasks:
             task.cancel()
@@ -141,35 +141,55 @@ class JoinPartition:
         finally:
             self.table.store.close()
 
+    async def _commit_last(self) -> None:
+        try:
+            async with asyncio.timeout(3):
+                async with self._applied:
+                    reached("join-ending")
+                    await self.commit()
+                    reached("join-ended")
+        except Exception as error:  # the next owner does it again
+            log.warning("join partition %d stopped without a last commit: %s", self.number, said(error))
+
     # ---- stepping -----------------------------------------------------------------------------------------------
 
     async def apply(self, records: list[Any]) -> None:
         """Steps the entries of the log. Records below the position were applied before; above it lies what was
-        fetched before a recovery went back behind it, and will be fetched again: the log has no gaps."""
+        fetched before a recovery went back behind it, and will be fetched again: the log has no gaps.
+
+        Whatever it raises ends the partition here.
+        """
         async with self._applied:
-            await self._next_turn()
-            until = time.monotonic() + SLICE_S
-            for record in records:
-                if not self.running:
-                    return
-                if record.offset < self.position:
-                    continue
-                if record.offset > self.position:
-                    return
-                entry = unpack_entry(record.value)
-                self.rewinds.look(entry, self.partition.covered)
-                out = Outcomes(emit=self._sample)
-                self.partition.apply(entry, record.offset, record.timestamp, out)
-                self.position = record.offset + 1
-                self._dirty = True
-                await self._sweep(out)
-                if self.partition.changed or (self._outbox and self._outbox.records):
-                    self._changes.set()
-                if len(self.partition.changed) > COMMIT_KEYS:
-                    self._hurry.set()
-                if time.monotonic() >= until:
-                    await self._next_turn()
-                    until = time.monotonic() + SLICE_S
+            try:
+                await self._step(records)
+            except Exception:  # an entry may be merged in part
+                self.give_up()
+                raise
+
+    async def _step(self, records: list[Any]) -> None:
+        await self._next_turn()
+        until = time.monotonic() + SLICE_S
+        for record in records:
+            if not self.running:
+                return
+            if record.offset < self.position:
+                continue
+            if record.offset > self.position:
+                return
+            entry = unpack_entry(record.value)
+            self.rewinds.look(entry, self.partition.covered)
+            out = Outcomes(emit=self._sample)
+            self.partition.apply(entry, record.offset, record.timestamp, out)
+            self.position = record.offset + 1
+            self._dirty = True
+            await self._sweep(out)
+            if self.partition.changed or (self._outbox and self._outbox.records):
+                self._changes.set()
+            if len(self.partition.changed) > COMMIT_KEYS:
+                self._hurry.set()
+            if time.monotonic() >= until:
+                await self._next_turn()
+                until = time.monotonic() + SLICE_S
 
     async def _next_turn(self) -> None:
         await self.turns.next()
@@ -246,25 +266,28 @@ class JoinPartition:
             await self.turns.next()
             if not self.running:
                 raise CommitFailed(f"join partition {self.number} is not running")
-            partition, outbox = self.partition, self._outbox
-            assert outbox is not None
-            commit = self.table.commit_of(partition, self.position)
-            self._outbox = Outbox(self.transactions.kafka)
-            self._dirty = False
-            self._changes.clear()
-            reached("commit-begin")
             try:
-                await self.turns.next()  # collecting, packing and writing each take about 50 ms at most
-                parts = list(parts_of(commit))
-                commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, parts)
-                await self.turns.next()
-                if not self.running:
-                    raise CommitFailed(f"join partition {self.number} was given up during its commit")
-                reached("commit-done")
-                self.table.write(commit, partition.changed)
-                reached("commit-stored")
-            except BaseException:  # also if cancelled: the outcome is unknown, so this state is good for nothing more
-                self.running = False
+                await self._commit()
+            except BaseException:  # also if cancelled: whatever it had come to, this state is good for nothing more
+                self.give_up()
                 raise
-            self._last_commit, self.committed_at = time.monotonic(), time.time()
-            self.emitter.committed(self.number, outbox, commit)
+
+    async def _commit(self) -> None:
+        partition, outbox = self.partition, self._outbox
+        assert outbox is not None
+        commit = self.table.commit_of(partition, self.position)
+        self._outbox = Outbox(self.transactions.kafka)
+        self._dirty = False
+        self._changes.clear()
+        reached("commit-begin")
+        await self.turns.next()  # collecting, packing and writing each take about 50 ms at most
+        parts = list(parts_of(commit))
+        commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, parts)
+        await self.turns.next()
+        if not self.running:
+            raise CommitFailed(f"join partition {self.number} was given up during its commit")
+        reached("commit-done")
+        self.table.write(commit, partition.changed)
+        reached("commit-stored")
+        self._last_commit, self.committed_at = time.monotonic(), time.time()
+        self.emitter.committed(self.number, outbox, commit)

@@ -63,6 +63,8 @@ class Joins:
         #: one start of a partition at a time, and only after its last owner here has closed its store
         self._starting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ending: dict[int, asyncio.Task[None]] = {}
+        #: all that are not yet closed, whether they start, run or end
+        self._open: set[JoinPartition] = set()
 
     async def assign(self, partitions: set[int], standbys: set[int], floors: dict[int, int]) -> None:
         """Exactly these partitions from now on: those kept go on where they are, new ones are recovered.
@@ -102,8 +104,13 @@ class Joins:
         for number in list(self.running):
             self._end(self.running.pop(number))
 
-    async def stop(self, commit: bool) -> None:
-        """Ends all partitions, after a last commit if asked for."""
+    def give_up(self) -> None:
+        """Nothing is committed any more, by no path, also of those that are just ending."""
+        for join in self._open:
+            join.give_up()
+
+    async def stop(self, commit: bool) -> str:
+        """Ends all partitions, after a last commit if asked for; returns, in words, of how many all is committed."""
         for task in self._recovering:
             task.cancel()
         self.wanted, self._stand_by_for = set(), set()
@@ -115,6 +122,8 @@ class Joins:
             self._end(join, commit)
         await asyncio.gather(*self._recovering, *self._ending.values(), return_exceptions=True)
         self._ended_at = {number: join.table.committed_position for number, join in joins.items()}
+        whole = sum(self._ended_at[number] == join.position for number, join in joins.items())
+        return f"{whole} of {len(joins)} join partitions committed"
 
     async def apply(self, partition: int, records: list[Any]) -> None:
         """Steps records of a join partition, if it is still this worker's."""
@@ -142,6 +151,8 @@ class Joins:
                 await join.stop(commit)
             except Exception as error:  # the changelog has it all; a full disk, say, must not stop the stopping
                 log.warning("ending join partition %d: %s", join.number, error)
+            finally:
+                self._open.discard(join)
 
         self._ending[join.number] = asyncio.create_task(end(), name=f"end-{join.number}")
 
@@ -177,6 +188,7 @@ class Joins:
             table = self.make_table(number)
             join = JoinPartition(self.config, number, table, self.emitter, self.turns, self._lost, self.fatal)
             self._starts[number] = join
+            self._open.add(join)
             try:
                 await join.start(self._floors.get(number, 0))
             except asyncio.CancelledError:

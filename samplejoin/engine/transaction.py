@@ -12,7 +12,7 @@ from typing import Any
 
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.failpoints import reached
-from samplejoin.engine.kafka import close_producer, producer
+from samplejoin.engine.kafka import close_producer, producer, was_cancelled
 
 #: longer than the transaction's own timeout, after which Kafka has aborted it
 COMMIT_TIMEOUT_S = 60.0
@@ -86,7 +86,9 @@ class Transactions:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
                 return await self._commit(outbox, changelog)
         except asyncio.CancelledError:
-            raise
+            if was_cancelled():
+                raise
+            raise CommitFailed(f"commit of join partition {self.partition}: broken off by the Kafka client") from None
         except Exception as error:
             raise CommitFailed(f"commit of join partition {self.partition}: {error!r}") from error
 

@@ -177,6 +177,7 @@ def test_wrong_options(tmp_path):
         ("SESSION_TIMEOUT_MS", "5", "must be at least 1000"),
         ("SESSION_TIMEOUT_MS", "1800001", "must be at most 1800000"),
         ("LOG_FORMAT", "xml", "must be 'auto', 'text' or 'json'"),
+        ("TEST_FAILPOINTS", "commit-sent:3", "it makes a worker die, freeze or fail on purpose"),
         ("TEST_FAILPOINTS", "rubbish", "failpoint 'rubbish': one of"),
         ("TEST_FAILPOINTS", "commit-sent:x", "failpoint 'commit-sent:x': one of"),
     ],
@@ -184,6 +185,8 @@ def test_wrong_options(tmp_path):
 def test_a_wrong_environment(tmp_path, monkeypatch, name, value, said):
     """The same words and exit code 2, whoever reads it."""
     monkeypatch.setenv(f"SAMPLEJOIN_{name}", value)
+    if "one of" in said:
+        monkeypatch.setenv("SAMPLEJOIN_TEST_ALLOW_FAILPOINTS", "1")
     path = write(tmp_path)
     monkeypatch.setenv("SAMPLEJOIN_JOB", str(path))
     for command in (("worker",), ("reset", "--yes"), ("migrate", "--from-generation", 1)):

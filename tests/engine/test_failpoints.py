@@ -37,7 +37,19 @@ def test_a_place_kills_or_freezes_the_nth_time_and_once(signals):
     assert signals == [signal.SIGKILL, signal.SIGSTOP]
 
 
+def test_a_place_raises_the_nth_time_and_once(signals, caplog):
+    failpoints.arm("commit-taken:2:raise,stop-begin:raise")
+    assert failpoints.armed() == "commit-taken, stop-begin"
+    failpoints.reached("commit-taken")
+    for place in ("commit-taken", "stop-begin"):
+        with pytest.raises(failpoints.FailpointError, match=place):
+            failpoints.reached(place)
+        failpoints.reached(place)
+        assert f"failpoint {place} raises" in caplog.text
+    assert (signals, failpoints.armed()) == ([], "")
+
+
 @pytest.mark.parametrize("text", ["nowhere", "commit-sent:x", "commit-sent:1:sleep"])
 def test_a_slip_of_the_pen_is_named(signals, text):
-    with pytest.raises(ValueError, match="one of commit-begin"):
+    with pytest.raises(ValueError, match="one of commit-taken"):
         failpoints.arm(text)

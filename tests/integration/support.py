@@ -188,7 +188,7 @@ class Worker:
         environment = {
             **os.environ, "SAMPLEJOIN_JOB": str(self.world.job_file), "SAMPLEJOIN_STATE_DIR": str(self.state),
             "SAMPLEJOIN_WEB_PORT": str(self.port), "SAMPLEJOIN_LOG_FORMAT": "text", "PYTHONUNBUFFERED": "1",
-            "SAMPLEJOIN_SESSION_TIMEOUT_MS": "6000", **self.environment,
+            "SAMPLEJOIN_SESSION_TIMEOUT_MS": "6000", "SAMPLEJOIN_TEST_ALLOW_FAILPOINTS": "1", **self.environment,
         }  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

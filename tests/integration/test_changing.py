@@ -320,7 +320,9 @@ def test_a_migration_that_was_cut_off_shows_and_can_be_repeated(world, start_wor
     drain = start_worker(world, 1, SAMPLEJOIN_DRAIN="true")
     assert wait_for_end(drain, 60) == 0, drain.log_tail()
     new = ("--set", "generation=2", "--set", "partitions=6", "--from-generation", "1", "--yes")
-    killed = command(world, "migrate", *new, SAMPLEJOIN_TEST_FAILPOINTS="commit-sent:3")
+    killed = command(
+        world, "migrate", *new, SAMPLEJOIN_TEST_FAILPOINTS="commit-sent:3", SAMPLEJOIN_TEST_ALLOW_FAILPOINTS="1"
+    )
     assert killed.returncode == -9, killed.stderr
     generation = {"SAMPLEJOIN_GENERATION": "2", "SAMPLEJOIN_PARTITIONS": "6"}
     worker = start_worker(world, 2, **generation)

@@ -1,0 +1,75 @@
+"""The last resort of a stop: a worker that has not ended soon after SIGTERM or Ctrl-C is ended hard.
+
+A user's function can hold the event loop for as long as it likes, and then nothing of a graceful stop happens. So the
+signals are heard by a thread of its own, which hands them on to the loop and keeps the time.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+log = logging.getLogger(__name__)
+
+STOP_S = 9.0
+#: a call that never gives the interpreter back stops this thread too, but not the one of `faulthandler`
+HARD_S = 9.5
+STDERR = 2
+
+
+class Ending:
+    """Waits for a stop's signal, then for the end of the process. `function` names a user's function that runs now."""
+
+    def __init__(self, function: Callable[[], str]) -> None:
+        self._function = function
+        self._asked = ""
+        self._until_s = 0.0
+
+    def listen(self) -> None:
+        """Takes the signals from the event loop, whose handlers must be there by now, and hands them on to it.
+
+        The interpreter writes their numbers to this pipe at once, whatever it computes.
+        """
+        self._signals, here = os.pipe()
+        os.set_blocking(here, False)
+        self._loop = signal.set_wakeup_fd(here, warn_on_full_buffer=False)
+        self._main = threading.get_ident()
+        threading.Thread(target=self._listen, name="ending", daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            left_s = max(0.0, self._until_s - time.monotonic()) if self._asked else None
+            if not select.select([self._signals], [], [], left_s)[0]:
+                self._end(f"has not ended within {STOP_S:.0f} s of {self._asked}: it is at {self._place()}")
+            for number in os.read(self._signals, 64):
+                if number in (signal.SIGINT, signal.SIGTERM):
+                    self._hear(signal.Signals(number))
+                with suppress(OSError):  # the loop is closed already
+                    os.write(self._loop, bytes([number]))
+
+    def _hear(self, number: signal.Signals) -> None:
+        if not self._asked:
+            self._asked, self._until_s = number.name, time.monotonic() + STOP_S
+            faulthandler.dump_traceback_later(HARD_S, exit=True, file=STDERR)
+        elif number == signal.SIGINT:
+            self._end("was interrupted again while it was stopping")
+
+    def _place(self) -> str:
+        """The user's function that runs, if any, and where the main thread is."""
+        frame = sys._current_frames()[self._main]
+        place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        function = self._function()
+        return f"{function}, {place}" if function else place
+
+    def _end(self, why: str) -> NoReturn:
+        log.critical("the worker %s. It is ended hard: what it has not committed the next owner does again", why)
+        os._exit(1)

@@ -1,0 +1,81 @@
+"""How a worker ends: told to, blocked by a user's function, or by a failure at any step of a commit or of a stop."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+
+import pytest
+
+from samplejoin.engine.failpoints import COMMIT, STOP
+from tests.integration.scenes import wait_for_end
+from tests.integration.support import START_MS, feed, wait_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.rule(16)]
+
+BLOCKING = """
+import os
+
+
+def clean(record):
+    while record.get("block") and "BLOCK" in os.environ:
+        pass
+    return None if record.get("drop") else record
+"""
+
+
+def test_whatever_raises_in_a_commit_or_a_stop_loses_nothing(world, start_worker):
+    """A worker after the other fails at a step of its commit, and then at one of its stop; the last one is well.
+
+    What has been taken for the commit that failed is in no later one: only a worker that recovers may commit it.
+    """
+    stops = itertools.cycle(STOP)
+    seconds = 6
+    for number, place in enumerate(COMMIT):
+        points = f"{place}:{number % 3 + 2}:raise,{next(stops)}:raise"
+        world.send(feed(seed=number, seconds=seconds, per_second=60, start_s=number * seconds))
+        worker = start_worker(world, 1, SAMPLEJOIN_TEST_FAILPOINTS=points)
+        wait_for(lambda: f"failpoint {place} raises" in worker.log.read_text(), 60, worker.log_tail)  # noqa: B023
+        worker.signal(signal.SIGTERM)
+        assert wait_for_end(worker) in (0, 1), worker.log_tail()
+    log = worker.log.read_text()
+    assert [place for place in STOP if f"failpoint {place} raises" not in log] == []
+    assert "FAILPOINTS ARE ARMED" in log
+    last = start_worker(world, 2)
+    world.end()
+    world.wait_until_complete([last])
+    last.signal(signal.SIGINT)
+    assert wait_for_end(last) == 0
+    log = last.log.read_text()
+    assert "stopping on SIGINT" in log
+    assert "4 of 4 join partitions committed, offsets of 12 of 12 sources, left the group" in log
+    assert "FAILPOINTS" not in log
+    assert "-INT-" not in log
+    world.check()
+
+
+@pytest.mark.rule(12)
+def test_a_function_that_blocks_does_not_keep_a_worker_from_ending(world, start_worker):
+    """Ten seconds after SIGTERM at the latest, at once on the second Ctrl-C; and nothing is lost by it."""
+    (world.root / "functions.py").write_text(BLOCKING)
+    world.send(feed(seed=1, seconds=10, per_second=50))
+    world.send([("click", 0, {"uid": "u", "mid": "m", "ts": START_MS + 10_000, "block": 1})])
+    blocked = "functions:clean has blocked this worker"
+    worker = start_worker(world, 1, BLOCK="1")
+    wait_for(lambda: blocked in worker.log.read_text(), 60, worker.log_tail, [worker])
+    assert worker.stop(10) == 1
+    log = worker.log.read_text()
+    assert "has not ended within 9 s of SIGTERM: it is at functions:clean" in log
+    assert "functions.py:7" in log or "functions.py:6" in log
+    worker = start_worker(world, 2, BLOCK="1")
+    wait_for(lambda: blocked in worker.log.read_text(), 60, worker.log_tail, [worker])
+    worker.signal(signal.SIGINT)
+    wait_for(lambda: worker.get("/livez")[0] == 0, 5, worker.log_tail)
+    worker.signal(signal.SIGINT)
+    assert wait_for_end(worker) == 1
+    assert "was interrupted again while it was stopping" in worker.log.read_text()
+    last = start_worker(world, 3)
+    world.end()
+    world.wait_until_complete([last])
+    assert last.stop() == 0
+    world.check()
