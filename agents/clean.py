@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,8 @@ class Cleaning:
     fatal: Any
     hot_keys: HotKeys
     turns: Turns
+    #: is told of each dead letter: stream, reason, function, error
+    on_dead: Callable[[str, str, str, str], None] = lambda *_: None
     slice_records: int = RUN_RECORDS
 
     async def block(self, block: SourceBlock) -> None:
@@ -70,6 +73,7 @@ class Cleaning:
                 return None
             cleaned = self._slice(owned, run[done : done + self.slice_records], cleaned)
             done = cleaned.records
+        self.meters.add("records", (owned.tp.topic,), cleaned.records)
         for (stream, outcome), count in cleaned.counts.items():
             self.meters.add("events", (stream, outcome), count)
         return cleaned
@@ -109,6 +113,7 @@ class Cleaning:
 
     async def _dead_letter(self, owned: OwnedSource, batch: Batch, letter: DeadLetter) -> None:
         self.meters.add("dead_letters", (letter.reason,))
+        self.on_dead(letter.stream, letter.reason, letter.function, letter.error)
         record = letter.record
         headers = headers_of(
             source=f"{letter.topic}/{letter.partition}/{letter.offset}", stream=letter.stream, reason=letter.reason,

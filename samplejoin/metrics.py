@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "records": ("samplejoin_records", ("topic",), "Records read and cleaned."),
     "events": ("samplejoin_events", ("stream", "outcome"), "Records and rows by what became of them in cleaning."),
     "samples": ("samplejoin_samples", ("outcome",), "Closed windows, each by its one outcome."),
     "revisions": ("samplejoin_revisions", ("outcome",), "Corrections by outcome: sent, filtered, down-sampled, dead."),
@@ -32,15 +33,26 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "rebalances": ("samplejoin_rebalances", (), "Assignments taken away from this worker."),
 }
 GAUGES: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "state_keys": ("samplejoin_state_keys", ("partition",), "Open keys of a join partition held in memory."),
+    "state_keys": ("samplejoin_state_keys", ("partition",), "Keys of a join partition held in memory."),
+    "remembered_keys": (
+        "samplejoin_remembered_keys",
+        ("partition",),
+        "Keys with nothing open, remembered for corrections.",
+    ),
     "clock_ms": ("samplejoin_clock_seconds", ("partition",), "The clock of a join partition, event time."),
-    "watermark_delay": ("samplejoin_watermark_delay_seconds", ("partition",), "Append time minus clock."),
+    "watermark_delay": ("samplejoin_watermark_delay_seconds", ("partition",), "How late the clock is."),
+    "held_by": (
+        "samplejoin_clock_held_by",
+        ("partition", "stream", "source", "why"),
+        "1 for the source that the clock waits for, and why: unread, empty, reading or silent.",
+    ),
     "source_lag": ("samplejoin_consumer_lag_records", ("topic", "partition"), "Records not yet read."),
     "join_lag": ("samplejoin_join_lag_records", ("partition",), "Blocks not yet stepped."),
     "last_event": ("samplejoin_last_event_timestamp_seconds", ("topic", "partition"), "Highest event time read."),
     "last_commit_seconds": ("samplejoin_last_commit_timestamp_seconds", ("partition",), "When it last committed."),
     "left_out": ("samplejoin_left_out_sources", ("partition",), "Sources that max_wait leaves out of the clock."),
     "error_ratio": ("samplejoin_error_ratio", ("stream",), "Share of a stream's records that are dead letters."),
+    "sample_error_ratio": ("samplejoin_sample_error_ratio", (), "Share of closed windows that are dead letters."),
     "join_ratio": ("samplejoin_join_ratio", ("stream",), "Share of this worker's samples that the stream joined."),
 }
 HISTOGRAMS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -87,7 +99,9 @@ class Metrics:
 
     def total(self, name: str, *labels: str) -> float:
         """The sum of a counter over all series whose labels end with `labels`."""
-        return sum(v for (n, given), v in self.totals.items() if n == name and given[-len(labels) :] == labels)
+        return sum(
+            v for (n, given), v in self.totals.items() if n == name and given[len(given) - len(labels) :] == labels
+        )
 
     def text(self) -> bytes:
         """The exposition that Prometheus scrapes."""

@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from mode import Service
 
+from samplejoin.clocks import Clocks
 from samplejoin.core.identity import source_id
 from samplejoin.engine import topics
 from samplejoin.engine.assignor import JoinAssignor, Word
@@ -39,8 +40,8 @@ log = logging.getLogger(__name__)
 
 #: gauges of partitions that this worker owns: set anew every second, so that none outlives its partition
 OWNED = (
-    "state_keys", "clock_ms", "watermark_delay", "source_lag", "join_lag", "last_event", "left_out",
-    "last_commit_seconds",
+    "state_keys", "remembered_keys", "clock_ms", "watermark_delay", "held_by", "source_lag", "join_lag", "last_event",
+    "left_out", "last_commit_seconds",
 )  # fmt: skip
 AWAY_AFTER_S = 5.0
 #: with each time the wait for an answer doubles, up to 64-fold
@@ -93,6 +94,7 @@ class Runtime(Service):
         self._drained = drained
         self._drain = Drain(config, self.group, self.sources, self.sender, self.joins)
         self.hot_keys = HotKeys()
+        self.clocks = Clocks(config.spec, metrics)
         self._worker = worker
         self.state_dir = StateDir(config.state_dir / config.topics.prefix)
         self._away_since: float | None = None
@@ -326,15 +328,14 @@ class Runtime(Service):
             self.metrics.set("last_event", labels, (owned.read_time or 0) / 1000)
         lags = self.joins.lags(self.join_end)
         for number, join in self.joins.running.items():
-            label, clock = (str(number),), join.partition.clock
+            label = (str(number),)
             self.metrics.set("state_keys", label, len(join.table))
+            self.metrics.set("remembered_keys", label, len(join.partition.remembered))
             self.metrics.set("join_lag", label, lags.get(number, 0))
-            self.metrics.set("left_out", label, len(clock.left_out))
+            self.metrics.set("left_out", label, len(join.partition.clock.left_out))
             if join.committed_at is not None:
                 self.metrics.set("last_commit_seconds", label, join.committed_at)
-            if clock.value > 0:
-                self.metrics.set("clock_ms", label, clock.value / 1000)
-                self.metrics.set("watermark_delay", label, max(0, clock.now - clock.value) / 1000)
+        self.clocks.look({number: join.partition.clock for number, join in self.joins.running.items()})
         try:
             await self.control.say(said, lags)
         except KafkaError as error:

@@ -45,4 +45,5 @@ def pages(app: Any) -> None:
     @app.page("/readyz")  # type: ignore[untyped-decorator]  # Faust
     async def readyz(view: Any, request: Any) -> Any:
         problems = [str(app.failure)] if app.failure is not None else app.runtime.problems()
-        return view.json({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+        page = {"ready": not problems, "problems": problems, "warnings": app.warnings()}
+        return view.json(page, status=503 if problems else 200)

@@ -44,9 +44,10 @@ from samplejoin.job.load import Sets, load_job
 from samplejoin.logs import setup_logging
 from samplejoin.loop_watch import LoopWatch
 from samplejoin.metrics import Metrics
+from samplejoin.quality import Quality
 from samplejoin.runtime import Runtime
 from samplejoin.settings import WorkerSettings, worker_settings
-from samplejoin.status import status_line
+from samplejoin.status import StatusLine
 from samplejoin.watchdog import Watchdog, watched_spec
 
 log = logging.getLogger(__name__)
@@ -121,6 +122,8 @@ class JoinApp(faust.App):
         self.failure: BaseException | None = None
         self.worker: JoinWorker | None = None
         self.metrics = Metrics(job.model.name, samplejoin.__version__)
+        steps = {"label": job.model.label or "label", "format": job.model.format}
+        self.quality = Quality(self.metrics, job.model.error_rate, steps)
         super().__init__(
             config.topics.prefix,
             broker="kafka://unused",
@@ -162,11 +165,15 @@ class JoinApp(faust.App):
             self.fatal,
             runtime.hot_keys,
             runtime.turns,
+            self.quality.record_failed,
         )
+        runtime.emitter.on_dead = self.quality.sample_failed
         clean_agent(self, blocks, cleaning)
         join_agent(self, entries, runtime.joins)
         timer_agent(self, Ticking(config, runtime.sources, runtime.sender, runtime.look_at_fetches))
         web.pages(self)
+
+        line = StatusLine(self)
 
         @self.timer(interval=1.0, name="say")  # type: ignore[untyped-decorator]  # Faust
         async def say() -> None:
@@ -174,7 +181,7 @@ class JoinApp(faust.App):
 
         @self.timer(interval=10.0, name="status")  # type: ignore[untyped-decorator]  # Faust
         async def status() -> None:
-            status_line(self)
+            line.log()
             self._collector.look()
 
         @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust
@@ -218,6 +225,10 @@ class JoinApp(faust.App):
             log.error("worker stops on an unexpected error; what was not committed is done again by the next owner",
                       exc_info=error)  # fmt: skip
         asyncio.get_running_loop().call_soon(self._stop_worker)
+
+    def warnings(self) -> list[str]:
+        """What is not well though the worker runs: clocks that are held, functions that fail too often."""
+        return self.runtime.clocks.warnings() + self.quality.warnings
 
     def _stop_worker(self) -> None:
         target = self.worker if self.worker is not None else self

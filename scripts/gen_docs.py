@@ -17,6 +17,7 @@ END = "<!-- /metrics -->\n"
 
 #: what to do about each metric, by its name in `samplejoin.metrics`
 HINTS = {
+    "records": "",
     "events": "**alert** if `dead_*` is over 1 % of a stream; a drop of `ok` against yesterday",
     "samples": "**alert** if the share of `positive` leaves its usual band; `dead` must be 0",
     "revisions": "only with `late: correct`; `dead` must be 0",
@@ -37,14 +38,17 @@ HINTS = {
     "changelog_rows": "",
     "rebalances": "**alert** on more than a few an hour without a deployment",
     "state_keys": "grows with traffic times window; at `limits.cache_keys` the rest is in RocksDB",
+    "remembered_keys": "only with `late: correct`; part of `samplejoin_state_keys`. After a restart it begins at 0",
     "clock_ms": "",
-    "watermark_delay": "**alert** over `lateness` plus some minutes: samples wait; see operations",
+    "watermark_delay": "**alert** over `lateness` plus some minutes: see `samplejoin_clock_held_by`",
+    "held_by": "`unread`: start a worker; `empty`, `silent`: with `idle: hold` the clock stands until an event comes",
     "source_lag": "**alert** if it grows for ten minutes",
     "join_lag": "at `max_backlog` reading of inputs pauses",
     "last_event": "**alert** if a stream that never rests is silent for minutes",
     "last_commit_seconds": "**alert** if older than a minute",
     "left_out": "**alert** above 0: samples say `complete: false`",
     "error_ratio": "over the job's `error_rate`: the worker says so in its log; look into the dead-letter topic",
+    "sample_error_ratio": "lately; over `error_rate` the worker says so, with the last error",
     "join_ratio": "since the worker started; for an alert use the query below",
     "clean_seconds": "rises with the cost of cleaning functions",
     "loop_stall_seconds": "**alert** on more than 1 s: heartbeats, ticks and commits wait",

@@ -122,6 +122,10 @@ class Clock:
         self.value = lowest
         return True
 
+    def waits_for(self, topic: str) -> bool:
+        """Whether the silence of a topic holds the clock: `idle: hold`."""
+        return topic in self._hold
+
     def missing_streams(self) -> tuple[str, ...]:
         """The streams whose sources `max_wait` leaves out now: samples closed meanwhile are not complete."""
         topics = {source.partition(" ")[0] for source in self.left_out}

@@ -53,6 +53,9 @@ class Partition:
         #: keys with a sample to correct; `_revising` from a tick until its sweep is done: one revision per tick
         self._revise: dict[bytes, None] = {}
         self._revising = False
+        #: keys that have nothing open: all they hold is remembered for corrections. Only of keys closed here: after a
+        #: restart a key counts as open until it is looked at
+        self.remembered: set[bytes] = set()
 
     # ---- entries of the log -------------------------------------------------------------------------------------
 
@@ -153,6 +156,8 @@ class Partition:
             state[CUT] = [min(cut[0], slice_), max(cut[1], slice_)] if cut else [slice_, slice_]
             out.count("truncated_rows", plan.stream.name, rows)
         self.changed[key] = None
+        if self.remembered:
+            self.remembered.discard(key)
         if plan.anchor or spec.clock == "processing":
             self.deadlines.add(slice_ + spec.window, key)
         elif state is None or not any(spec.plans[c[STREAM]].anchor for c in state[CELLS]):
@@ -262,7 +267,9 @@ class Partition:
         pending = assign_labels(spec, windows, state[CELLS])
         kept: list[Cell] = []
         closed: list[Any] = []
+        is_open = False
         for window in windows:
+            is_open = is_open or window.end > clock
             if window.end <= clock:
                 record = self._emit(key, state, window, out, revise)
                 if window.end + spec.correction <= clock:
@@ -275,7 +282,10 @@ class Partition:
             else:
                 self.deadlines.add(cell[SLICE] + spec.before + 1, key)
                 kept.append(cell)
+                is_open = True
         self.changed[key] = None
+        if spec.correction:
+            (self.remembered.add if closed and not is_open else self.remembered.discard)(key)
         if cut and not kept and cut[1] + spec.before >= clock:  # an anchor to come may hold what was dropped
             self.deadlines.add(cut[1] + spec.before + 1, key)
             self.keys[key] = [[], cut, []]

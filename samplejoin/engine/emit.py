@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -24,6 +24,8 @@ class Emitter:
     def __init__(self, config: EngineConfig, meters: Meters, partitions: Mapping[str, int]) -> None:
         self.config, self.meters, self.partitions = config, meters, partitions
         self._constant = [("job", config.spec.name.encode()), ("fingerprint", short(config.fingerprint).encode())]
+        #: is told of each dead sample: the step that failed, and the error
+        self.on_dead: Callable[[str, str], None] = lambda step, error: None
         #: what all but a few samples carry
         self._plain = self._headers(Sample(b"", "", 0, b""))
 
@@ -72,6 +74,7 @@ class Emitter:
 
     def _dead(self, dead: DeadSample, outbox: Outbox) -> None:
         self.meters.add("dead_letters", (dead.function,))
+        self.on_dead(dead.function, dead.error)
         self._letter(
             outbox, dead.key, _as_json(dead.fields) if dead.payload is None else dead.payload, reason=dead.function,
             function=dead.function if dead.payload is None else "", error=dead.error, traceback=dead.traceback,

@@ -201,7 +201,10 @@ class JobModel(Part):
     )
     limits: Limits = Field(default=Limits(), description="Bounds on rows, samples and state.")
     error_rate: float = Field(
-        0.05, gt=0, le=1, description="Share of dead letters among a stream's records past which the worker warns."
+        0.05,
+        gt=0,
+        le=1,
+        description="Share of dead letters, among a stream's records or closed windows, past which the worker warns.",
     )
     guarantee: Literal["exactly_once", "at_least_once"] = Field(
         "exactly_once", description="`at_least_once` only for brokers without transactions."

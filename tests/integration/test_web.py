@@ -14,6 +14,7 @@ pytestmark = pytest.mark.kafka
 
 PARTITION_GAUGES = {
     "samplejoin_state_keys",
+    "samplejoin_remembered_keys",
     "samplejoin_clock_seconds",
     "samplejoin_watermark_delay_seconds",
     "samplejoin_join_lag_records",

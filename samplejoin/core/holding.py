@@ -1,0 +1,90 @@
+"""What a clock waits for (rule 8): the source that holds it, why, and how late it is. It changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from samplejoin.core.clock import NEVER, Clock, SourceClock
+from samplejoin.core.identity import source_id
+from samplejoin.core.messages import Source
+
+UNREAD_MS = 10_000
+"""A source of which no tick has spoken for so long has no owner; one sends a tick every second."""
+
+Why = Literal["unread", "empty", "reading", "silent"]
+"""No worker speaks of it; it has had no event yet; it is being read; it is read to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The source whose watermark is the clock, or which keeps it from being known. `source` is a bare topic where not
+    even its partitions are known; `holds`: its stream says `idle: hold`."""
+
+    source: Source
+    streams: tuple[str, ...]
+    why: Why
+    holds: bool
+
+
+def holder_of(clock: Clock) -> Holder | None:
+    """What holds the clock now; None with `clock: processing`, or if `max_wait` leaves every source out."""
+    if clock.spec.clock == "processing":
+        return None
+    lowest: tuple[int, Source, Why] | None = None
+    for source, state in _sources(clock):
+        if source in clock.left_out:
+            continue
+        topic = source.partition(" ")[0]
+        if state is None or (state.watermark is None and topic not in clock.silent):
+            return _holder(clock, source, "unread" if _is_unread(clock, state) else "empty")
+        if state.watermark is not None and (lowest is None or state.watermark < lowest[0]):
+            lowest = state.watermark, source, _why(clock, state)
+    return None if lowest is None else _holder(clock, lowest[1], lowest[2])
+
+
+def is_at_end(clock: Clock) -> bool:
+    """Whether every source is proven to be read to its end: nothing is there that the clock could go on by."""
+    return all(state is not None and state.quiet_until is not None for _, state in _sources(clock))
+
+
+def delay_ms(clock: Clock) -> int | None:
+    """How far the clock is behind the broker's; at the end of all data behind the newest event. None if not known."""
+    if clock.value == NEVER:
+        return None
+    if clock.spec.clock == "event" and is_at_end(clock):
+        marks = [
+            state.watermark + clock.spec.lateness_ms(source.partition(" ")[0])
+            for source, state in _sources(clock)
+            if state is not None and state.watermark is not None
+        ]
+        return max(0, max(marks, default=clock.value) - clock.value)
+    return max(0, clock.now - clock.value)
+
+
+def _sources(clock: Clock) -> Iterator[tuple[Source, SourceClock | None]]:
+    """Every source partition, as far as ticks have told of partitions."""
+    for topic in clock.spec.topics():
+        count = clock.partitions.get(topic, 0)
+        if not count:
+            yield topic, None
+        for partition in range(count):
+            source = source_id(topic, partition)
+            yield source, clock.sources.get(source)
+
+
+def _is_unread(clock: Clock, state: SourceClock | None) -> bool:
+    return state is None or clock.now - state.last_now > UNREAD_MS
+
+
+def _why(clock: Clock, state: SourceClock) -> Why:
+    if _is_unread(clock, state):
+        return "unread"
+    return "reading" if state.quiet_until is None else "silent"
+
+
+def _holder(clock: Clock, source: Source, why: Why) -> Holder:
+    topic = source.partition(" ")[0]
+    streams = [stream for stream in clock.spec.streams if topic in stream.topics]
+    return Holder(source, tuple(s.name for s in streams), why, clock.waits_for(topic))

@@ -1,0 +1,69 @@
+"""Functions that fail too often are named, with the share and their last error."""
+
+from __future__ import annotations
+
+import pytest
+
+from samplejoin.metrics import Metrics
+from samplejoin.quality import Quality
+
+
+@pytest.fixture
+def metrics():
+    return Metrics("job", "1")
+
+
+@pytest.fixture
+def quality(metrics):
+    return Quality(metrics, 0.05, {"label": "functions:label", "format": "json"})
+
+
+@pytest.mark.rule(12)
+def test_a_function_that_fails_for_every_sample_is_named(metrics, quality):
+    metrics.add("samples", ("dead",), 98)
+    metrics.add("samples", ("negative",), 2)
+    quality.sample_failed("format", "TypeError: x")
+    quality.sample_failed("label", "KeyError: 'price'")
+    expected = (
+        "samples: 98.0% of the closed windows are dead letters (error_rate: 5.0%), most at label (functions:label); "
+        "the last error: KeyError: 'price'"
+    )
+    assert quality.look() == quality.warnings == [expected]
+    assert 'samplejoin_sample_error_ratio{pipeline="job"} 0.98' in metrics.text().decode()
+
+
+@pytest.mark.rule(12)
+def test_samples_over_their_limit_are_named(metrics, quality):
+    metrics.add("samples", ("dead",), 1)
+    quality.sample_failed("sample_too_large", "sample of 300 bytes is over limits.sample (200 bytes)")
+    (said,) = quality.look()
+    assert said.endswith(
+        "most at sample_too_large; the last error: sample of 300 bytes is over limits.sample (200 bytes)"
+    )
+
+
+@pytest.mark.rule(12)
+def test_the_most_frequent_reason_of_a_stream_is_named(metrics, quality):
+    metrics.add("events", ("click", "dead_clean"), 9)
+    metrics.add("events", ("click", "dead_time"), 1)
+    metrics.add("events", ("show", "ok"), 10)
+    quality.record_failed("click", "clean", "functions:clean_click", "KeyError: 'uid'")
+    quality.record_failed("click", "time", "ts", "ValueError: no time field 'ts'")
+    (said,) = quality.look()
+    assert said.startswith("stream click: 100.0% of its records are dead letters")
+    assert said.endswith("most at clean (functions:clean_click); the last error: KeyError: 'uid'")
+
+
+@pytest.mark.rule(12)
+def test_a_function_that_begins_to_fail_after_a_long_time_is_noticed_and_one_that_is_well_again_too(metrics, quality):
+    metrics.add("events", ("click", "ok"), 1_000_000)
+    assert quality.look() == []
+    for _ in range(20):
+        metrics.add("events", ("click", "ok"), 10)
+        quality.look()
+    metrics.add("events", ("click", "dead_clean"), 10)
+    assert len(quality.look()) == 1
+    for _ in range(5):
+        metrics.add("events", ("click", "ok"), 10)
+        quality.look()
+    assert quality.warnings == []
