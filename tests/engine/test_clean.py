@@ -104,7 +104,7 @@ async def test_blocks_are_of_full_size_however_slow_the_function_is(play, second
     await slow.read(10)  # from which it learns how slow
     await slow.read(2 * RUN_RECORDS + 500)
     assert slow.runs == [10, RUN_RECORDS, RUN_RECORDS, 500]
-    assert slow.meters.counts == {("impression", "ok"): 2 * RUN_RECORDS + 510}
+    assert slow.meters.counts == {("impression", "ok"): 2 * RUN_RECORDS + 510, ("imp",): 2 * RUN_RECORDS + 510}
     assert slow.owned.read_time == NOW
     assert slow.cleaning.slice_records == max(1, min(RUN_RECORDS, int(SLICE_S / seconds) if seconds else RUN_RECORDS))
 
