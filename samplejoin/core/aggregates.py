@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from samplejoin.core import exact
+from samplejoin.core.values import given, kept, named, number
 
 Order = tuple[int, str, int, int] | list[Any]
 
@@ -64,7 +64,7 @@ class Sum(Aggregate):
         return 0
 
     def add(self, partial: exact.Partial, value: Any, order: Order) -> exact.Partial:
-        return self.merge(partial, exact.of(_number(self, value)))
+        return self.merge(partial, exact.of(number(value, self.name)))
 
     def merge(self, a: exact.Partial, b: exact.Partial) -> exact.Partial:
         if type(a) is int and a == 0:  # one float needs no exact form yet
@@ -84,7 +84,7 @@ class Mean(Aggregate):
         return [0, 0]
 
     def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
-        return [exact.add(partial[0], _number(self, value)), partial[1] + 1]
+        return [exact.add(partial[0], number(value, self.name)), partial[1] + 1]
 
     def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
         return [exact.add(a[0], b[0]), a[1] + b[1]]
@@ -99,13 +99,13 @@ class _Extreme(Aggregate):
     largest: ClassVar[bool]
 
     def add(self, partial: Any, value: Any, order: Order) -> Any:
-        if isinstance(value, float) and math.isnan(value):
-            return partial
-        return self.merge(partial, _scalar(self, value))
+        value = _scalar(self, value)
+        return partial if value != value else self.merge(partial, value)
 
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
             return b if a is None else a
+        _one_kind(self, a, b)
         return a if (rank(a) > rank(b)) == self.largest else b
 
 
@@ -124,17 +124,17 @@ class Max(_Extreme):
 
 
 class First(Aggregate):
-    """The field of the row lowest in (event time, source), null if it is null there."""
+    """The field of the row lowest in (event time, source)."""
 
     name = "first"
 
     def add(self, partial: Any, value: Any, order: Order) -> Any:
-        return self.merge(partial, [list(order), value])
+        return self.merge(partial, [order, kept(value)])
 
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
             return b if a is None else a
-        return a if list(a[0]) <= list(b[0]) else b
+        return a if tuple(a[0]) <= tuple(b[0]) else b
 
     def result(self, partial: Any) -> Any:
         return None if partial is None else partial[1]
@@ -148,7 +148,7 @@ class Last(First):
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
             return b if a is None else a
-        return a if list(a[0]) >= list(b[0]) else b
+        return a if tuple(a[0]) >= tuple(b[0]) else b
 
 
 class Any_(Aggregate):
@@ -156,8 +156,8 @@ class Any_(Aggregate):
 
     name = "any"
 
-    def add(self, partial: Any, value: Any, order: Order) -> bool:
-        return bool(partial) or bool(value)
+    def add(self, partial: Any, value: Any, order: Order) -> Any:
+        return self.merge(partial, _truth(self, value))
 
     def merge(self, a: Any, b: Any) -> Any:
         return b if a is None else a if b is None else a or b
@@ -166,13 +166,10 @@ class Any_(Aggregate):
         return bool(partial)
 
 
-class All(Aggregate):
+class All(Any_):
     """Whether every value is true; True without rows."""
 
     name = "all"
-
-    def add(self, partial: Any, value: Any, order: Order) -> bool:
-        return partial is not False and bool(value)
 
     def merge(self, a: Any, b: Any) -> Any:
         return b if a is None else a if b is None else a and b
@@ -190,7 +187,8 @@ class Distinct(Aggregate):
         return []
 
     def add(self, partial: list[bytes], value: Any, order: Order) -> list[bytes]:
-        return self.merge(partial, [hashlib.blake2b(canonical(value).encode(), digest_size=8).digest()])
+        text = canonical(given(value))
+        return self.merge(partial, [hashlib.blake2b(text.encode(), digest_size=8).digest()])
 
     def merge(self, a: list[bytes], b: list[bytes]) -> list[bytes]:
         return sorted({*a, *b})
@@ -212,7 +210,7 @@ class _Ranked(Aggregate):
         return list(item[0])
 
     def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
-        return self.merge(partial, [[list(order), value]])
+        return self.merge(partial, [[list(order), kept(value)]])
 
     def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
         return sorted([*a, *b], key=self.sort_key)[: self.limit]
@@ -236,9 +234,13 @@ class Top(_Ranked):
         return [_Descending(rank(item[1])), list(item[0])]
 
     def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
-        if isinstance(value, float) and math.isnan(value):
-            return partial
-        return super().add(partial, _scalar(self, value), order)
+        value = _scalar(self, value)
+        return partial if value != value else super().add(partial, value, order)
+
+    def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
+        if a and b:
+            _one_kind(self, a[0][1], b[0][1])
+        return super().merge(a, b)
 
 
 class _Descending:
@@ -270,13 +272,20 @@ class Custom(Aggregate):
         return copy.deepcopy(self.user.zero())
 
     def add(self, partial: Any, value: Any, order: Order) -> Any:
-        return _json_data(self.name, self.user.add(partial, value))
+        return self._held(kept, "add", self.user.add(partial, value))
 
     def merge(self, a: Any, b: Any) -> Any:
-        return _json_data(self.name, self.user.merge(copy.deepcopy(a), copy.deepcopy(b)))
+        return self._held(kept, "merge", self.user.merge(copy.deepcopy(a), copy.deepcopy(b)))
 
     def result(self, partial: Any) -> Any:
-        return self.user.result(copy.deepcopy(partial))
+        return self._held(given, "result", self.user.result(copy.deepcopy(partial)))
+
+    def _held(self, check: Callable[[Any], Any], method: str, value: Any) -> Any:
+        """What the user's method returned, held to its promise."""
+        try:
+            return check(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.name}.{method}() returned what cannot be kept: {error}") from None
 
 
 #: aggregates without an argument, and those with one: `list(20)`
@@ -287,15 +296,13 @@ LIMITED: dict[str, Callable[[int], Aggregate]] = {c.name: c for c in (List, Top)
 
 
 def rank(value: Any) -> tuple[Any, ...]:
-    """A total order over scalars that no order of arrival can change: numbers, then strings, then booleans.
+    """A total order over numbers, over texts and over booleans that no order of arrival can change.
 
     Equal numbers of different form (1 and 1.0, 0.0 and -0.0) differ here, else which one stays would depend on order.
     """
-    if isinstance(value, bool):
-        return (2, value)
-    if isinstance(value, str):
-        return (1, value)
-    return (0, value, isinstance(value, float), str(value) if value == 0 else "")
+    if type(value) is int or type(value) is float:
+        return (value, type(value) is float, str(value) if value == 0 else "")
+    return (value,)
 
 
 def canonical(value: Any) -> str:
@@ -307,29 +314,26 @@ def canonical(value: Any) -> str:
     return repr(value)
 
 
-def _json_data(name: str, partial: Any) -> Any:
-    """The partial itself; raises TypeError if it cannot wait in a changelog."""
-    if isinstance(partial, list | tuple):
-        for item in partial:
-            _json_data(name, item)
-    elif isinstance(partial, dict):
-        for key, item in partial.items():
-            _json_data(name, key)
-            _json_data(name, item)
-    elif isinstance(partial, int) and not -(1 << 63) <= partial < 1 << 63:
-        raise ValueError(f"{name}: a partial holds an integer beyond 64 bits")
-    elif partial is not None and not isinstance(partial, bool | int | float | str | bytes):
-        raise TypeError(f"{name}: a partial must be JSON data, got {type(partial).__name__}")
-    return partial
-
-
-def _number(aggregate: Aggregate, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{aggregate.name} needs a number, got {type(value).__name__} {value!r:.60}")
-    return value
+def _truth(aggregate: Aggregate, value: Any) -> bool | None:
+    """Whether a value is true; None for NaN, which is no value."""
+    if type(value) is bool:
+        return value
+    if type(value) is int or type(value) is float:
+        return None if value != value else value != 0
+    raise TypeError(f"{aggregate.name} needs a boolean or a number, got {named(value)}")
 
 
 def _scalar(aggregate: Aggregate, value: Any) -> Any:
-    if not isinstance(value, bool | int | float | str):
-        raise TypeError(f"{aggregate.name} needs a number, string or boolean, got {type(value).__name__}")
-    return value
+    if type(value) not in _KINDS:
+        raise TypeError(f"{aggregate.name} needs a number, text or a boolean, got {named(value)}")
+    return kept(value)
+
+
+#: types whose values can be put in order, as one kind
+_KINDS = {int: "number", float: "number", str: "text", bool: "boolean"}
+
+
+def _one_kind(aggregate: Aggregate, a: Any, b: Any) -> None:
+    """Values of several kinds have no order. Whichever rows meet first, somewhere two kinds do."""
+    if type(a) is not type(b) and _KINDS[type(a)] != _KINDS[type(b)]:
+        raise TypeError(f"{aggregate.name} needs values of one kind, met numbers, text or booleans mixed")

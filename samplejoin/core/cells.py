@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from samplejoin.core.aggregates import canonical
-from samplejoin.core.spec import Codec, Plan, Spec
+from samplejoin.core.spec import Codec, Field, Plan, Spec
+from samplejoin.core.values import kept
 from samplejoin.core.words import RAISED, said
 
 WireCell = tuple[bytes, int, int, int, int, int, Any]
@@ -25,10 +26,9 @@ def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int
     get = row.get
     first = last = None
     if plan.needs_first:
-        id_ = ident(get(plan.stream.id_field)) if plan.stream.id_field else None
-        first = [order, codec.dumps([get(str(f.source_field)) for f in plan.first_fields]), id_]
+        first = [order, _payload(plan.first_fields, row, codec), _id(plan, row)]
     if plan.last_fields:
-        last = [order, codec.dumps([get(str(f.source_field)) for f in plan.last_fields])]
+        last = [order, _payload(plan.last_fields, row, codec)]
     partials = [first, last]
     for field in plan.aggregates:
         aggregate = field.aggregate
@@ -36,18 +36,56 @@ def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int
         try:
             partials.append(aggregate.zero() if value is None else aggregate.add(aggregate.zero(), value, order))
         except RAISED as error:  # an aggregate can be the user's code
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"field {field.name} (from {field.stream}.{field.source_field}): {said(error)}") from error
+            raise of_field(field, error) from error
     return partials
 
 
-def ident(value: Any) -> str | int | None:
-    """A row's id as something that can be compared and kept: text, an integer, or the canonical text of other data."""
-    return value if value is None or type(value) is str or type(value) is int else canonical(value)
+def _payload(fields: tuple[Field, ...], row: dict[str, Any], codec: Codec) -> bytes:
+    values = [row.get(str(field.source_field)) for field in fields]
+    try:
+        return codec.dumps(values)
+    except (TypeError, ValueError):
+        for field, value in zip(fields, values, strict=True):
+            try:
+                codec.dumps([value])
+            except (TypeError, ValueError) as error:
+                raise of_field(field, error) from error
+        raise
+
+
+def _id(plan: Plan, row: dict[str, Any]) -> str | int | None:
+    name = plan.stream.id_field
+    try:
+        return ident(row.get(name), plan.junk_ids) if name else None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"id {name}: {said(error)}") from error
+
+
+def ident(value: Any, junk: frozenset[Any]) -> str | int | None:
+    """A row's id as something that can be compared and kept: text, an integer, or the canonical text of other data.
+
+    None where it says that there is none: null, NaN or one of `junk` (rule 7). Raises as `values.kept`.
+    """
+    if value is None:
+        return None
+    kind = type(value)
+    if kind is str or kind is int or kind is float:
+        if value in junk or value != value:
+            return None
+        kept(value)
+        return canonical(value) if kind is float else value
+    return canonical(kept(value))
+
+
+def of_field(field: Field, error: BaseException) -> TypeError | ValueError:
+    """What an aggregate or a codec has raised, with the field it was about."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    source = field.stream if field.source_field is None else f"{field.stream}.{field.source_field}"
+    return kind(f"field {field.name} (from {source}): {said(error)}")
 
 
 def merge_partials(plan: Plan, a: list[Any], b: list[Any]) -> list[Any]:
-    """The partials of both sets of rows."""
+    """The partials of both sets of rows. Raises TypeError or ValueError, naming the field, as an aggregate does."""
     first, last = a[0], a[1]
     if first is not None and tuple(b[0][0]) < tuple(first[0]):
         first = b[0]
@@ -55,7 +93,10 @@ def merge_partials(plan: Plan, a: list[Any], b: list[Any]) -> list[Any]:
         last = b[1]
     merged = [first, last]
     for i, field in enumerate(plan.aggregates, 2):
-        merged.append(field.aggregate.merge(a[i], b[i]))
+        try:
+            merged.append(field.aggregate.merge(a[i], b[i]))
+        except RAISED as error:  # the user's aggregate, or values of several kinds
+            raise of_field(field, error) from error
     return merged
 
 

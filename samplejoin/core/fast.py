@@ -8,12 +8,15 @@ fields go into the generated source by `repr` only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from samplejoin.core import cells
-from samplejoin.core.aggregates import Count, Custom, Max, Min, Sum
+from samplejoin.core.aggregates import Count, Custom, First, Last, Max, Min, Sum
 from samplejoin.core.exact import INT_LIMIT
+from samplejoin.core.fold import read_sample
 from samplejoin.core.spec import Codec, Field, Plan, Spec
+from samplejoin.core.values import kept
 from samplejoin.core.words import RAISED
 
 Maker = Callable[[dict[str, Any], tuple[int, str, int, int]], list[Any]]
@@ -39,9 +42,9 @@ def maker_source(plan: Plan, codec: Codec) -> tuple[str, dict[str, Any]]:
 
     It raises as `partials_of` does, but does not name the field.
     """
-    names: dict[str, Any] = {"dumps": codec.dumps, "ident": cells.ident}
+    names: dict[str, Any] = {"dumps": codec.dumps, "ident": cells.ident, "kept": kept, "junk_ids": plan.junk_ids}
     values = [_value(i, f, names) for i, f in enumerate(plan.aggregates)]
-    id_ = f"ident(get({plan.stream.id_field!r}))" if plan.stream.id_field else "None"
+    id_ = f"ident(get({plan.stream.id_field!r}), junk_ids)" if plan.stream.id_field else "None"
     first = f"[order, dumps({_row(plan.first_fields)}), {id_}]" if plan.needs_first else "None"
     last = f"[order, dumps({_row(plan.last_fields)})]" if plan.last_fields else "None"
     return f"[{', '.join([first, last, *values])}]", names
@@ -63,29 +66,45 @@ class Readers(dict[tuple[int, ...], Reader]):
 
 
 def _reader(spec: Spec, joined: tuple[int, ...]) -> Reader:
-    names: dict[str, Any] = {"loads": spec.codec.loads, "scan": spec.codec.key}
-    lines = ["def read(key, partials):", "    values = scan(key)"]
-    items = [f"{name!r}: values[{i}]" for i, name in enumerate(spec.key_fields)]
+    names: dict[str, Any] = {"loads": spec.codec.loads, "scan": spec.codec.key, "RAISED": RAISED}
+    names["plainly"] = partial(read_sample, spec)
+    lines = ["values = scan(key)"]
+    values: dict[str, str] = {}
     for plan in spec.plans:
-        n = plan.index
-        if n not in joined:
-            names[f"empty{n}"] = plan.make_empty if plan.empty is None else plan.empty
-            items.append(f"**empty{n}()" if plan.empty is None else f"**empty{n}")
-            continue
-        lines.append(f"    p{n} = partials[{n}]")
-        if plan.first_fields:
-            lines.append(f"    first{n} = loads(p{n}[0][1])")
-        if plan.last_fields:
-            lines.append(f"    last{n} = loads(p{n}[1][1])")
-        items += [f"{f.name!r}: first{n}[{i}]" for i, f in enumerate(plan.first_fields)]
-        items += [f"{f.name!r}: last{n}[{i}]" for i, f in enumerate(plan.last_fields)]
-        for i, name, result in plan.results:
-            names[f"result{n}_{i}"] = result
-            value = f"p{n}[{i}]"
-            items.append(f"{name!r}: {value}" if result is None else f"{name!r}: result{n}_{i}({value})")
-    lines.append(f"    return {{{', '.join(items)}}}")
-    read: Reader = _compiled("\n".join(lines) + "\n", "read", names)
+        values |= _joined(plan, lines, names) if plan.index in joined else _empty(plan, lines, names)
+    items = [f"{name!r}: values[{i}]" for i, name in enumerate(spec.key_fields)]
+    items += [f"{field.name!r}: {values[field.name]}" for field in spec.fields]
+    lines.append(f"return {{{', '.join(items)}}}")
+    body = "\n".join(f"        {line}" for line in lines)
+    ending = "    except RAISED:\n        return plainly(key, partials)  # raises again, and names the field\n"
+    read: Reader = _compiled(f"def read(key, partials):\n    try:\n{body}\n{ending}", "read", names)
     return read
+
+
+def _joined(plan: Plan, lines: list[str], names: dict[str, Any]) -> dict[str, str]:
+    """Source of the fields of a stream that has joined; `lines` and `names` get what it needs."""
+    n = plan.index
+    lines.append(f"p{n} = partials[{n}]")
+    if plan.first_fields:
+        lines.append(f"first{n} = loads(p{n}[0][1])")
+    if plan.last_fields:
+        lines.append(f"last{n} = loads(p{n}[1][1])")
+    values = {f.name: f"first{n}[{i}]" for i, f in enumerate(plan.first_fields)}
+    values |= {f.name: f"last{n}[{i}]" for i, f in enumerate(plan.last_fields)}
+    for i, name, result in plan.results:
+        names[f"result{n}_{i}"] = result
+        values[name] = f"p{n}[{i}]" if result is None else f"result{n}_{i}(p{n}[{i}])"
+    return values
+
+
+def _empty(plan: Plan, lines: list[str], names: dict[str, Any]) -> dict[str, str]:
+    """Source of the fields of a stream of which nothing has joined: constants where they can be."""
+    n = plan.index
+    if plan.empty is None:
+        names[f"make_empty{n}"] = plan.make_empty
+        lines.append(f"empty{n} = make_empty{n}()")
+        return {name: f"empty{n}[{name!r}]" for name in plan.make_empty()}
+    return {name: repr(value) for name, value in plan.empty.items()}
 
 
 def _row(fields: tuple[Field, ...]) -> str:
@@ -105,10 +124,10 @@ def _value(i: int, field: Field, names: dict[str, Any]) -> str:
     added = f"add{i}({zero}, v, order)"
     if name is None:
         return f"add{i}({zero}, True, order)"
-    if kind in (Min, Max):
-        added = f"v if type(v) is int else {added}"
-    if kind is Sum:  # an integer beyond this is packed
+    if kind in (Min, Max, Sum):  # larger integers are packed, or refused
         added = f"v if type(v) is int and -{INT_LIMIT} < v < {INT_LIMIT} else {added}"
+    if kind in (First, Last):
+        added = "[order, kept(v)]"
     return f"({zero} if (v := get({name!r})) is None else {added})"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from samplejoin.core.cells import PARTIALS, SLICE, STREAM, Cell, merge_partials, order_of
+from samplejoin.core.cells import PARTIALS, SLICE, STREAM, Cell, merge_partials, of_field, order_of
 from samplejoin.core.keys import decode_key
 from samplejoin.core.spec import Codec, Plan, Spec
+from samplejoin.core.words import RAISED
 
 
 @dataclass(slots=True)
@@ -138,12 +139,16 @@ def merged_cells(spec: Spec, cells: list[Cell]) -> tuple[dict[int, list[Any]], d
 
 
 def read_sample(spec: Spec, key: bytes, merged: dict[int, list[Any]]) -> dict[str, Any]:
-    """The sample's fields: key, then per stream what its partials give, or what it has when no row joined."""
-    values: dict[str, Any] = dict(zip(spec.key_fields, decode_key(key), strict=True))
+    """The sample's fields: the key, then in the job's order what partials give, or what there is when no row joined.
+
+    Raises TypeError or ValueError, naming the field, where a user's aggregate fails.
+    """
+    fields: dict[str, Any] = {}
     for plan in spec.plans:
         partials = merged.get(plan.index)
-        values.update(plan.make_empty() if partials is None else read_fields(plan, spec.codec, partials))
-    return values
+        fields.update(plan.make_empty() if partials is None else read_fields(plan, spec.codec, partials))
+    values: dict[str, Any] = dict(zip(spec.key_fields, decode_key(key), strict=True))
+    return values | {field.name: fields[field.name] for field in spec.fields}
 
 
 def unique(spec: Spec, window: Window) -> list[Cell]:
@@ -176,8 +181,11 @@ def read_fields(plan: Plan, codec: Codec, partials: list[Any]) -> dict[str, Any]
         values.update(zip([f.name for f in plan.first_fields], codec.loads(partials[0][1]), strict=True))
     if plan.last_fields:
         values.update(zip([f.name for f in plan.last_fields], codec.loads(partials[1][1]), strict=True))
-    for i, name, result in plan.results:
-        values[name] = partials[i] if result is None else result(partials[i])
+    for (i, name, result), source in zip(plan.results, plan.aggregates, strict=True):
+        try:
+            values[name] = partials[i] if result is None else result(partials[i])
+        except RAISED as error:  # a user's aggregate
+            raise of_field(source, error) from error
     return values
 
 

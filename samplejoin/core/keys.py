@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
-_SCALARS = (str, int, bool)
+from samplejoin.core.values import half_a_character, named, text
+
+_TYPES = (str, int, bool)
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # public, but not in the stubs
 """json.loads without its search for white space and encodings, which these keys do not have."""
@@ -17,11 +19,13 @@ _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # publi
 def encode_key(values: Iterable[Any]) -> bytes:
     """The key as a JSON array, e.g. `["u1",42]`, so that no value can run into its neighbour.
 
-    Strings and integers stay apart: "1" and 1 are different users. Raises TypeError for values that are not scalars.
+    Strings and integers stay apart: "1" and 1 are different users. Raises TypeError for values of other types, and
+    ValueError for text with half a character.
     """
-    return ("[" + ",".join([encode_basestring(v) if type(v) is str else _scalar(v) for v in values]) + "]").encode(
-        "utf-8", "surrogatepass"
-    )
+    try:
+        return ("[" + ",".join([encode_basestring(v) if type(v) is str else _scalar(v) for v in values]) + "]").encode()
+    except UnicodeEncodeError as error:
+        raise half_a_character(error) from None
 
 
 def decode_key(key: bytes) -> list[Any]:
@@ -31,11 +35,21 @@ def decode_key(key: bytes) -> list[Any]:
 
 
 def key_values(row: dict[str, Any], fields: Sequence[str], junk: frozenset[Any]) -> list[Any] | None:
-    """The row's key values, or None if one is missing, null or junk (rule 10). Raises TypeError as `encode_key`."""
+    """The row's key values, or None if one is missing, null or junk (rule 10).
+
+    Raises as `encode_key`, and names the field.
+    """
     values = [row.get(name) for name in fields]
-    for value in values:
-        if value is None or (type(value) in _SCALARS and value in junk and _is_one_of(value, junk)):
+    for name, value in zip(fields, values, strict=True):
+        if value is None or (type(value) in _TYPES and value in junk and _is_one_of(value, junk)):
             return None
+        if type(value) not in _TYPES:
+            raise TypeError(f"key field {name} must be text, an integer or a boolean, got {named(value)}")
+        if type(value) is str and not value.isascii():
+            try:
+                text(value)
+            except ValueError as error:
+                raise ValueError(f"key field {name}: {error}") from None
     return values
 
 
@@ -50,6 +64,6 @@ def _is_one_of(value: Any, junk: frozenset[Any]) -> bool:
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, bool | int | str):
-        return json.dumps(value, ensure_ascii=False)
-    raise TypeError(f"a key field must be a string, an integer or a boolean, got {type(value).__name__} {value!r:.60}")
+    if type(value) in _TYPES:
+        return json.dumps(value)
+    raise TypeError(f"a key field must be text, an integer or a boolean, got {named(value)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -152,7 +153,8 @@ class Plan:
     """How one stream's rows become cells: which of its fields are kept of the first row, of the last, aggregated.
 
     A cell's partials are `[first, last, *aggregates]`. `first` is `[order, payload, id]` of the lowest row, `last`
-    `[order, payload]` of the highest; each is None where the stream does not need it.
+    `[order, payload]` of the highest; each is None where the stream does not need it. An anchor's first and last fields
+    stem from one row each; of a label stream each is of the rows that have it, so there they are among the aggregates.
     """
 
     index: int
@@ -163,6 +165,8 @@ class Plan:
     first_fields: tuple[Field, ...]
     last_fields: tuple[Field, ...]
     aggregates: tuple[Field, ...]
+    #: texts and numbers that are no id, beside null and NaN
+    junk_ids: frozenset[Any] = frozenset()
 
     @cached_property
     def needs_first(self) -> bool:
@@ -182,7 +186,7 @@ class Plan:
     def empty(self) -> dict[str, Any] | None:
         """The stream's sample fields when none of its rows joined; None if some must be made anew for each sample."""
         values = self.make_empty()
-        plain = all(isinstance(v, int | float | str | None) for v in values.values())
+        plain = all(v is None or type(v) is int or type(v) is bool for v in values.values())
         return values if plain and not any(isinstance(f.aggregate, Custom) for f in self.aggregates) else None
 
     def make_empty(self) -> dict[str, Any]:
@@ -194,12 +198,20 @@ class Plan:
 def _plan(index: int, stream: Stream, spec: Spec) -> Plan:
     mine = [f for f in spec.fields if f.stream == stream.name]
     anchor = stream.role == "anchor"
+    of_one_row = ("first", "last") if anchor else ()
     return Plan(
         index=index,
         stream=stream,
         anchor=anchor,
         single=stream.id_field is not None or (anchor and spec.repeat == "each"),
-        first_fields=tuple(f for f in mine if f.aggregate.name == "first"),
-        last_fields=tuple(f for f in mine if f.aggregate.name == "last"),
-        aggregates=tuple(f for f in mine if f.aggregate.name not in ("first", "last")),
+        first_fields=tuple(f for f in mine if anchor and f.aggregate.name == "first"),
+        last_fields=tuple(f for f in mine if anchor and f.aggregate.name == "last"),
+        aggregates=tuple(f for f in mine if f.aggregate.name not in of_one_row),
+        junk_ids=_junk_ids(spec.junk_keys),
     )
+
+
+def _junk_ids(junk_keys: frozenset[Any]) -> frozenset[Any]:
+    """Of an id its form does not matter: 0 says as little as "0", and empty text never says anything."""
+    texts = {str(value) for value in junk_keys} | {""}
+    return frozenset(texts | {int(text) for text in texts if re.fullmatch(r"-?[0-9]{1,19}", text)})

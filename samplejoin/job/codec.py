@@ -8,44 +8,29 @@ import msgspec
 
 from samplejoin.core.keys import decode_key
 from samplejoin.core.spec import Codec
+from samplejoin.core.values import SCALARS, half_a_character, kept
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
-_SCALARS = frozenset((str, int, float, bool, type(None)))
-_all_scalar = _SCALARS.issuperset
+_all_scalar = SCALARS.issuperset
 
 
 def dumps(value: Any) -> bytes:
-    """msgpack of JSON data. Raises TypeError for other data, ValueError for integers beyond 64 bits and for depth."""
+    """msgpack of JSON data. Raises TypeError and ValueError for what `core.values.kept` refuses."""
     try:
-        # msgspec would also take sets, dates and bytes, which do not come back as they were
+        # msgspec would also take sets, dates, enums and bytes, which do not come back as they were
         if type(value) is not list:
-            _check(value)
+            kept(value)
         elif not _all_scalar(map(type, value)):
             for item in value:
                 kind = type(item)
-                if kind not in _SCALARS and (kind is not list or not _all_scalar(map(type, item))):
-                    _check(item)
+                if kind not in SCALARS and (kind is not list or not _all_scalar(map(type, item))):
+                    kept(item)
         return _encode(value)
     except OverflowError:
-        raise ValueError("an integer does not fit into 64 bits") from None
-    except RecursionError:
-        raise ValueError("data is nested too deeply") from None
-
-
-def _check(value: Any) -> None:
-    if type(value) in _SCALARS:
-        return
-    if isinstance(value, list | tuple):
-        for item in value:
-            _check(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if type(key) is not str:
-                raise TypeError(f"a key of an object must be a string, got {type(key).__name__} {key!r:.60}")
-            _check(item)
-    else:
-        raise TypeError(f"{type(value).__name__} is not JSON data: {value!r:.60}")
+        raise ValueError("an integer does not fit into 64 bits: send it as text") from None
+    except UnicodeEncodeError as error:
+        raise half_a_character(error) from None
 
 
 def _key(key: bytes) -> list[Any]:

@@ -56,7 +56,7 @@ def run(records, source, now_ms, max_bytes, out):
                     {values}
                     if row.get({time!r}, moment) is not moment or not ({ordinary}):
                         raise LookupError
-                    key = f"[{text}]".encode("utf-8", "surrogatepass")
+                    key = f"[{text}]".encode()
                     get, order = row.get, (time_ms, source, offset, 0)
                     partials = {making}
                     size = len(key) + {size}

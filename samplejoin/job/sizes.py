@@ -9,7 +9,7 @@ from samplejoin.core.aggregates import Custom
 from samplejoin.core.exact import INT_LIMIT
 from samplejoin.core.spec import Codec, Plan
 
-_ANY_SIZE = frozenset(("min", "max", "list", "top"))
+_ANY_SIZE = frozenset(("min", "max", "first", "last", "list", "top"))
 
 
 def measured(plan: Plan) -> tuple[int, ...]:

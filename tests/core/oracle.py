@@ -59,10 +59,16 @@ def slice_of(spec: Spec, row: Row) -> int:
 
 def repeats(spec, streams, opener: Row, row: Row) -> bool:
     """Whether a further anchor belongs to the window (rule 3; by its id with `each`, rule 7)."""
-    id_field = streams[row.stream].id_field
-    same = row.stream == opener.stream and id_field and row.value.get(id_field) is not None
-    same = same and row.value[id_field] == opener.value.get(id_field)
+    id_ = id_of(spec, streams, row)
+    same = row.stream == opener.stream and id_ is not None and id_ == id_of(spec, streams, opener)
     return slice_of(spec, row) < slice_of(spec, opener) + spec.window and bool(spec.repeat == "merge" or same)
+
+
+def id_of(spec: Spec, streams, row: Row) -> Any:
+    """None where the row has none, or one that says nothing (rule 7)."""
+    id_field = streams[row.stream].id_field
+    id_ = None if id_field is None else row.value.get(id_field)
+    return None if id_ != id_ or str(id_) in {"", *map(str, spec.junk_keys)} else id_
 
 
 def holder(spec: Spec, openers: list[Row], row: Row) -> int | None:
@@ -86,20 +92,18 @@ def finish(spec, streams, key: bytes, window: list[Row]):
     """(sample_id, slice in ms, payload, weight), or None if the sample does not go out."""
     opener, counted, seen = window[0], [], set()
     for row in sorted(window, key=lambda row: row.place):
-        id_field = streams[row.stream].id_field
-        id_ = None if id_field is None else row.value.get(id_field)
+        id_ = id_of(spec, streams, row)
         if id_ is None or (row.stream, repr(id_)) not in seen:
             counted.append(row)
         seen.add((row.stream, repr(id_)))
     values = dict(zip(spec.key_fields, decode_key(key), strict=True))
     for f in spec.fields:
-        values[f.name] = aggregate(f, [row for row in counted if row.stream == f.stream])
-    id_field = streams[opener.stream].id_field
+        anchor = streams[f.stream].role == "anchor"
+        values[f.name] = aggregate(f, [row for row in counted if row.stream == f.stream], anchor)
     topic, partition, offset, index = opener.source
     order = (opener.time, source_id(topic, partition), offset, index)
-    name = sample_id(
-        spec.name, key, slice_of(spec, opener), opener.stream, [order, b"", id_field and opener.value.get(id_field)]
-    )
+    first = [order, b"", id_of(spec, streams, opener)]
+    name = sample_id(spec.name, key, slice_of(spec, opener), opener.stream, first)
     joined = any(streams[row.stream].role == "label" for row in counted)
     label = int(joined) if spec.label is None else spec.label(values)
     weight = 1.0
@@ -114,13 +118,14 @@ def finish(spec, streams, key: bytes, window: list[Row]):
     return None if payload is None else (name, slice_of(spec, opener) * spec.resolution_ms, payload, weight)
 
 
-def aggregate(f, rows: list[Row]) -> Any:
+def aggregate(f, rows: list[Row], anchor: bool = False) -> Any:
     """The field over the rows, in order of (event time, source), by definition."""
     name, limit = f.aggregate.name, getattr(f.aggregate, "limit", None)
     values = [True if f.source_field is None else row.value.get(f.source_field) for row in rows]
+    if not anchor or name not in ("first", "last"):  # an anchor's fields stem from one row, null too
+        values = [v for v in values if v is not None]
     if name in ("first", "last"):
         return values[0 if name == "first" else -1] if values else None
-    values = [v for v in values if v is not None]
     ordered = [v for v in values if v == v]  # NaN has no place in an order
     match name:
         case "count":
@@ -134,9 +139,9 @@ def aggregate(f, rows: list[Row]) -> Any:
         case "max":
             return max(ordered, key=size, default=None)
         case "any":
-            return any(values)
+            return any(ordered)
         case "all":
-            return all(values)
+            return all(ordered)
         case "distinct":
             return len({repr(v) for v in values})
         case "list":

@@ -46,7 +46,7 @@ def fields(draw, stream: str) -> list[Field]:
         if name == "count":
             column = draw(st.sampled_from([None, "x", "s"]))
         else:
-            column = "x" if name in ("sum", "mean") else draw(st.sampled_from(["x", "x", "s"]))
+            column = "x" if name in ("sum", "mean", "any", "all") else draw(st.sampled_from(["x", "x", "s"]))
         made.append(Field(f"{stream}_{i}_{name}", stream, column, aggregate))
     return made
 
@@ -104,7 +104,7 @@ def records(draw, spec: Spec, *, most: int = 30) -> Records:
             stream = draw(st.sampled_from(by_topic[topic]))
             value = draw(values)
             if stream.id_field:
-                value = {**value, "id": draw(st.sampled_from([None, 1, 2, "1"]))}
+                value = {**value, "id": draw(st.sampled_from([None, 1, 2, "1", "", 0, float("nan")]))}
             key = draw(st.sampled_from(KEYS))
             rows.append(Row(stream.name, key, time, (topic, partition, len(sources[name]), index), value))
         sources[name].append((time, rows))
@@ -127,7 +127,7 @@ def busy_records(spec: Spec, random: Random, *, late: bool = False) -> Records:
         stream = random.choice(by_topic[topic])
         value = {"x": random.choice([None, 1, 2, 0.1, *ODD_FLOATS]), "s": random.choice("ab")}
         if stream.id_field:
-            value["id"] = random.choice([None, *range(9)])
+            value["id"] = random.choice([None, "", *range(9)])
         key = random.choice(KEYS[:2])
         sources[name].append((time, [Row(stream.name, key, time, (topic, partition, len(sources[name]), 0), value)]))
     return sources

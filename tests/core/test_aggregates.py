@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from enum import IntEnum
 from fractions import Fraction
 from functools import reduce
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from samplejoin.core import exact
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom, canonical
-from samplejoin.core.cells import partials_of
+from samplejoin.core.cells import merge_partials, partials_of
 from samplejoin.core.keys import encode_key
 from samplejoin.core.spec import JSON, Field, Spec, Stream
 from tests.core import oracle
@@ -40,6 +42,14 @@ class Keywords:
     def result(self, partial):
         partial.sort(key=repr)
         return partial
+
+
+def nested(levels: int):
+    """A list in a list in a list."""
+    value: list[object] = []
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 ALL = [maker() for maker in PLAIN.values()] + [maker(n) for maker in LIMITED.values() for n in (1, 3)]
@@ -224,13 +234,94 @@ def test_canonical_forms_tell_values_apart():
     assert len({canonical(v) for v in (1, 1.0, "1", True, None, [1], {"a": 1})}) == 7
 
 
+KINDS = [numbers, st.text(max_size=3), st.booleans()]
+RANKED = [PLAIN["min"](), PLAIN["max"](), LIMITED["top"](1), LIMITED["top"](3)]
+
+
+def outcome(aggregate, parts):
+    """Its result, or the text of what it raises."""
+    try:
+        return repr(aggregate.result(total(aggregate, parts)))
+    except TypeError as error:
+        return str(error)
+
+
 @pytest.mark.rule(2)
-@given(st.lists(st.one_of(numbers, st.text(max_size=3), st.booleans()), min_size=1, max_size=8))
-def test_min_and_max_of_mixed_values_do_not_depend_on_order(values):
-    for name in ("min", "max"):
-        aggregate = PLAIN[name]()
+@given(st.one_of([st.lists(kind, max_size=8) for kind in KINDS] + [st.lists(st.one_of(KINDS), max_size=8)]))
+def test_what_has_an_order_is_of_one_kind_whatever_the_order_of_arrival(values):
+    kinds = {float if type(v) is int else type(v) for v in values if v == v}
+    for aggregate in RANKED:
         parts = partials(aggregate, values)
-        assert same(aggregate, total(aggregate, parts), total(aggregate, parts[::-1]))
+        one, other = outcome(aggregate, parts), outcome(aggregate, parts[::-1])
+        assert one == other
+        assert ("values of one kind" in one) == (len(kinds) > 1)
+
+
+class Celsius(float):
+    """A float that is none by exact type, as numpy's are."""
+
+
+class Kind(IntEnum):
+    """An int that is none by exact type."""
+
+    A = 1
+
+
+class Named(str):
+    """Text that is none by exact type."""
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("name", [*PLAIN, "list", "top"])
+@pytest.mark.parametrize("value", [Celsius(1), Named("x"), [Celsius(1)], {"a": Named()}, Kind.A, b"x"])
+def test_only_exact_types_are_taken(name, value):
+    """A subclass passes `isinstance` and fails, or becomes its `repr`, long after the row it came from."""
+    aggregate = LIMITED[name](2) if name in LIMITED else PLAIN[name]()
+    if name == "count":
+        assert aggregate.result(partial_of(aggregate, value, 0)) == 1  # looks at no value
+        return
+    with pytest.raises(TypeError, match=r"(needs a|not JSON data)"):
+        partial_of(aggregate, value, 0)
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("name", ["min", "max", "first", "last", "list", "top"])
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud83d", 1 << 4097])
+def test_what_no_codec_carries_is_refused_at_the_row(name, value):
+    aggregate = LIMITED[name](2) if name in LIMITED else PLAIN[name]()
+    with pytest.raises(ValueError, match=r"(does not fit into 64 bits|half a character)"):
+        partial_of(aggregate, value, 0)
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("name", ["any", "all"])
+@pytest.mark.parametrize("value", ["0", "false", "", [1]])
+def test_truth_is_of_booleans_and_numbers(name, value):
+    with pytest.raises(TypeError, match=f"{name} needs a boolean or a number"):
+        partial_of(PLAIN[name](), value, 0)
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("method", ["add", "merge", "result"])
+@pytest.mark.parametrize("value", [Celsius(1), [Named("x")], {1: 2}, "\ud83d", {1, 2}, nested(101), Kind.A])
+def test_what_a_users_aggregate_returns_is_held_to_its_promise(method, value):
+    """Else the commit fails that packs it, and the worker with it."""
+    user = Keywords()
+    setattr(user, method, lambda *_: value)
+    aggregate = Custom("mine:Keywords", user)
+    call: tuple[Any, ...] = {"add": ([], 1, ()), "merge": ([], []), "result": ([],)}[method]
+    with pytest.raises((TypeError, ValueError), match=rf"mine:Keywords\.{method}\(\) returned what cannot be kept"):
+        getattr(aggregate, method)(*call)
+
+
+@pytest.mark.rule(12)
+def test_a_merge_that_fails_names_its_field():
+    plan = Spec(
+        "job", (Stream("show", "anchor", ("shows",)),), ("user",), (Field("most", "show", "x", PLAIN["max"]()),), 1000
+    ).plans[0]
+    a, b = (partials_of(plan, {"x": x}, (0, "shows 000000", n, 0), JSON) for n, x in enumerate((1, "1")))
+    with pytest.raises(TypeError, match=r"field most \(from show\.x\): .*max needs values of one kind"):
+        merge_partials(plan, a, b)
 
 
 @pytest.mark.rule(10)

@@ -118,7 +118,7 @@ def test_records(tmp_path, job):
         (impression(ts="soon"), "time ts: ValueError: 'soon' is no time in ms"),
         (impression(ts=10**14), "lies in the future; is time_unit right?"),
         (impression(uid="0"), "row 0 of functions:clean: ValueError: no key: uid='0', mid=1"),
-        (impression(uid=[1]), "a key field must be a string"),
+        (impression(uid=[1]), "key field uid must be text"),
         ({"stream": "impression", "record": {"uid": 1}}, "the record has no field ts"),
         ({"stream": "impression", "record": [1]}, "decode: ValueError: the record is a JSON list"),
         ({"stream": "impression", "record": None}, "decode: ValueError: empty record"),

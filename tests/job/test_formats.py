@@ -131,7 +131,7 @@ def test_the_codec_keeps_nan():
         ({1: 2}, "a key of an object must be a string, got int 1"),
         (2**64, "an integer does not fit into 64 bits"),
         (-(2**63) - 1, "an integer does not fit into 64 bits"),
-        ("\ud800", "surrogates"),
+        ("\ud800", "holds half a character"),
     ],
 )
 def test_the_codec_takes_nothing_else(value, message):
@@ -144,7 +144,7 @@ def test_the_codec_refuses_depth():
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(ValueError, match="too deeply"):
+    with pytest.raises(ValueError, match="nested deeper than 100 levels"):
         CODEC.dumps(deep)
 
 

@@ -1,0 +1,113 @@
+"""What a value may be that a user's code gives: JSON data by exact type.
+
+A subclass (numpy's float64, an enum) passes most checks by `isinstance`, and is then refused by a codec, or written as
+its `repr`, long after the row it came from. So it is refused where it arises, and the message names it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SCALARS = frozenset((str, int, float, bool, type(None)))
+_all_scalar = SCALARS.issuperset
+NUMBERS = frozenset((int, float))
+
+MAX_DEPTH = 100
+"""Lists and objects inside each other; encoders of JSON end at a few hundred, and a sample adds some of its own."""
+MAX_BITS = 4096
+"""Of an integer that is computed, far past the range of a float; one that is kept has 64."""
+_KEPT_LOW, _KEPT_HIGH = -(1 << 63), 1 << 64
+
+
+def kept(value: Any) -> Any:
+    """The value itself if it can wait in a key's state.
+
+    Raises TypeError for what is not JSON data by exact type, ValueError for an integer beyond 64 bits, text with half
+    a character (a lone surrogate) and data nested deeper than `MAX_DEPTH`.
+    """
+    kind = type(value)
+    if kind is float or kind is bool or (kind is int and _KEPT_LOW <= value < _KEPT_HIGH):
+        return value
+    _check(value, 64, 0)
+    return value
+
+
+def given(value: Any) -> Any:
+    """As `kept`, for a value that goes into a sample at once: its integers may have `MAX_BITS`."""
+    if type(value) is not float and type(value) is not bool:
+        _check(value, MAX_BITS, 0)
+    return value
+
+
+def number(value: Any, what: str) -> int | float:
+    """The value itself if it is an int or a float, which `what` needs. Raises TypeError; ValueError past `MAX_BITS`."""
+    kind = type(value)
+    if kind not in NUMBERS:
+        raise TypeError(f"{what} needs a number, got {named(value)}")
+    if kind is int and value.bit_length() > MAX_BITS:
+        raise ValueError(f"{what} needs integers of at most {MAX_BITS} bits, got one of {value.bit_length()}")
+    result: int | float = value
+    return result
+
+
+def text(value: str) -> None:
+    """Raises ValueError if text holds half a character."""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise half_a_character(error) from None
+
+
+def half_a_character(error: UnicodeEncodeError) -> ValueError:
+    """What is wrong with text that is not valid UTF-8."""
+    return ValueError(
+        f"the text {error.object!a:.60} holds half a character (a lone surrogate, {error.object[error.start]!a})"
+    )
+
+
+def named(value: Any) -> str:
+    """A value's type for a message, and the value where it can be shown."""
+    return f"{_type(value)} {_shown(value)}{_hint(value)}"
+
+
+def _type(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.60}"
+    except Exception:  # a user's __repr__, or an integer of thousands of digits
+        return "(cannot be shown)"
+
+
+def _hint(value: Any) -> str:
+    """What to do about a subclass of a plain type, and about numpy's other scalars."""
+    plain = next((base for base in (int, float, str, list, tuple, dict) if isinstance(value, base)), None)
+    if plain is not None and type(value) not in (plain, bool):
+        return f": convert it with {plain.__name__}()"
+    return ": convert it with .item()" if type(value).__module__ == "numpy" else ""
+
+
+def _check(value: Any, bits: int, depth: int) -> None:
+    kind = type(value)
+    if kind is str:
+        text(value)
+    elif kind is int:
+        if value.bit_length() > bits or (bits == 64 and not _KEPT_LOW <= value < _KEPT_HIGH):
+            raise ValueError(f"an integer does not fit into {bits} bits: {_shown(value)}; send it as text")
+    elif kind is list or kind is tuple or kind is dict:
+        if depth == MAX_DEPTH:
+            raise ValueError(f"data is nested deeper than {MAX_DEPTH} levels")
+        if kind is dict:
+            for key in value:
+                if type(key) is not str:
+                    raise TypeError(f"a key of an object must be a string, got {named(key)}")
+                text(key)
+            value = value.values()
+        for item in value:
+            _check(item, bits, depth + 1)
+    elif kind not in SCALARS:
+        raise TypeError(f"{_type(value)} is not JSON data: {_shown(value)}{_hint(value)}")
