@@ -13,6 +13,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "revisions": ("samplejoin_revisions", ("outcome",), "Corrections by outcome: sent, filtered, down-sampled, dead."),
     "windows": ("samplejoin_windows_closed", (), "Windows that the clock has closed."),
     "joined_rows": ("samplejoin_joined_rows", ("stream",), "Rows that became part of a sample."),
+    "folded_rows": ("samplejoin_folded_rows", ("stream",), "Rows that count once with others of the same id."),
     "joined_samples": ("samplejoin_joined_samples", ("stream",), "Samples with at least one row of the stream."),
     "late_rows": ("samplejoin_late_rows", ("stream",), "Rows behind the clock on arrival, whatever became of them."),
     "late_dropped_rows": ("samplejoin_late_dropped_rows", ("stream",), "Late rows that no open window took."),

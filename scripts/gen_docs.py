@@ -23,6 +23,7 @@ HINTS = {
     "revisions": "only with `late: correct`; `dead` must be 0",
     "windows": "denominator of ratios",
     "joined_rows": "",
+    "folded_rows": "only with `id`; a jump: a producer retries more, or its ids are not unique",
     "joined_samples": "numerator of the join ratio",
     "late_rows": "**alert** on a share over 1 %: `lateness` is too small, or a producer is late",
     "late_dropped_rows": "as late rows; these were lost for training",

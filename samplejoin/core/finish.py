@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from samplejoin.core.cells import SLICE, STREAM, Cell
+from samplejoin.core.cells import ROWS, SLICE, STREAM, Cell
 from samplejoin.core.fast import Readers
 from samplejoin.core.fold import Window, merged_cells, merged_of, whole_window
 from samplejoin.core.identity import keep, sample_id
@@ -22,10 +22,12 @@ class Finisher:
         self._reset()
         self.readers = Readers(spec)
         self.anchors = {plan.index for plan in spec.plans if plan.anchor}
+        #: streams whose rows can be sent twice by their producer
+        self._with_id = {plan.index for plan in spec.plans if plan.stream.id_field}
         #: nothing is remembered of a window, drawn for it, or known of it that is not in its cells
         self._short = (
             not spec.correction and spec.keep_negatives >= 1.0 and spec.clock == "event"
-            and not any(plan.stream.id_field for plan in spec.plans)
+            and not self._with_id
         )  # fmt: skip
 
     def finish(
@@ -43,6 +45,8 @@ class Finisher:
         function = "aggregate"
         try:
             merged, joined = merged_of(spec, window)
+            if self._with_id and not revision:
+                self._count_folded(window, joined)
             values = self.readers[tuple(merged) if len(merged) == 1 else tuple(sorted(merged))](key, merged)
             function = "label"
             label = self._label(values, joined)
@@ -126,6 +130,9 @@ class Finisher:
         for name, number in zip(("negative", "positive"), self._made, strict=True):
             if number:
                 out.count("samples", name, number)
+        for stream, folded in zip(self.spec.streams, self._folded, strict=True):
+            if folded:
+                out.count("folded_rows", stream.name, folded)
         for stream, rows, samples in zip(self.spec.streams, self._rows, self._joined, strict=True):
             if rows:
                 out.count("joined_rows", stream.name, rows)
@@ -136,7 +143,16 @@ class Finisher:
         self._windows = 0
         self._made = [0, 0]
         self._rows = [0] * len(self.spec.streams)
+        self._folded = [0] * len(self.spec.streams)
         self._joined = [0] * len(self.spec.streams)
+
+    def _count_folded(self, window: Window, joined: dict[int, int]) -> None:
+        """Counts the rows whose id another row of the window has (rule 7)."""
+        for cell in window.anchors + window.labels:
+            if cell[STREAM] in self._with_id:
+                self._folded[cell[STREAM]] += cell[ROWS]
+        for stream in self._with_id & joined.keys():
+            self._folded[stream] -= joined[stream]
 
     def _label(self, values: dict[str, Any], joined: dict[int, int]) -> Any:
         if self.spec.label is not None:
