@@ -26,6 +26,7 @@ from samplejoin.verify.run import verify as verify_job
 from samplejoin.verify.text import text_of
 
 CANNOT = 2
+NOT_JUDGED = 3
 STOPPED = 130
 MOST_SHARES = 1_000_000
 
@@ -67,15 +68,24 @@ def verify(
     """Read a job's inputs and outputs, and reconcile them; nothing is written.
 
     Exit code 0 if everything is explained, 1 if anything is lost, doubled, wrong or unexplained, 2 if the job file is
-    wrong, or nothing can be verified or was there to compare.
+    wrong, or nothing can be verified or was there to compare, 3 if nothing is wrong but most windows are still open.
     """
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
         raise click.BadParameter("must be after --from", param_hint="--to")
     options = Options(from_ms, to_ms, one_in, examples, work_dir)
     with _clear_errors():
         report = asyncio.run(_run(job, sets, options))
-    click.echo(json.dumps(report.as_dict(), indent=2, default=str) if output == "json" else "\n".join(text_of(report)))
-    raise SystemExit(0 if report.ok else 1 if report.wrong else CANNOT)
+    shown = json.dumps(report.as_dict(), indent=2, default=str) if output == "json" else "\n".join(text_of(report))
+    click.echo(shown.encode("utf-8", "backslashreplace"))  # half an emoji, in a key for instance
+    raise SystemExit(_exit_code(report))
+
+
+def _exit_code(report: Report) -> int:
+    if report.wrong:
+        return 1
+    if not report.compared:
+        return CANNOT
+    return 0 if report.judged else NOT_JUDGED
 
 
 async def _run(path: Path, sets: tuple[str, ...], options: Options) -> Report:

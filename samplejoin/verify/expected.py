@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,15 +93,17 @@ def without(
     """
     gone: set[int] = set()
     unknown = 0
+    cells: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+    for i, row in enumerate(rows):
+        cells.setdefault((row[SOURCE], row[STREAM], row[SLICE] * res_ms), []).append((row[OFFSET], i))
+    for of_cell in cells.values():
+        of_cell.sort()
     for _, stream, slice_ms, count, source, _, flags in late:
-        number = streams.get(stream, -1)
-        from_ = numbers.get(source[0], -1) if isinstance(source, list) and len(source) == 2 else -1
-        matching = sorted(
-            (row[OFFSET], i)
-            for i, row in enumerate(rows)
-            if i not in gone and row[SOURCE] == from_ and row[STREAM] == number
-            and row[SLICE] * res_ms == slice_ms and row[OFFSET] >= source[1]
-        )[:count]  # fmt: skip
+        from_, offset = source or ("", 0)
+        left = cells.get((numbers.get(from_, -1), streams.get(stream, -1), slice_ms), [])
+        at = bisect_left(left, (offset, -1))
+        matching = left[at : at + count]
+        del left[at : at + count]
         gone.update(i for _, i in matching)
         unknown += 0 if flags & OTHER_VERSION else count - len(matching)
     return (

@@ -17,12 +17,20 @@ class Findings:
     orphans: Counter[str] = field(default_factory=Counter)
     excuses: list[str] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
+    #: something was believed that a replay of the log can prove
+    believed: bool = False
+
+    def has_room(self, cls: str, most: int) -> bool:
+        """Whether another example of that class is wanted."""
+        return sum(example.cls == cls for example in self.examples) < most
 
     @property
-    def explicable(self) -> bool:
-        """Whether there is an error that late rows could explain; a sample that is there twice is none."""
+    def replay_tells(self) -> bool:
+        """Whether there is an error that late or dropped rows could explain (a sample that is there twice is none), or
+        something that was believed."""
         return (
-            any(self.counts[name] for name in ERRORS if name != "doubled")
+            self.believed
+            or any(self.counts[name] for name in ERRORS if name != "doubled")
             or bool(self.letters["missing"] or self.letters["unexpected"])
             or bool(self.orphans["missing"] or self.orphans["unexplained"])
         )

@@ -41,8 +41,11 @@ class Ground:
 
 
 def time_text(ms: int) -> str:
-    """A time as ISO 8601."""
-    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """A time as ISO 8601; as milliseconds where no calendar reaches."""
+    try:
+        return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except OverflowError:
+        return f"{ms} ms"
 
 
 def key_of(key: bytes) -> Any:

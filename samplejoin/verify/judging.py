@@ -1,4 +1,4 @@
-"""One key at a time: what the inputs give against what stands in the samples topic (rules 1 to 7, 14)."""
+"""One key at a time: what the inputs give against what stands in the samples topic (rules 1 to 7, 11, 14)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from samplejoin.core.outcomes import Sample
 from samplejoin.job.compile import Job
 from samplejoin.verify import rows as r
 from samplejoin.verify.case import Case, place
+from samplejoin.verify.claims import Claims
 from samplejoin.verify.differences import Differences
 from samplejoin.verify.expected import Expectation, KeyMade, Made, Row, without
 from samplejoin.verify.ground import Ground, key_of, time_text
 from samplejoin.verify.replay import Replayed
-from samplejoin.verify.report import POSSIBLY_LATE, Example, Report
+from samplejoin.verify.report import NOT_THERE, POSSIBLY_LATE, Example, Report
 from samplejoin.verify.sides import account, compare_letters, compare_orphans
 
 
@@ -24,9 +25,12 @@ class Judge(Ground):
         super().__init__(job, scope, report, sources, input_clock)
         self._expectation = Expectation(job)
         self._differences = Differences(job.model)
+        self._claims = Claims(job.spec)
+        #: a sample that is dropped for what it holds is not there to say that it lacks something
+        self._can_vanish = job.spec.keep_negatives < 1 or job.model.format not in ("json", "csv")
 
     def judge(self, key: bytes, kinds: Sequence[Sequence[Row]], replayed: Replayed | None, final: bool) -> bool:
-        """Compares a key and enters what it found; unless `final`, an error that a replay may explain enters nothing.
+        """Compares a key and enters what it found; unless `final`, what a replay may explain or refute enters nothing.
 
         True if the key must be judged again, with what the replay gives of it.
         """
@@ -36,13 +40,13 @@ class Judge(Ground):
             account(self, rows, full, (), self.clock(key))
             return False
         case, unknown = self._case(key, rows, full, late, replayed)
-        case.add_found(samples)
         case.outside = {row[1] for row in outside}
         case.findings.counts["samples"] = len(samples)
+        case.add_found(self._ours(case, samples))
         self._compare(case)
         compare_letters(self, case, letters)
         compare_orphans(self, case, orphans)
-        if case.findings.explicable and not final and self.scope.replayable:
+        if case.findings.replay_tells and not final and self.scope.replayable:
             return True
         if self.report.late is not None:
             self.report.late.rows += len(case.late) + unknown
@@ -59,7 +63,7 @@ class Judge(Ground):
             want = made.sample
             if want is None or row[r.ID] != want.sample_id or row[r.PAYLOAD] != want.payload:
                 return False
-            if row[r.FLAGS] or row[r.REVISION] or float(row[r.WEIGHT] or 0) != want.weight:
+            if row[r.FLAGS] or row[r.REVISION] or row[r.WRONG] or row[r.WEIGHT] != repr(want.weight):
                 return False
         shown = sum(self.in_range(made.window) for made in full.windows)
         self.report.samples += shown
@@ -70,7 +74,8 @@ class Judge(Ground):
         self, key: bytes, rows: Sequence[Row], full: KeyMade, late: Sequence[Row], replayed: Replayed | None
     ) -> tuple[Case, int]:
         """With what the rows give without the late ones, and without those the job has not merged yet."""
-        case, unknown = Case(key, rows, full, full, self.clock(key), replayed=replayed), 0
+        case = Case(self.spec, self.names, key, rows, full, full, self.clock(key), replayed=replayed)
+        unknown = 0
         if late:
             told = late if self.exactly_once else list({row[r.SIDE_DIGEST]: row for row in late}.values())
             kept, case.late, unknown = without(rows, told, self.numbers, self.streams, self.spec.resolution_ms)
@@ -81,6 +86,14 @@ class Judge(Ground):
             if len(merged) < len(rows):
                 case.merged, case.merged_rows = self._expectation.of(key, merged), merged
         return case, unknown
+
+    def _ours(self, case: Case, samples: Sequence[Row]) -> list[Row]:
+        """Without those of another version, where another generation writes to the same topic."""
+        if not self.shared:
+            return list(samples)
+        ours = [row for row in samples if not row[r.FLAGS] & r.OTHER_VERSION]
+        case.findings.counts["other_versions"] += len(samples) - len(ours)
+        return ours
 
     # ---- samples ------------------------------------------------------------------------------------------------
 
@@ -97,52 +110,63 @@ class Judge(Ground):
         for made in case.full.windows:
             if made.sample is None and self.in_range(made.window):
                 case.findings.counts["right"] += 1
-        if (log := case.log_excuses()) is not None:
-            self._by_the_log_alone(case, log.samples, in_base | in_full)
+        if case.log is not None:
+            self._by_the_log_alone(case, case.log.samples, in_base | in_full)
         for id_, found in case.found.items():
             self._not_expected(case, id_, found)
 
     def _by_the_log_alone(self, case: Case, samples: dict[str, Sample], known: dict[str, Made]) -> None:
-        """Samples that there are only because a row was late, their window's first anchor, say: they must be there."""
+        """Samples that there are only because a row was late or dropped, their window's first anchor for instance: they
+        must be there."""
         for id_, want in samples.items():
             end = want.slice_ms // self.spec.resolution_ms + self.spec.window
             if id_ in known or not self.scope.from_ms <= want.slice_ms < self.scope.to_ms or end > case.clock:
                 continue
             found = case.found.pop(id_, [])
-            self._look_for_repeats(case, None, want, found)
-            last = max(found, key=lambda row: int(row[r.REVISION]), default=None)
-            cls, fields = ("lost", []) if last is None else self._differences.of(want, last)
+            last = self._look_at_all(case, None, want, found)
+            if last is None:
+                self._blame(case, "lost", None, want, None, [])
+                continue
+            cls, fields, headers = self._judged(case, None, want, last, found)
             if cls is not None:
-                case.findings.counts[cls] += 1
-                self._blame(case, cls, None, want, last, fields)
+                self._blame(case, cls, None, want, last, fields + headers)
 
     def _compare_one(self, case: Case, made: Made, whole: Made | None, want: Sample | None, found: list[Row]) -> None:
         """One sample id: `whole` is what all rows make of it, `want` what those make that were not late."""
-        self._look_for_repeats(case, made, want, found)
-        counts, last = case.findings.counts, max(found, key=lambda row: int(row[r.REVISION]), default=None)
-        reason = None if last is None else _flag(last)
+        last = self._look_at_all(case, made, want, found)
         fields: list[str] = []
+        headers: list[str] = []
         cls = "lost" if want is not None else None
         if last is not None:
-            cls, fields = ("unexplained", []) if want is None else self._differences.of(want, last)
-        if reason is None and cls is None:
-            if whole is not None and _same(whole.sample, want):
-                counts["right"] += 1
+            cls, fields, headers = self._judged(case, made, want, last, found)
+        if cls is None:
+            reason = None if last is None else self._claims.reason(last)
+            if reason is None and whole is not None and _same(whole.sample, want):
+                case.findings.counts["right"] += 1
                 return
-            reason = case.late_reason(self.numbers)
-        reason = reason or self._excuse(case, made, cls, last)
+            reason = reason or case.late_reason
+        else:
+            reason = None if headers else self._excuse(case, made, last)
         if reason is not None:
             case.findings.excuses += [reason] if whole is not None else []
-        elif self._still_open(case, made, last):
-            counts["open"] += 1
-            counts["behind"] += last is None and made.window.end <= self.input_clock
+        elif not headers and self._still_open(case, made, last):
+            case.findings.counts["open"] += 1
+            case.findings.counts["behind"] += last is None and made.window.end <= self.input_clock
         else:
-            counts[str(cls)] += 1
-            self._blame(case, str(cls), made, want, last, fields)
+            self._blame(case, str(cls), made, want, last, fields + headers)
 
-    def _look_for_repeats(self, case: Case, made: Made | None, want: Sample | None, found: list[Row]) -> None:
-        if len(found) < 2 and not (found and found[0][r.REVISION]):
-            return
+    def _judged(
+        self, case: Case, made: Made | None, want: Sample | None, row: Row, found: list[Row]
+    ) -> tuple[str | None, list[str], list[str]]:
+        """A found sample's class, None if it is right, the fields that differ, and the headers that are wrong."""
+        cls, fields = ("unexplained", []) if want is None else self._differences.of(want, row)
+        headers = [n for n in self._claims.wrong(case, made, row, found) if n not in fields]
+        return cls or ("wrong_header" if headers else None), fields, headers
+
+    def _look_at_all(self, case: Case, made: Made | None, want: Sample | None, found: list[Row]) -> Row | None:
+        """Counts repeats, and earlier revisions that the log does not give; returns the last revision."""
+        if len(found) < 2:
+            return found[0] if found else None
         seen: dict[int, Row] = {}
         for row in found:
             first = seen.setdefault(row[r.REVISION], row)
@@ -152,30 +176,40 @@ class Judge(Ground):
                 case.findings.counts["repeats"] += 1
                 continue
             if self.exactly_once or want is None:
-                case.findings.counts["doubled"] += 1
                 self._blame(case, "doubled", made, want, row, [])
             cls, fields = (None, []) if want is None else self._differences.of(want, row)
             if cls is not None:
-                case.findings.counts[cls] += 1
                 self._blame(case, cls, made, want, row, fields)
-        if any(revision and not self.spec.correction for revision in seen):
-            case.findings.counts["unexplained"] += 1
-            self._blame(case, "unexplained", made, want, found[-1], ["revision"])
+        last = max(seen)
+        for number, row in seen.items() if case.log is not None else ():
+            says = case.log.revisions.get((row[r.ID], number)) if case.log is not None else None
+            if number != last and says is not None:
+                cls, fields, headers = self._judged(case, made, says, row, found)
+                if cls is not None:
+                    self._blame(case, cls, made, says, row, fields + headers)
+        return seen[last]
 
-    def _excuse(self, case: Case, made: Made | None, cls: str | None, last: Row | None) -> str | None:
+    def _excuse(self, case: Case, made: Made | None, last: Row | None) -> str | None:
         """Why a sample may differ from what all rows make (rule 6), None if nothing says so."""
-        replayed = case.log_excuses()
-        if replayed is not None:
-            id_ = made.sample_id if made is not None and last is None else last[r.ID] if last is not None else None
-            says = replayed.samples.get(str(id_))
+        window = None if made is None else made.window
+        claimed = None if last is None or made is None else self._claims.reason(last)
+        if case.log is not None:
+            says = case.log.samples.get(str(made.sample_id) if made and last is None else last[r.ID] if last else "")
             if last is None:
-                return case.late_reason(self.numbers) if says is None else None
-            if says is not None and says.revision == last[r.REVISION] and self._differences.of(says, last)[0] is None:
-                return case.late_reason(self.numbers)
+                lacks = not case.log.late and self._claims.may_lack(case, window)
+                return None if says is not None else NOT_THERE if lacks else case.late_reason
+            same = says is not None and self._differences.of(says, last)[0] is None
+            return (claimed or case.late_reason) if same else None
+        if case.replayed is not None:
+            return None
+        if claimed is not None:
+            case.findings.believed = True
+            return claimed
         if not self.scope.replayable:
-            window = None if made is None else made.window
-            if case.possibly_late(self.spec, window, lost=last is None):
+            if case.possibly_late(window, lost=last is None):
                 return POSSIBLY_LATE
+            if last is None and self._can_vanish and self._claims.may_lack(case, window):
+                return NOT_THERE
         return None
 
     def _still_open(self, case: Case, made: Made, last: Row | None) -> bool:
@@ -192,9 +226,10 @@ class Judge(Ground):
     def _not_expected(self, case: Case, id_: str, found: list[Row]) -> None:
         """Samples with an id that the inputs do not give."""
         counts = case.findings.counts
-        self._look_for_repeats(case, None, None, found)
-        last = max(found, key=lambda row: int(row[r.REVISION]))
-        if self._excuse(case, None, "unexplained", last) is not None:
+        last = self._look_at_all(case, None, None, found)
+        assert last is not None
+        made = case.unmade.get(id_)
+        if not self._claims.wrong(case, made, last, found) and self._excuse(case, made, last) is not None:
             return
         if case.merged is not None and id_ in case.merged.samples():
             return
@@ -203,15 +238,17 @@ class Judge(Ground):
         elif id_ in case.outside or all(row[r.FLAGS] & r.OTHER_VERSION for row in found):
             counts["other_versions"] += len(found)
         else:
-            counts["unexplained"] += len(found)
-            self._blame(case, "unexplained", None, None, last, [])
+            counts["unexplained"] += len(found) - 1
+            self._blame(case, "unexplained", made, None, last, [])
 
     # ---- examples -----------------------------------------------------------------------------------------------
 
     def _blame(
         self, case: Case, cls: str, made: Made | None, want: Sample | None, row: Row | None, fields: list[str]
     ) -> None:
-        if len(case.findings.examples) >= self.report.examples_per_class:
+        """Counts an error, and keeps it as an example if there is room."""
+        case.findings.counts[cls] += 1
+        if not case.findings.has_room(cls, self.report.examples_per_class):
             return
         window = None if made is None else made.window
         slice_ms = None if window is None else window.slice * self.spec.resolution_ms
@@ -225,16 +262,10 @@ class Judge(Ground):
                 fields,
                 None if want is None else self._differences.fields(want.payload),
                 None if row is None else self._differences.fields(row[r.PAYLOAD]),
-                case.sources(self.names, self.spec, window),
+                case.sources(window),
                 None if row is None else place(f"{self.job.model.samples_topic} {row[r.PARTITION]}", row[r.AT]),
             )
         )
-
-
-def _flag(row: Row) -> str | None:
-    if row[r.FLAGS] & r.INCOMPLETE:
-        return "complete: false"
-    return "truncated: true" if row[r.FLAGS] & r.TRUNCATED else None
 
 
 def _same(a: Sample | None, b: Sample | None) -> bool:

@@ -10,23 +10,25 @@ import orjson
 
 from samplejoin.core.fingerprint import short
 from samplejoin.job.compile import Job
+from samplejoin.verify.headers import Contract, text
 from samplejoin.verify.report import Report
 from samplejoin.verify.rows import (
-    INCOMPLETE,
     LATE,
     LETTERS,
     ORPHANS,
     OTHER_VERSION,
+    PAYLOAD,
     SAMPLE_LETTERS,
     SAMPLES,
-    TRUNCATED,
     Scope,
     letter_key,
+    place_of,
 )
 from samplejoin.verify.spill import Spill
 
 OVERHEAD_BYTES = 500
-_LATEST = re.compile(r": (-?\d+) ms is the latest allowed")
+NO_FINGERPRINT = "none"
+_LATEST = re.compile(r": (-?[0-9]{1,18}) ms is the latest allowed")
 """How a dead letter `future` ends."""
 
 
@@ -36,26 +38,19 @@ class Collector:
     def __init__(self, job: Job, scope: Scope, report: Report, rows: Spill, letters: Spill) -> None:
         self.scope, self.report, self.rows, self.letters = scope, report, rows, letters
         self._job, self._fingerprint = job.spec.name.encode(), short(job.fingerprint).encode()
-        self._streams = {s.name for s in job.spec.streams}
+        self._contract = Contract(job, scope.sample_partitions)
         #: see `inputs.Intake`
         self.future: dict[tuple[str, int], dict[int, int]] = {}
 
     def sample(self, record: Any) -> None:
         """A record of the samples topic."""
-        headers, key, value = dict(record.headers), record.key or b"", record.value or b""
-        if headers.get("job", self._job) != self._job or not self.scope.looks_at(key):
+        row = self._contract.row(record)
+        headers = dict(record.headers)
+        if (headers.get("job") or self._job) != self._job or not self.scope.looks_at(row[0]):
             return
-        flags = self._version(headers)
-        if headers.get("complete", b"true") != b"true":
-            flags |= INCOMPLETE
-        if headers.get("truncated") == b"true":
-            flags |= TRUNCATED
-        revision = headers.get("revision", b"0")
-        row = [
-            key, _text(headers.get("sample_id")), int(revision) if revision.isdigit() else -1,
-            _text(headers.get("weight")), flags, value, record.partition, record.offset,
-        ]  # fmt: skip
-        self.rows.add(SAMPLES, row, OVERHEAD_BYTES + len(value))
+        version = text(headers.get("fingerprint")) or NO_FINGERPRINT
+        self.report.versions[version] = self.report.versions.get(version, 0) + 1
+        self.rows.add(SAMPLES, row, OVERHEAD_BYTES + len(row[PAYLOAD]))
 
     def late(self, record: Any) -> None:
         """A record of the late topic."""
@@ -67,7 +62,7 @@ class Collector:
 
     def letter(self, record: Any) -> None:
         """A record of the dead-letter topic."""
-        headers = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
+        headers = {name: text(value) for name, value in record.headers}
         if headers.get("samplejoin.job", "").encode() not in (b"", self._job):
             return
         source, stream = headers.get("samplejoin.source"), headers.get("samplejoin.stream", "")
@@ -79,29 +74,35 @@ class Collector:
     def _record_letter(self, source: str, stream: str, headers: dict[str, str]) -> None:
         reason = headers.get("samplejoin.reason", "")
         self.letters.add(LETTERS, [letter_key(source, stream), reason, source, stream], OVERHEAD_BYTES)
-        topic, partition, offset = source.rsplit("/", 2) if source.count("/") >= 2 else ("", "", "")
-        if reason == "future" and partition.isdigit() and offset.isdigit():
+        if reason == "future" and (place := place_of(source)) is not None:
+            topic, partition, offset = place
             found = _LATEST.search(headers.get("samplejoin.error", ""))
-            offsets = self.future.setdefault((topic, int(partition)), {})
+            offsets = self.future.setdefault((topic, partition), {})
             latest_ms = int(found[1]) if found else -1
-            offsets[int(offset)] = min(latest_ms, offsets.get(int(offset), latest_ms))
+            offsets[offset] = min(latest_ms, offsets.get(offset, latest_ms))
 
     def _side(self, kind: int, record: Any) -> None:
         headers, key, value = dict(record.headers), record.key or b"", record.value or b""
-        if headers.get("job", self._job) != self._job or not self.scope.looks_at(key):
+        if (headers.get("job") or self._job) != self._job or not self.scope.looks_at(key):
             return
-        try:
-            body = orjson.loads(value)
-            stream, slice_ms, rows, source = body["stream"], body["slice_ms"], body["rows"], body["source"]
-        except (ValueError, KeyError, TypeError):
-            stream, slice_ms, rows, source = "", 0, 1, None
+        stream, slice_ms, rows, source = _cell_of(value)
         digest = hashlib.blake2b(value, digest_size=8).digest()
-        row = [key, str(stream), slice_ms, rows, source, digest, self._version(headers)]
+        row = [key, stream, slice_ms, rows, source, digest, self._version(headers)]
         self.rows.add(kind, row, OVERHEAD_BYTES)
 
-    def _version(self, headers: dict[str, bytes]) -> int:
-        return 0 if headers.get("fingerprint", self._fingerprint) == self._fingerprint else OTHER_VERSION
+    def _version(self, headers: dict[str, bytes | None]) -> int:
+        return 0 if (headers.get("fingerprint") or self._fingerprint) == self._fingerprint else OTHER_VERSION
 
 
-def _text(value: bytes | None) -> str:
-    return (value or b"").decode("utf-8", "replace")
+def _cell_of(value: bytes) -> tuple[str, int, int, list[Any] | None]:
+    """(stream, slice in ms, rows, [source, offset]) of a late or orphan row; of one that is not ours, one row of no
+    stream."""
+    try:
+        body = orjson.loads(value)
+        stream, slice_ms, rows, source = (body[name] for name in ("stream", "slice_ms", "rows", "source"))
+    except (ValueError, KeyError, TypeError):
+        return "", 0, 1, None
+    if type(stream) is not str or type(slice_ms) is not int or type(rows) is not int or rows < 1:
+        return "", 0, 1, None
+    named = isinstance(source, list) and [type(part) for part in source] == [str, int]
+    return stream, slice_ms, rows, source if named else None

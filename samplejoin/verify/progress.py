@@ -23,17 +23,19 @@ async def see_clocks(topics: Topics, changelog: str, scope: Scope, resolution_ms
     for tp in tps:
         state = await _last_state(topics, tp, begins[tp], ends[tp])
         if state is not None:
-            dump, swept = state
+            dump, swept, fingerprint = state
             value = dump[1][0]
             clock = value // resolution_ms if value > NEVER else NEVER
             scope.clocks[tp.partition] = clock if swept is None else swept
             scope.covered[tp.partition] = dump[0]
+            scope.made_by.add(fingerprint)
         elif ends[tp]:
             raise VerifyError(f"topic {changelog} partition {tp.partition} holds no commit that can be read")
 
 
-async def _last_state(topics: Topics, tp: Any, begin: int, end: int) -> tuple[Any, int | None] | None:
-    """The partition's state in its last commit that had swept all that was due, and up to which slice."""
+async def _last_state(topics: Topics, tp: Any, begin: int, end: int) -> tuple[Any, int | None, str] | None:
+    """The partition's state in its last commit that had swept all that was due, up to which slice, and the job's
+    fingerprint."""
     reach, found = TAIL_RECORDS, None
     while begin < end:
         first = max(begin, end - reach)
@@ -45,7 +47,7 @@ async def _last_state(topics: Topics, tp: Any, begin: int, end: int) -> tuple[An
         if first == begin or (found is not None and found.get("swept") is not None):
             break
         reach *= 8
-    return None if found is None else (unpack_state(found["state"]), found.get("swept"))
+    return None if found is None else (unpack_state(found["state"]), found.get("swept"), found["fingerprint"])
 
 
 def _commit(record: Any, tp: Any) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Replayed:
 
     #: the last revision of each sample
     samples: dict[str, Sample] = field(default_factory=dict)
+    #: all revisions, by id and number
+    revisions: dict[tuple[str, int], Sample] = field(default_factory=dict)
     #: (stream, slice in ms) -> rows
     orphans: Counter[tuple[str, int]] = field(default_factory=Counter)
     dead: set[str] = field(default_factory=set)
@@ -75,6 +77,7 @@ class LogReplay:
         for sample in out.samples:
             replayed = self._keys[sample.key]
             replayed.samples[sample.sample_id] = sample
+            replayed.revisions[sample.sample_id, sample.revision] = sample
         for row in out.side_rows:
             if row.kind == "orphan":
                 self._keys[row.key].orphans[row.stream, row.slice_ms] += row.rows

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-ERRORS = ("lost", "doubled", "wrong_label", "wrong_field", "wrong_weight", "unexplained")
+ERRORS = ("lost", "doubled", "wrong_label", "wrong_field", "wrong_weight", "wrong_header", "unexplained")
 LATE = "late row"
 LATE_IN_ORDER = "late row, in order in its partition"
 POSSIBLY_LATE = "possibly late row"
+TRUNCATED = "truncated: true"
+INCOMPLETE = "complete: false"
+NOT_THERE = "truncated or not complete, and filtered or down-sampled"
 
 
 @dataclass
@@ -115,6 +118,7 @@ class Report:
     wrong_label: int = 0
     wrong_field: int = 0
     wrong_weight: int = 0
+    wrong_header: int = 0
     unexplained: int = 0
     exempt: int = 0
     open: int = 0
@@ -123,6 +127,9 @@ class Report:
     other_versions: int = 0
     unverifiable: int = 0
     exempt_reasons: dict[str, int] = field(default_factory=dict)
+    #: of the job file; and the samples by theirs
+    fingerprint: str = ""
+    versions: dict[str, int] = field(default_factory=dict)
     streams: dict[str, Stream] = field(default_factory=dict)
     anchors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("rows", "windows", "repeated"), 0))
     made: dict[str, int] = field(
@@ -149,8 +156,13 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether everything is explained, and there was something to explain."""
-        return not self.wrong and self.compared
+        """Whether everything is explained, and there was something to explain, most of it judged."""
+        return not self.wrong and self.compared and self.judged
+
+    @property
+    def judged(self) -> bool:
+        """Whether at least half of the windows could be judged: the others are still open."""
+        return 2 * self.open <= self.windows
 
     @property
     def compared(self) -> bool:
@@ -165,15 +177,35 @@ class Report:
     @property
     def verdict(self) -> str:
         """One line."""
-        if self.ok:
-            part = "" if self.share == 1.0 else f" in the share of {self.share:.3g} that was looked at"
-            open_ = f", {self.open:,} of them open" if self.open else ""
-            return f"ok: nothing is lost, doubled or wrong in {self.windows:,} windows{open_}{part}"
-        if not self.wrong:
+        open_ = f"{self.open:,} of {self.windows:,} windows are still open" if self.open else ""
+        if self.wrong:
+            what = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.wrong.items())
+            return f"NOT ok: {what}" + (f"; {open_} and not judged" if open_ else "")
+        if not self.compared:
             looked = "" if (self.from_, self.to, self.share) == (None, None, 1.0) else " where it was looked"
             return f"nothing was compared: the inputs give no window, and the samples topic has no sample{looked}"
-        what = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.wrong.items())
-        return f"NOT ok: {what}"
+        part = "" if self.share == 1.0 else f" in the share of {self.share:.3g} that was looked at"
+        right = f"nothing is lost, doubled or wrong in {self.windows - self.open:,} windows{part}"
+        if self.judged:
+            return f"ok: {right}" + (f"; {open_} and not judged" if open_ else "")
+        return f"NOT JUDGED: {open_}{self._why_open}; {right}"
+
+    @property
+    def _why_open(self) -> str:
+        return f" ({self.behind:,} of them behind: the job has not caught up)" if self.behind else ""
+
+    @property
+    def first_of_all(self) -> list[str]:
+        """What must be known before any count is read."""
+        others = sum(count for version, count in self.versions.items() if version != self.fingerprint)
+        lines = []
+        if others:
+            lines.append(
+                f"{others:,} of {sum(self.versions.values()):,} samples were made by another version of the job"
+            )
+        if not self.judged:
+            lines.append(f"{self.open:,} of {self.windows:,} windows are still open{self._why_open}: not judged")
+        return lines
 
     def excuse(self, reason: str) -> None:
         """Counts an exempt window (rule 6)."""
@@ -192,6 +224,7 @@ class Report:
             del fields[hidden]
         fields["from"] = fields.pop("from_")
         return {
-            "ok": self.ok, "verdict": self.verdict, **fields, "exempt_share": self.exempt_share,
+            "ok": self.ok, "judged": self.judged, "verdict": self.verdict, "first_of_all": self.first_of_all,
+            **fields, "exempt_share": self.exempt_share,
             "errors": [e.as_dict() for e in self.errors],
         }  # fmt: skip

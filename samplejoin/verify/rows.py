@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 
 #: kinds of rows by join key
@@ -15,12 +16,14 @@ SOURCE_KINDS = 2
 # Each list begins with its key; OUTSIDE and SAMPLE_LETTERS go on with a sample id.
 #: of ROWS: number of the source partition, of the stream; `DISORDERED`: behind its own partition (see `inputs`)
 SOURCE, STREAM, SLICE, OFFSET, DISORDERED, PARTIALS = range(1, 7)
-#: of SAMPLES
-ID, REVISION, WEIGHT, FLAGS, PAYLOAD, PARTITION, AT = range(1, 8)
+#: of SAMPLES; `WRONG`: names of what breaks the topic's contract (see `headers`)
+ID, REVISION, WEIGHT, FLAGS, PAYLOAD, PARTITION, AT, PREVIOUS, WRONG, COMPLETE = range(1, 11)
 #: of LATE and ORPHANS
 SIDE_STREAM, SIDE_SLICE_MS, SIDE_ROWS, SIDE_SOURCE, SIDE_DIGEST, SIDE_FLAGS = range(1, 7)
 
 INCOMPLETE, TRUNCATED, OTHER_VERSION = 1, 2, 4
+
+_PLACE = re.compile(r"(.+)/([0-9]{1,9})/([0-9]{1,18})", re.DOTALL)
 
 NEVER = -(1 << 62)
 FOR_EVER = 1 << 62
@@ -43,6 +46,8 @@ class Scope:
     clocks: dict[int, int] = field(default_factory=dict)
     covered: dict[int, dict[str, int]] = field(default_factory=dict)
     committed: dict[tuple[str, int], int] = field(default_factory=dict)
+    #: fingerprints of the versions of the job whose commits came last
+    made_by: set[str] = field(default_factory=set)
     #: the beginning of the inputs was deleted: rows up to this event time may be gone
     gone_to_ms: int | None = None
     #: whether the dead-letter and orphan topics have lost their beginning
@@ -50,6 +55,8 @@ class Scope:
     orphans_trimmed: bool = False
     #: dead letters of records older than this may have been deleted
     letters_from_ms: int = NEVER
+    #: partitions of the samples topic; None: not known
+    sample_partitions: int | None = None
     #: whether a replay of the repartition log can tell which rows were late
     replayable: bool = False
 
@@ -62,3 +69,9 @@ class Scope:
 def letter_key(source: str, stream: str) -> bytes:
     """What tells dead letters of records apart."""
     return f"{source} {stream}".encode("utf-8", "replace")
+
+
+def place_of(source: str) -> tuple[str, int, int] | None:
+    """Topic, partition and offset of a record, from `topic/partition/offset`; None if it is nothing of the kind."""
+    found = _PLACE.fullmatch(source)
+    return None if found is None else (found[1], int(found[2]), int(found[3]))

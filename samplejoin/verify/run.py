@@ -19,6 +19,7 @@ from samplejoin.verify.rows import FOR_EVER, NEVER, Scope
 from samplejoin.verify.scope import Plan, Span, plan
 from samplejoin.verify.spill import BUCKETS
 from samplejoin.verify.verification import Verification
+from samplejoin.verify.versions import refuse_foreign
 
 Shown = Callable[[str, int, int], None]
 """Called with what is being done, how far it is, and its whole."""
@@ -90,6 +91,8 @@ async def _read_all(job: Job, topics: Topics, planned: Plan, verification: Verif
                 take(record)
             _count(read, records)
             steps(len(records))
+    if not verification.scope.made_by:
+        refuse_foreign(job.fingerprint, verification.report.versions)
     span = planned.inputs
     verification.was_read = {(tp.topic, tp.partition): (begin, span.ends[tp]) for tp, begin in span.begins.items()}
     async for tp, records in topics.read(span.begins, span.ends):

@@ -13,6 +13,7 @@ from samplejoin.verify.kafka import Topics, VerifyError, partition_list
 from samplejoin.verify.progress import first_offsets, see_clocks
 from samplejoin.verify.report import Report
 from samplejoin.verify.rows import Scope
+from samplejoin.verify.versions import refuse_edited
 
 
 @dataclass
@@ -42,7 +43,9 @@ async def plan(job: Job, topics: Topics, scope: Scope, report: Report) -> Plan:
     """Looks at all topics and fills in `scope`. Raises VerifyError."""
     model, there = job.model, await topics.partitions()
     _refuse_missing(job, there)
+    scope.sample_partitions = len(there[model.samples_topic])
     await _see_job(model, topics, there, scope, report)
+    refuse_edited(job.fingerprint, scope.made_by)
     outputs: dict[str, Span] = {}
     for name, topic in model.output_topics().items():
         if topic in there:

@@ -8,7 +8,7 @@ from typing import Any
 
 from samplejoin.verify import rows as r
 from samplejoin.verify.case import Case, orphan_rows
-from samplejoin.verify.expected import KeyMade, Row
+from samplejoin.verify.expected import KeyMade, Made, Row
 from samplejoin.verify.ground import Ground, key_of, time_text
 from samplejoin.verify.report import Example
 
@@ -54,20 +54,25 @@ def compare_letters(ground: Ground, case: Case, letters: Sequence[Row]) -> None:
         counts["expected"] += 1
         again = "repeats" if not ground.exactly_once or spec.correction else "doubled"  # a correction can fail too
         counts[again] += max(0, there - 1)
-        if not there and not ground.scope.letters_trimmed and not _explained(ground, case):
+        if not there and not ground.scope.letters_trimmed and not _letter_explained(ground, case, made, False):
             counts["missing"] += 1
+            if not case.findings.has_room("letters_missing", ground.report.examples_per_class):
+                continue
             slice_ms = made.window.slice * ground.spec.resolution_ms
-            sources = case.sources(ground.names, ground.spec, made.window)
-            text = time_text(slice_ms)
+            sources, text = case.sources(made.window), time_text(slice_ms)
             case.findings.examples.append(
                 Example("letters_missing", key_of(case.key), made.sample_id, text, slice_ms, sources=sources)
             )
     for id_, there in found.items():
-        outside = any(made.sample_id == id_ for made in case.full.windows)
-        if outside or ground.shared or ground.scope.gone_to_ms is not None or _explained(ground, case, id_):
+        made_of_all = case.windows_by_id.get(id_)
+        rightly = made_of_all is not None and (made_of_all.outcome == "dead" or not ground.in_range(made_of_all.window))
+        if rightly or ground.shared or ground.scope.gone_to_ms is not None:
+            continue
+        if _letter_explained(ground, case, made_of_all, True, id_):
             continue
         counts["unexpected"] += there
-        case.findings.examples.append(Example("letters_unexpected", key_of(case.key), id_))
+        if case.findings.has_room("letters_unexpected", ground.report.examples_per_class):
+            case.findings.examples.append(Example("letters_unexpected", key_of(case.key), id_))
 
 
 def compare_orphans(ground: Ground, case: Case, found: Sequence[Row]) -> None:
@@ -112,13 +117,13 @@ def _orphan_wrong(ground: Ground, case: Case, cell: tuple[int, int], want: int, 
     counts, (stream, slice_) = case.findings.orphans, cell
     slice_ms = slice_ * ground.spec.resolution_ms
     name = ground.spec.streams[stream].name if stream >= 0 else "?"
-    replayed = case.log_excuses()
-    if (replayed is not None and replayed.orphans[name, slice_ms] == there) or _cut(ground, case):
+    replayed = case.log
+    if (replayed is not None and replayed.orphans[name, slice_ms] == there) or _cut(case):
         counts["exempt"] += abs(want - there)
         return
-    if case.merged is not None and orphan_rows(case.merged)[cell] == there:
+    if case.merged_orphans is not None and case.merged_orphans[cell] == there:
         return
-    if not ground.scope.replayable and any(row[r.DISORDERED] for row in case.rows):
+    if not ground.scope.replayable and case.disordered:
         counts["exempt"] += abs(want - there)
         return
     missing = there < want
@@ -126,20 +131,25 @@ def _orphan_wrong(ground: Ground, case: Case, cell: tuple[int, int], want: int, 
         return
     cls = "missing" if missing else "unexplained"
     counts[cls] += abs(want - there)
-    sources = case.sources(ground.names, ground.spec, None)
+    if not case.findings.has_room(f"orphans_{cls}", ground.report.examples_per_class):
+        return
+    sources = case.sources(None)
     said = {"stream": name, "rows": want}, {"stream": name, "rows": there}
     case.findings.examples.append(
         Example(f"orphans_{cls}", key_of(case.key), None, time_text(slice_ms), slice_ms, ["rows"], *said, sources)
     )
 
 
-def _cut(ground: Ground, case: Case) -> bool:
-    """Whether `limits.rows` may have dropped label cells of the key: they are in no topic (rule 11)."""
-    return len({(row[r.STREAM], row[r.SLICE]) for row in case.rows}) > ground.spec.max_rows
+def _cut(case: Case) -> bool:
+    """Whether limits may have dropped label cells of the key: they are in no topic (rule 11). The log tells exactly."""
+    if case.log is None and case.overfull:
+        case.findings.believed = True
+        return True
+    return False
 
 
-def _explained(ground: Ground, case: Case, id_: str | None = None) -> bool:
-    """Whether late rows are why a sample's dead letter is, or is not, there."""
-    if (replayed := case.log_excuses()) is not None:
-        return id_ is None or id_ in replayed.dead
-    return not ground.scope.replayable and any(row[r.DISORDERED] for row in case.rows)
+def _letter_explained(ground: Ground, case: Case, made: Made | None, there: bool, id_: str = "") -> bool:
+    """Whether late or dropped rows are why a sample's dead letter is, or is not, there."""
+    if case.log is not None:
+        return there == ((str(made.sample_id) if made is not None else id_) in case.log.dead)
+    return not ground.scope.replayable and (case.disordered or bool(case.overfull))

@@ -19,13 +19,15 @@ MEANS = {
     "wrong_label": "the label differs",
     "wrong_field": "another field differs",
     "wrong_weight": "the weight differs",
+    "wrong_header": "the sample is right, but not its headers or its partition",
     "unexplained": "a sample_id that the inputs do not give",
 }
 
 
 def text_of(report: Report) -> list[str]:
     """The report as lines; the last one is the verdict."""
-    lines = [f"job {report.job}, generation {report.generation}, {report.guarantee}"]
+    first = [*report.first_of_all, ""] if report.first_of_all else []
+    lines = [*first, f"job {report.job}, generation {report.generation}, {report.guarantee}"]
     if report.from_ or report.to:
         lines.append(f"anchors from {report.from_ or 'the beginning'} to {report.to or 'the end'}")
     if report.share != 1.0:

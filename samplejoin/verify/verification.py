@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from samplejoin.core.fingerprint import short
 from samplejoin.core.identity import source_id
 from samplejoin.job.compile import Job
 from samplejoin.verify.inputs import Intake
@@ -14,7 +15,7 @@ from samplejoin.verify.letters import compare_record_letters
 from samplejoin.verify.outputs import Collector
 from samplejoin.verify.replay import Replayed
 from samplejoin.verify.report import LateRows, Orphans, Report
-from samplejoin.verify.rows import KEY_KINDS, NEVER, SOURCE_KINDS, Scope
+from samplejoin.verify.rows import KEY_KINDS, NEVER, SOURCE_KINDS, Scope, place_of
 from samplejoin.verify.spill import BUCKET_BYTES, BUFFER_BYTES, Spill, bucket_of
 
 MAX_REPLAYED = 100_000
@@ -32,6 +33,7 @@ class Verification:
         self.job, self.scope, self.report = job, scope, report
         self.rows = Spill(KEY_KINDS, folder, buffer_bytes, bucket_bytes)
         self.letters = Spill(SOURCE_KINDS, folder, buffer_bytes // 8, bucket_bytes)
+        report.fingerprint = short(job.fingerprint)
         outputs = job.model.output_topics()
         report.orphans = Orphans() if "orphan" in outputs else None
         report.late = LateRows() if "late" in outputs else None
@@ -82,11 +84,12 @@ class Verification:
         return [source_id(*tp) for tp, (low, high) in self.was_read.items() if high > low]
 
     def _is_read(self, place: str, stream: str) -> bool:
-        topic, partition, offset = place.rsplit("/", 2) if place.count("/") >= 2 else ("", "", "")
-        if not (partition.isdigit() and offset.isdigit()):
+        found = place_of(place)
+        if found is None:
             return True  # no letter of ours
-        low, high = self.was_read.get((topic, int(partition)), (0, 0))
-        return low <= int(offset) < high
+        topic, partition, offset = found
+        low, high = self.was_read.get((topic, partition), (0, 0))
+        return low <= offset < high
 
 
 def _keys(kinds: Sequence[dict[bytes, list[list[Any]]]]) -> Iterator[tuple[bytes, list[list[list[Any]]]]]:

@@ -59,7 +59,7 @@ class Out:
 
     key: bytes
     value: bytes
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     partition: int = 0
     offset: int = 0
 
@@ -91,11 +91,14 @@ def job_of(**changes: Any) -> Job:
 def sample_record(job: Job, sample: Sample, **headers: bytes) -> Out:
     """What a worker sends for a sample."""
     named = {
-        "sample_id": sample.sample_id.encode(), "revision": b"%d" % sample.revision, "complete": b"true",
-        "truncated": b"false", "weight": repr(sample.weight).encode(), "job": job.spec.name.encode(),
-        "fingerprint": short(job.fingerprint).encode(), **headers,
+        "sample_id": sample.sample_id.encode(), "revision": b"%d" % sample.revision,
+        "complete": ("false:" + ",".join(sample.missing)).encode() if sample.missing else b"true",
+        "truncated": str(sample.truncated).lower().encode(), "weight": repr(sample.weight).encode(),
+        "job": job.spec.name.encode(), "fingerprint": short(job.fingerprint).encode(), **headers,
     }  # fmt: skip
-    return Out(sample.key, sample.payload, tuple(named.items()))
+    if sample.revision:
+        named["previous_weight"] = repr(sample.previous_weight).encode()
+    return Out(sample.key, sample.payload, tuple(named.items()), partition_of(sample.key, job.model.partitions))
 
 
 def side_record(job: Job, kind: str, key: bytes, stream: str, slice_ms: int, source: Any = None, rows: int = 1) -> Out:
@@ -154,6 +157,7 @@ def verify(
     """The report over these topics; `log` steps a join partition's log into a replay."""
     scope = scope or Scope(job.model.partitions)
     scope.replayable = log is not None
+    scope.sample_partitions = job.model.partitions
     report = Report(job.spec.name, guarantee=job.model.guarantee, share=1 / scope.one_in)
     with Verification(job, scope, report, buffer_bytes=buffer_bytes, bucket_bytes=bucket_bytes) as verification:
         collector = verification.collector
@@ -184,6 +188,12 @@ def spoil(record: Out, **fields: Any) -> Out:
     return replace(record, value=orjson.dumps({**orjson.loads(record.value), **fields}))
 
 
-def header(record: Out, name: str, value: bytes) -> Out:
+def header(record: Out, name: str, value: bytes | None) -> Out:
     """A record with another header."""
     return replace(record, headers=tuple((n, value if n == name else v) for n, v in record.headers))
+
+
+def corrected(record: Out, revision: int = 1, previous_weight: bytes = b"1.0") -> Out:
+    """A sample as its correction."""
+    made = header(record, "revision", b"%d" % revision)
+    return replace(made, headers=(*made.headers, ("previous_weight", previous_weight)))

@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "verify.md"
 
 def example() -> str:
     """The report over a small job of which a sample is lost and one has a wrong label."""
-    job = job_of()
+    job = job_of(max_wait="1h")
     topics = written(job, end(feed()))
     by_pos = {orjson.loads(s.value)["pos"]: i for i, s in enumerate(topics.samples)}
     topics.samples[by_pos[12]] = spoil(topics.samples[by_pos[12]], clicks=0, label=0)

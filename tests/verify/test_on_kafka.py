@@ -26,7 +26,7 @@ def verify(world: World, *options: str) -> tuple[int, dict[str, Any]]:
 
 def wrong(report: dict[str, Any]) -> dict[str, int]:
     """The errors of a report by class."""
-    names = ("lost", "doubled", "wrong_label", "wrong_field", "wrong_weight", "unexplained")
+    names = ("lost", "doubled", "wrong_label", "wrong_field", "wrong_weight", "wrong_header", "unexplained")
     return {name: report[name] for name in names if report[name]}
 
 
@@ -62,6 +62,11 @@ def test_a_right_job_then_one_that_was_tampered_with(world, start_worker):
     status, share = verify(world, "--sample", "1/8")
     assert (status, share["share"]) == (0, 0.125)
     assert 0 < share["windows"] < report["windows"] / 4
+
+    status, said = verify(world, "--set", "window=30s", "--set", "keep_negatives=0.5")
+    assert (status, said["stderr"].partition(". ")[0]) == (
+        2, "the samples were made by another version of the job; edited since: keep_negatives, window"
+    )  # fmt: skip
 
     records = consume_all(world.kafka.bootstrap, f"{world.name}-samples")
     resend(world, records[0])
