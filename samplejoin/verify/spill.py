@@ -16,6 +16,12 @@ BUFFER_BYTES = 24 << 20
 #: of a bucket's rows as msgpack; as Python objects they take about five times as much
 BUCKET_BYTES = 16 << 20
 
+COMPRESSED = 16
+"""Rows as Python objects to rows on disk, about."""
+
+Frames = list[tuple[int, int]]
+"""Places and sizes in the file."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -34,7 +40,7 @@ class Spill:
         self._buffer_bytes, self._bucket_bytes = buffer_bytes, bucket_bytes
         self._waiting: list[list[list[list[Any]]]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
         self._waiting_bytes = 0
-        self._frames: list[list[list[tuple[int, int]]]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
+        self._frames: list[list[Frames]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
         self._sizes = [0] * BUCKETS
 
     @property
@@ -60,32 +66,59 @@ class Spill:
 
     def _write(self, kind: int, number: int, rows: list[list[Any]]) -> None:
         packed = _encode(rows)
+        self._frames[kind][number].append(self._append(packed))
+        self._sizes[number] += len(packed)
+
+    def _append(self, packed: bytes) -> tuple[int, int]:
         frame = bytes(cramjam.zstd.compress(packed, level=1))
         self._file.seek(self._end)
         self._file.write(frame)
-        self._frames[kind][number].append((self._end, len(frame)))
         self._end += len(frame)
-        self._sizes[number] += len(packed)
+        return self._end - len(frame), len(frame)
 
     def buckets(self, wanted: set[int] | None = None) -> Iterator[tuple[int, list[dict[bytes, list[list[Any]]]]]]:
         """(bucket, per kind the rows by key); a large bucket comes in several parts. `wanted`: only these buckets."""
         self.flush()
         for number in range(BUCKETS) if wanted is None else sorted(wanted):
             parts = 1 + self._sizes[number] // self._bucket_bytes
-            for part in range(parts):
-                yield number, [self._keys(kind, number, part, parts) for kind in range(len(self._frames))]
+            frames = [kind[number] for kind in self._frames]
+            for part in [frames] if parts == 1 else self._split(frames, parts):
+                yield number, [self._keys(kind) for kind in part]
 
-    def _keys(self, kind: int, number: int, part: int, parts: int) -> dict[bytes, list[list[Any]]]:
+    def _split(self, frames: list[Frames], parts: int) -> list[list[Frames]]:
+        """A bucket's frames as those of its parts, per part and kind: written once more, so that no part reads all."""
+        made: list[list[Frames]] = [[[] for _ in frames] for _ in range(parts)]
+        for kind, of_kind in enumerate(frames):
+            waiting: list[list[list[Any]]] = [[] for _ in range(parts)]
+            waiting_bytes = 0
+            for at, size in of_kind:
+                for row in self._read(at, size):
+                    waiting[crc32(row[0]) // BUCKETS % parts].append(row)
+                waiting_bytes += size
+                if waiting_bytes > self._buffer_bytes // COMPRESSED:
+                    self._write_parts(waiting, made, kind)
+                    waiting_bytes = 0
+            self._write_parts(waiting, made, kind)
+        return made
+
+    def _write_parts(self, waiting: list[list[list[Any]]], made: list[list[Frames]], kind: int) -> None:
+        for part, rows in enumerate(waiting):
+            if rows:
+                made[part][kind].append(self._append(_encode(rows)))
+                waiting[part] = []
+
+    def _read(self, at: int, size: int) -> list[list[Any]]:
+        self._file.seek(at)
+        rows: list[list[Any]] = _decode(cramjam.zstd.decompress(self._file.read(size)))
+        return rows
+
+    def _keys(self, frames: Frames) -> dict[bytes, list[list[Any]]]:
         keys: dict[bytes, list[list[Any]]] = {}
-        for at, size in self._frames[kind][number]:
-            self._file.seek(at)
-            for row in _decode(cramjam.zstd.decompress(self._file.read(size))):
-                key = row[0]
-                if parts > 1 and crc32(key) // BUCKETS % parts != part:
-                    continue
-                known = keys.get(key)
+        for at, size in frames:
+            for row in self._read(at, size):
+                known = keys.get(row[0])
                 if known is None:
-                    keys[key] = [row]
+                    keys[row[0]] = [row]
                 else:
                     known.append(row)
         return keys
