@@ -19,6 +19,11 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "late_dropped_rows": ("samplejoin_late_dropped_rows", ("stream",), "Late rows that no open window took."),
     "late_corrections": ("samplejoin_late_corrections", (), "Late rows that made a correction of a sent sample."),
     "orphan_dropped_rows": ("samplejoin_orphan_rows", ("stream",), "Label rows that no window held."),
+    "cut_rows": (
+        "samplejoin_cut_rows",
+        ("stream",),
+        "Label rows that no window held, so near `start` or `until` that another generation may have joined them.",
+    ),
     "truncated_rows": ("samplejoin_truncated_rows", ("stream",), "Label rows dropped by limits.rows."),
     "dead_letters": ("samplejoin_dead_letters", ("reason",), "Records and samples that could not be used."),
     "skipped_entries": ("samplejoin_skipped_entries", ("source",), "Blocks that were merged before (replays)."),

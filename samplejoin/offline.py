@@ -74,6 +74,9 @@ def _join(job: Job, finisher: Finisher, key: bytes, cells: list[Cell], out: Outc
 def _orphan(job: Job, key: bytes, cell: Cell, out: Outcomes) -> None:
     stream, slice_, rows, _ = cell
     name, slice_ms = job.spec.streams[stream].name, slice_ * job.spec.resolution_ms
+    if job.spec.is_beside_cut(slice_):
+        out.count("cut_rows", name, rows)
+        return
     out.count("orphan_dropped_rows", name, rows)
     fields: dict[str, Any] = {}
     try:

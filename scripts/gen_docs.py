@@ -29,6 +29,7 @@ HINTS = {
     "late_dropped_rows": "as late rows; these were lost for training",
     "late_corrections": "only with `late: correct`",
     "orphan_dropped_rows": "**alert** if the share jumps: an impression log is missing or its key changed",
+    "cut_rows": "only within a window's length of `start` or `until`; not in the orphan topic",
     "truncated_rows": "above 0: a key is hotter than `limits.rows` allows",
     "dead_letters": "**alert** on any steady rate",
     "skipped_entries": "rises after restarts; steadily: somebody rewound offsets",

@@ -207,6 +207,9 @@ class Partition:
 
     def _side(self, kind: Any, key: bytes, cell: Cell, out: Outcomes, source: list[Any] | None = None) -> None:
         name = self.spec.streams[cell[STREAM]].name
+        if kind == "orphan" and self.spec.is_beside_cut(cell[SLICE]):  # the other generation may have joined it
+            out.count("cut_rows", name, cell[ROWS])
+            return
         out.count(f"{kind}_dropped_rows", name, cell[ROWS])
         slice_ms = cell[SLICE] * self.spec.resolution_ms
         fields: dict[str, Any] = {}

@@ -84,6 +84,9 @@ class Spec:
     max_rows: int = 10_000
     #: a larger sample is a dead letter (rule 12)
     max_sample_bytes: int = 512 << 10
+    #: event times of the first anchors that are joined, and of the first that are not any more; None: no bound
+    start_ms: int | None = None
+    until_ms: int | None = None
     keep_negatives: float = 1.0
     junk_keys: frozenset[Any] = frozenset(("", "0"))
     #: label of a sample's fields; None: 1 if any label row joined it, else 0
@@ -117,6 +120,12 @@ class Spec:
         if self.late != "correct" or self.clock == "processing":
             return 0
         return self.correction_ms // self.resolution_ms
+
+    def is_beside_cut(self, slice_: int) -> bool:
+        """Whether an anchor that `start` or `until` leaves out could hold a label of that slice (rule 4)."""
+        if self.start_ms is not None and slice_ - self.window < (self.start_ms - 1) // self.resolution_ms:
+            return True
+        return self.until_ms is not None and slice_ + self.before >= self.until_ms // self.resolution_ms
 
     def topics(self) -> tuple[str, ...]:
         """All input topics, sorted, each once."""

@@ -160,6 +160,8 @@ def _spec(model: JobModel, fields: tuple[core.Field, ...], label: Any, format_: 
         max_wait_ms=model.max_wait_ms,
         max_rows=model.limits.rows,
         max_sample_bytes=model.limits.sample_bytes,
+        start_ms=model.start_ms,
+        until_ms=model.until_ms,
         keep_negatives=float(model.keep_negatives),
         junk_keys=frozenset(model.junk_keys),
         label=label,

@@ -85,7 +85,7 @@ class Case:
     @cached_property
     def merged_orphans(self) -> Counter[tuple[int, int]] | None:
         """Orphan rows of what the job had merged; None: it had merged everything."""
-        return None if self.merged is None else orphan_rows(self.merged)
+        return None if self.merged is None else orphan_rows(self.spec, self.merged)
 
     @cached_property
     def late_reason(self) -> str:
@@ -156,9 +156,10 @@ def place(source: str, offset: int) -> str:
     return f"{topic}/{int(partition)}/{offset}"
 
 
-def orphan_rows(made: KeyMade) -> Counter[tuple[int, int]]:
-    """(stream number, slice) -> rows."""
+def orphan_rows(spec: Spec, made: KeyMade) -> Counter[tuple[int, int]]:
+    """What belongs into the orphan topic: (stream number, slice) -> rows."""
     rows: Counter[tuple[int, int]] = Counter()
     for stream, slice_, count in made.orphans:
-        rows[stream, slice_] += count
+        if not spec.is_beside_cut(slice_):
+            rows[stream, slice_] += count
     return rows

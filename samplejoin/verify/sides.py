@@ -95,7 +95,7 @@ def compare_orphans(ground: Ground, case: Case, found: Sequence[Row]) -> None:
             told.add(row[r.SIDE_DIGEST])
             least[cell] += row[r.SIDE_ROWS]
             others[cell] += row[r.SIDE_ROWS] if row[r.SIDE_FLAGS] & r.OTHER_VERSION else 0
-    expected = orphan_rows(case.base)
+    expected = orphan_rows(spec, case.base)
     for cell in least:  # another version of the job may have had orphans of its own
         too_many = max(0, least[cell] - expected[cell])
         least[cell] -= too_many if ground.shared else min(others[cell], too_many)
