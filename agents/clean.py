@@ -18,7 +18,7 @@ import faust
 from samplejoin.core.cells import combine
 from samplejoin.core.writer import Batch
 from samplejoin.engine.config import EngineConfig
-from samplejoin.engine.dead_letters import headers_of, original
+from samplejoin.engine.dead_letters import MAX_ORIGINAL_BYTES, headers_of, length_of, original
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.sender import Sender
@@ -118,13 +118,13 @@ class Cleaning:
         headers = headers_of(
             source=f"{letter.topic}/{letter.partition}/{letter.offset}", stream=letter.stream, reason=letter.reason,
             function=letter.function, error=letter.error, traceback=letter.traceback,
-            length=len(record.value or b""), timestamp_ms=record.timestamp, job=self.config.spec.name,
+            length=length_of(record), timestamp_ms=record.timestamp, job=self.config.spec.name,
         )  # fmt: skip
         batch.outstanding += 1
         future = await self.dead_letters.send(
             self.config.topics.dead_letter,
-            value=original(record.value),
-            key=record.key and original(record.key),
+            value=original(record),
+            key=record.key and record.key[:MAX_ORIGINAL_BYTES],
             headers=headers,
         )
 

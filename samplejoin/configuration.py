@@ -45,6 +45,7 @@ def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, A
             if output is not None and name in outputs
         },
         compression=None if compression == "none" else compression,
+        max_record_bytes=model.limits.record_bytes,
         max_in_flight=model.max_in_flight,
         commit_interval_ms=model.commit_interval_ms,
         align_ms=model.align_ms,

@@ -396,5 +396,5 @@ def _letter(sent: Sent) -> DeadLetter:
 
 def _record_letter(letter: cleaning.DeadLetter) -> DeadLetter:
     source = f"{letter.topic}/{letter.partition}/{letter.offset}"
-    value = original(letter.record.value)
+    value = original(letter.record)
     return DeadLetter(letter.reason, letter.function, letter.error, letter.traceback, letter.stream, source, value)

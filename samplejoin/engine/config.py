@@ -75,6 +75,7 @@ class EngineConfig:
     #: partition counts of output topics that must be created; those that exist keep their own
     output_partitions: Mapping[str, int] = field(default_factory=dict)
     compression: str | None = None
+    max_record_bytes: int = 8 << 20
     max_in_flight: int = 50_000
     commit_interval_ms: int = 500
     tick_interval_ms: int = 1000

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, NodeNotReadyError
 
 from samplejoin.core.words import said
 from samplejoin.engine.config import WorkerError
+
+log = logging.getLogger(__name__)
 
 #: joins of a group in a row that may end with an error which the client does not know
 MOST_FAILURES = 10
@@ -61,3 +66,27 @@ class Failures:
                 f"({said(error)}): look at its log, it may be overloaded. Then start the worker again; nothing is lost"
             )
         return CoordinatorFailed(f"the broker that coordinates the group failed: {said(error)}")
+
+
+class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """Hears of assignments; what its callbacks raise ends the worker, and not the client's own task."""
+
+    def __init__(
+        self, revoked: Callable[[], Awaitable[None]], assigned: Callable[[set[Any]], None],
+        fatal: Callable[[BaseException], None],
+    ) -> None:  # fmt: skip
+        self._revoked, self._assigned, self._fatal = revoked, assigned, fatal
+
+    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        try:
+            if revoked:
+                await self._revoked()
+        except Exception as error:
+            self._fatal(error)
+
+    async def on_partitions_assigned(self, assigned: set[Any]) -> None:
+        log.info("assigned %s", ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(assigned)) or "nothing")
+        try:
+            self._assigned(set(assigned))
+        except Exception as error:
+            self._fatal(error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from samplejoin.core.refused import Refused
+
 MAX_ORIGINAL_BYTES = 64 << 10
 MAX_TRACEBACK_BYTES = 8 << 10
 
@@ -17,6 +19,12 @@ def headers_of(**fields: Any) -> list[tuple[str, bytes]]:
     ]
 
 
-def original(value: bytes | None) -> bytes:
-    """As much of the original as a dead letter carries."""
+def original(record: Any) -> bytes:
+    """As much of a record's value as its dead letter carries."""
+    value: bytes | None = record.head if type(record) is Refused else record.value
     return (value or b"")[:MAX_ORIGINAL_BYTES]
+
+
+def length_of(record: Any) -> int:
+    """Bytes of a record's value."""
+    return record.length if type(record) is Refused else len(record.value or b"")

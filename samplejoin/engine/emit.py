@@ -13,7 +13,7 @@ from samplejoin.core.keys import decode_key, partition_of
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample, SideRow
 from samplejoin.engine.changelog import Commit
 from samplejoin.engine.config import EngineConfig
-from samplejoin.engine.dead_letters import headers_of, original
+from samplejoin.engine.dead_letters import MAX_ORIGINAL_BYTES, headers_of
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.transaction import Outbox
 
@@ -84,7 +84,7 @@ class Emitter:
     def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: Any) -> None:
         headers = headers_of(length=len(value), job=self.config.spec.name, **fields)
         topic = self.config.topics.dead_letter
-        outbox.add(topic, partition_of(key, self.partitions[topic]), key, original(value), headers)
+        outbox.add(topic, partition_of(key, self.partitions[topic]), key, value[:MAX_ORIGINAL_BYTES], headers)
 
     def committed(self, partition: int, outbox: Outbox, commit: Commit) -> None:
         """A commit has gone through."""

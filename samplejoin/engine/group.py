@@ -12,9 +12,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
+    CorruptRecordException,
     IllegalStateError,
     KafkaError,
     OffsetOutOfRangeError,
@@ -27,10 +28,18 @@ from samplejoin.core.words import said
 from samplejoin.engine.assignor import JoinAssignor, same_job
 from samplejoin.engine.codec import write_format
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.coordinator import CoordinatorFailed, Failures, generation, raise_failure, request_rejoin
+from samplejoin.engine.coordinator import (
+    CoordinatorFailed,
+    Failures,
+    Listener,
+    generation,
+    raise_failure,
+    request_rejoin,
+)
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.kafka import committed_offsets, group_consumer, is_away, pace, until_there, was_cancelled
-from samplejoin.engine.sources import SourceBlock, Sources, check_start
+from samplejoin.engine.records import Reading
+from samplejoin.engine.sources import SourceBlock, Sources, check_start, out_of_range, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +74,7 @@ class Group(Service):
         self._may_read, self._on_revoked, self._on_joins = may_read, on_revoked, on_joins
         self._positions, self.assignor = positions, assignor
         self.fatal = fatal
+        self.reading = Reading(config.max_record_bytes)
         self.consumer: Any = None
         self.joined = False
         #: join partitions of the present assignment
@@ -87,8 +97,8 @@ class Group(Service):
         topics = [*self.config.spec.topics(), self.config.topics.repartition]
 
         async def start() -> None:
-            self.consumer = group_consumer(self.config, self.assignor)
-            self.consumer.subscribe(topics, listener=_Listener(self))
+            self.consumer = group_consumer(self.config, self.assignor, self.reading)
+            self.consumer.subscribe(topics, listener=Listener(self.revoked, self.start_on, self.fatal))
             try:
                 await self.consumer.start()
             except BaseException as error:
@@ -277,9 +287,11 @@ class Group(Service):
             except asyncio.CancelledError:
                 raise
             except OffsetOutOfRangeError as error:
-                self.fatal(_out_of_range(error))
+                self.fatal(out_of_range(error))
             except RecordTooLargeError as error:
                 self.fatal(WorkerError(f"a record is larger than a fetch may be: {error}"))
+            except CorruptRecordException as error:
+                self.fatal(unreadable(error))
             except (IllegalStateError, AssertionError):
                 await asyncio.sleep(0.02)  # the assignment changed under our hands
             except Exception as error:
@@ -323,8 +335,7 @@ class Group(Service):
             raise_failure(self.consumer)
             await asyncio.sleep(0.02)
             return {}
-        fetched: dict[Any, list[Any]] = await self.consumer.getmany(*tps, timeout_ms=POLL_MS, max_records=MAX_RECORDS)
-        return fetched
+        return await self.reading.fetch(self.consumer, tps, POLL_MS, MAX_RECORDS)
 
     # ---- committing ---------------------------------------------------------------------------------------------
 
@@ -383,31 +394,3 @@ class Group(Service):
                 return await self.is_member()
         except (KafkaError, TimeoutError):  # brokers that do not answer have not let others in either
             return True
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
-    def __init__(self, group: Group) -> None:
-        self.group = group
-
-    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
-        try:
-            if revoked:
-                await self.group.revoked()
-        except Exception as error:
-            self.group.fatal(error)
-
-    async def on_partitions_assigned(self, assigned: set[Any]) -> None:
-        log.info("assigned %s", ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(assigned)) or "nothing")
-        try:
-            self.group.start_on(set(assigned))
-        except Exception as error:
-            self.group.fatal(error)
-
-
-def _out_of_range(error: OffsetOutOfRangeError) -> WorkerError:
-    offsets = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-    where = ", ".join(f"{tp.topic} partition {tp.partition} offset {o}" for tp, o in offsets.items()) or str(error)
-    return WorkerError(
-        f"{where}: outside its log. Records were deleted by retention before they were read, or the topic was created "
-        "anew. Start the job under a new name, or anew by `samplejoin reset`"
-    )

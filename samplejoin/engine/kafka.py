@@ -23,7 +23,7 @@ from aiokafka.errors import (
 
 from samplejoin.core.words import said, why_away
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.records import bare
+from samplejoin.engine.records import Reading
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,12 +33,14 @@ TRANSACTION_TIMEOUT_MS = 15_000
 BATCH_BYTES = 1 << 20
 #: per partition and fetch; a larger record still comes, alone (KIP-74). Small, so that what is read stays in the caches
 FETCH_BYTES = 1 << 20
+#: of one broker and fetch, all partitions together
+FETCHES_BYTES = 16 << 20
 #: a fetch's least bytes and longest wait, ms: while records flow, few large ones; else one that the first record ends
 FLOWING, STILL = (256 << 10, 50), (1, 250)
 AWAY = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, OSError)
 
 
-def group_consumer(config: EngineConfig, assignor: Any) -> Any:
+def group_consumer(config: EngineConfig, assignor: Any, reading: Reading) -> Any:
     """The worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset.
 
     One assignor only: with more, aiokafka joins once for each.
@@ -59,9 +61,10 @@ def group_consumer(config: EngineConfig, assignor: Any) -> Any:
         fetch_min_bytes=STILL[0],
         fetch_max_wait_ms=STILL[1],
         max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_bytes=FETCHES_BYTES,
         metadata_max_age_ms=10_000,
         check_crcs=True,
-        value_deserializer=bare,
+        value_deserializer=reading,
     )
 
 

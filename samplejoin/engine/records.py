@@ -1,4 +1,5 @@
-"""Fetched records as aiokafka's parser makes them, without the object per record that its consumer puts round each.
+"""Fetched records as aiokafka's parser makes them, without the object per record that its consumer puts round each,
+and without more than a few megabytes of them expanded at once.
 
 What is left of aiokafka's reading is everything that matters: control batches, aborted transactions, checksums and
 positions are its own (`PartitionRecords`). The record is Cython's: `offset`, `timestamp`, `timestamp_type`, `key`,
@@ -7,33 +8,234 @@ positions are its own (`PartitionRecords`). The record is Cython's: `offset`, `t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
+
+from samplejoin.engine.batches import is_small, parts
+from samplejoin.engine.expand import ExpandError
+
+#: expanded bytes that one call of `getmany` goes on after
+FETCHED_BYTES = 8 << 20
+RECORD_BYTES = 8 << 20
+_LENGTH_AT, _OVERHEAD = 8, 12
+
+Skips = dict[tuple[str, int], list[tuple[int, int]]]
+"""Per topic partition the offsets that are not read, as [first, last], in order and apart."""
 
 
-def bare(value: Any) -> Any:
-    """A consumer with this as its `value_deserializer` gives bare records. Never called."""
-    return value
+class Reading:
+    """How a consumer reads, given to it as its `value_deserializer`: bare records, none over `record_bytes`."""
+
+    def __init__(
+        self, record_bytes: int = RECORD_BYTES, skips: Skips | None = None,
+        skipped: Callable[[str, int, int], None] = lambda topic, partition, records: None,
+    ) -> None:  # fmt: skip
+        self.record_bytes, self.skips, self.skipped = record_bytes, skips or {}, skipped
+        #: bytes that may still be expanded before the fetch under way returns
+        self.room = FETCHED_BYTES
+        #: partitions of which some is fetched, but not expanded yet
+        self.unfinished: set[Any] = set()
+
+    async def fetch(self, consumer: Any, tps: Sequence[Any], timeout_ms: int, most: int) -> dict[Any, list[Any]]:
+        """The consumer's next records, by partition: `most` at the most, and not much over `FETCHED_BYTES`."""
+        wait_ms = 0 if self.unfinished.intersection(tps) else timeout_ms  # nobody wakes who waits for what is here
+        self.begin(tps)
+        fetched: dict[Any, list[Any]] = await consumer.getmany(*tps, timeout_ms=wait_ms, max_records=most)
+        waiting = consumer._fetcher._records  # aiokafka has no public name for it
+        for tp in self.unfinished.intersection(waiting):
+            waiting.move_to_end(tp)  # the others first
+        if not fetched:
+            await asyncio.sleep(0)
+        return fetched
+
+    def begin(self, tps: Iterable[Any]) -> None:
+        """These partitions are asked for records."""
+        self.room = FETCHED_BYTES
+        self.unfinished.difference_update(tps)
+
+    def __call__(self, value: Any) -> Any:
+        """Never called: the records stay as they are."""
+        return value
+
+
+class _Batches:
+    """Takes the place of aiokafka's `MemoryRecords`; those of a `Reading` come in parts."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw, self._at = raw, 0
+        self._inner = MemoryRecords(raw)
+        self._owner: Any = None
+        self.opened: _Opened | None = None
+
+    def belong_to(self, owner: _Records) -> None:
+        """They are read for a consumer with a `Reading`."""
+        self._owner = owner
+
+    def size_in_bytes(self) -> Any:
+        return self._inner.size_in_bytes()
+
+    def has_more(self) -> bool:
+        """Whether anything is left, room or not."""
+        return self.opened is not None or bool(self._inner.has_next())
+
+    def has_next(self) -> bool:
+        return self.has_more() and (self._owner is None or self._owner.reading.room > 0)
+
+    def next_batch(self) -> Any:
+        if self.opened is not None:
+            return self.opened
+        batch, owner, start = self._inner.next_batch(), self._owner, self._at
+        (length,) = struct.unpack_from(">i", self._raw, start + _LENGTH_AT)
+        self._at = end = start + _OVERHEAD + length
+        if owner is None or batch.magic < 2 or batch.is_control_batch:
+            return batch
+        skips = owner.skips
+        if is_small(end - start, batch.attributes, owner.reading.record_bytes) and not skips:
+            owner.reading.room -= end - start
+            return batch
+        self.opened = _Opened(self, owner, batch, memoryview(self._raw)[start:end])
+        return self.opened
+
+
+class _Opened:
+    """A batch in parts: what aiokafka asks of a batch, which it gets again until no part is left."""
+
+    def __init__(self, batches: _Batches, owner: _Records, batch: Any, raw: memoryview) -> None:
+        self._batches, self._owner, self._batch, self._raw = batches, owner, batch, raw
+        self.base_offset, self.producer_id = batch.base_offset, batch.producer_id
+        self.is_control_batch, self.is_transactional = False, batch.is_transactional
+        self._end = batch.next_offset
+        self._passed = owner.passes_over(self.base_offset, self._end - 1)
+        self._parts: Iterator[tuple[Iterable[Any], int]] | None = None
+
+    @property
+    def next_offset(self) -> int:
+        """Where reading goes on; asked for once a part is through, or the batch was aborted."""
+        if self._parts is None:  # it was aborted
+            self._close()
+        at: int = self._end if self._batches.opened is None else self._owner.next_fetch_offset
+        return at
+
+    def validate_crc(self) -> bool:
+        if self._parts is None and not self._passed and not self._batch.validate_crc():
+            raise self._corrupt("its checksum is wrong")
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        """The records of the next part."""
+        owner = self._owner
+        try:
+            if self._parts is None:
+                self._parts = self._open()
+            records, size = next(self._parts, ((), -1))
+        except ExpandError as error:
+            raise self._corrupt(str(error)) from error
+        owner.reading.room -= max(0, size)
+        if size < 0:
+            self._close()
+        return iter(records) if not owner.skips else owner.kept(records)
+
+    def _open(self) -> Iterator[tuple[Iterable[Any], int]]:
+        if self._passed:
+            self._owner.count_from(self.base_offset, self._end - 1)
+            return iter(())
+        return parts(self._raw.tobytes(), self._owner.reading.record_bytes)
+
+    def _corrupt(self, why: str) -> Exception:
+        error: Exception = CorruptRecordException(
+            f"{self._owner.place} offsets {self.base_offset} to {self._end - 1}: {why}"
+        )
+        return error
+
+    def _close(self) -> None:
+        self._batches.opened = None
 
 
 class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
-    """Takes the place of aiokafka's class; consumers that do not ask for bare records see no difference."""
+    """Takes the place of aiokafka's class; consumers without a `Reading` see no difference."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        if self._value_deserializer is bare:
+    def __init__(self, tp: Any, records: Any, *args: Any) -> None:
+        super().__init__(tp, records, *args)
+        reading = self._value_deserializer
+        self.bare = isinstance(reading, Reading)
+        if self.bare:
+            self.reading: Reading = reading
+            self.skips = reading.skips.get((tp.topic, tp.partition), ())
             self._consumer_record = _as_it_is
+            records.belong_to(self)
+
+    @property
+    def place(self) -> str:
+        """Topic and partition, for people."""
+        return f"topic {self._tp.topic} partition {self._tp.partition}"
 
     def __iter__(self) -> Iterator[Any]:
         """The generator itself: one call per record less than going through `__next__`."""
         records: Iterator[Any] | None = self._records_iterator
         return iter(()) if records is None else records
 
+    def go_on(self) -> bool:
+        """Whether it ended for lack of room only: then it can be iterated over again."""
+        if not self.bare or not self._records.has_more():
+            return False
+        self.reading.unfinished.add(self._tp)
+        self._records_iterator = self._unpack_records()
+        return True
+
+    # ---- what is passed over ------------------------------------------------------------------------------------
+
+    def passes_over(self, first: int, last: int) -> bool:
+        """Whether none of these offsets is to be read."""
+        at = bisect_right(self.skips, (first, 1 << 62)) - 1
+        return at >= 0 and bool(self.skips[at][1] >= last)
+
+    def count_from(self, first: int, last: int) -> None:
+        """All of these offsets were passed over."""
+        self._count(last + 1 - max(first, self.next_fetch_offset))
+
+    def kept(self, records: Iterable[Any]) -> Iterator[Any]:
+        """The records that are to be read."""
+        skips, found = self.skips, 0
+        for record in records:
+            offset = record.offset
+            at = bisect_right(skips, (offset, 1 << 62)) - 1
+            if at < 0 or skips[at][1] < offset:
+                yield record
+            elif offset >= self.next_fetch_offset:
+                found += 1
+        self._count(found)
+
+    def _count(self, records: int) -> None:
+        if records > 0:
+            self.reading.skipped(self._tp.topic, self._tp.partition, records)
+
 
 def _as_it_is(_: Any, record: Any) -> Any:
     return record
 
 
+class _Result(fetcher.FetchResult):  # type: ignore[misc]  # as above
+    """Takes the place of aiokafka's class: what was not expanded for lack of room stays."""
+
+    _partition_records: Any
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        records = self._partition_records
+        taken: list[Any] = super().getall(max_records)
+        if self._partition_records is None and records.go_on():
+            self._partition_records = records
+        return taken
+
+
+fetcher.MemoryRecords = _Batches
 fetcher.PartitionRecords = _Records
+fetcher.FetchResult = _Result

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.core.identity import source_id
 from samplejoin.core.messages import Tick
+from samplejoin.core.words import said
 from samplejoin.core.writer import SourceWriter
 from samplejoin.engine.config import EngineConfig, WorkerError
 
@@ -150,3 +152,21 @@ def check_start(tp: Any, committed: int, begin: int, end: int) -> None:
             f"[{begin}, {end}]. Its records were deleted by retention before they were read, or the topic was created "
             "anew. Start the job under a new name, or anew by `samplejoin reset`"
         )
+
+
+def out_of_range(error: OffsetOutOfRangeError) -> WorkerError:
+    """What ends a worker whose position has no record any more."""
+    offsets = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    where = ", ".join(f"{tp.topic} partition {tp.partition} offset {o}" for tp, o in offsets.items()) or str(error)
+    return WorkerError(
+        f"{where}: outside its log. Records were deleted by retention before they were read, or the topic was created "
+        "anew. Start the job under a new name, or anew by `samplejoin reset`"
+    )
+
+
+def unreadable(error: CorruptRecordException) -> WorkerError:
+    """What ends a worker that cannot read a batch."""
+    return WorkerError(
+        f"{said(error)}. The records cannot be read, here or by any other worker. If they cannot be restored on the "
+        "brokers, pass over them: samplejoin skip JOB TOPIC/PARTITION/FIRST-LAST --reason TEXT"
+    )

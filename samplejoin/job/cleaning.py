@@ -16,6 +16,7 @@ from samplejoin.core.cells import WireCell
 from samplejoin.core.fast import maker
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import encode_key, key_values
+from samplejoin.core.refused import Refused
 from samplejoin.core.spec import Plan, Spec
 from samplejoin.core.words import RAISED, said
 from samplejoin.job.compile import Input, Job
@@ -167,11 +168,13 @@ class Cleaner:
             "codec": spec.codec, "pack": self._pack, "size_of": self._sizes[index], "junk": spec.junk_keys,
             "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
             "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
-            "RAISED": RAISED, "DONE": _DONE,
+            "RAISED": RAISED, "DONE": _DONE, "Refused": Refused,
         })  # fmt: skip
 
     def _record(self, each: Input, record: Any, source: str, first_index: int, latest_ms: int, out: Cleaned) -> int:
         """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
+        if type(record) is Refused:
+            return _dead(out, each, record, source, "too_large", each.plan.stream.name, record.why())
         try:
             decoded = each.decode(record)
         except RAISED as error:  # a decoder can be the user's code

@@ -99,7 +99,7 @@ _MS = "moment if type(moment) is int and 0 <= moment <= MAX_MS else read_time(mo
 def _decoding(each: Any) -> str:
     """`decoders.decode_json` in place; what is wrong with a record the plain way tells."""
     if each.decode is not decode_json:
-        return "decoded = decode(record)"
+        return "if type(record) is Refused: raise LookupError\n            decoded = decode(record)"
     return "decoded = loads(record.value)\n            if type(decoded) is not dict: raise LookupError"
 
 

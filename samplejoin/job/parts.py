@@ -15,6 +15,7 @@ _AGGREGATE = re.compile(r"([a-z]+)(?:\(\s*(\d{1,6})\s*\))?", re.ASCII)
 PLAIN_AGGREGATES = ("count", "sum", "mean", "min", "max", "first", "last", "any", "all", "distinct")
 LIMITED_AGGREGATES = ("list", "top")
 MAX_MESSAGE_BYTES = 1 << 20
+MIN_RECORD_BYTES, MAX_RECORD_BYTES = 64 << 10, 64 << 20
 
 
 class Part(BaseModel):
@@ -94,6 +95,15 @@ def _fits_a_message(value: int) -> int:
     if value > MAX_MESSAGE_BYTES:
         raise RefusedError(
             f"{format_size(value)} is over {format_size(MAX_MESSAGE_BYTES)}", "it must fit a message with others"
+        )
+    return value
+
+
+def _fits_memory(value: int) -> int:
+    if not MIN_RECORD_BYTES <= value <= MAX_RECORD_BYTES:
+        raise RefusedError(
+            f"{format_size(value)} is not between {format_size(MIN_RECORD_BYTES)} and {format_size(MAX_RECORD_BYTES)}",
+            "a worker holds several such records at once",
         )
     return value
 
@@ -257,6 +267,11 @@ class Limits(Part):
         10_000, ge=1, le=10_000_000,
         description="(stream, slice) cells kept per key; past it labels are dropped, the sample says `truncated`.",
     )  # fmt: skip
+    record_bytes: Annotated[Size, AfterValidator(_fits_memory)] = Field(
+        8 << 20,
+        alias="record",
+        description="Largest record of an input topic, expanded, `64KiB` to `64MiB`; a larger one is a dead letter.",
+    )
     row_bytes: Annotated[Size, AfterValidator(_fits_a_message)] = Field(
         512 << 10,
         alias="row",

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from samplejoin.core.words import why_away
+from samplejoin.engine.records import RECORD_BYTES, Reading
 
 FETCH_BYTES = 1 << 20
 """Per partition and fetch; a larger record still comes, alone (KIP-74)."""
@@ -23,17 +24,18 @@ class VerifyError(Exception):
 
 
 class Topics:
-    """Read-only access to the brokers of a job. `connection` are aiokafka's arguments."""
+    """Read-only access to the brokers of a job. `connection` are aiokafka's arguments; records over `record_bytes` come
+    as `Refused`, as workers get them."""
 
-    def __init__(self, connection: Mapping[str, Any]) -> None:
-        self._connection = dict(connection)
+    def __init__(self, connection: Mapping[str, Any], record_bytes: int = RECORD_BYTES) -> None:
+        self._connection, self._record_bytes = dict(connection), record_bytes
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[Any]:
         consumer = AIOKafkaConsumer(
             **self._connection, group_id=None, enable_auto_commit=False, auto_offset_reset="none",
             isolation_level="read_committed", fetch_max_wait_ms=100, max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_bytes=4 * FETCH_BYTES, max_poll_records=POLL_RECORDS,
+            fetch_max_bytes=4 * FETCH_BYTES, value_deserializer=Reading(self._record_bytes),
         )  # fmt: skip
         try:
             await self._reach(consumer)
@@ -104,11 +106,11 @@ class Topics:
 
 async def _poll(consumer: Any, left: set[Any]) -> dict[Any, list[Any]]:
     try:
-        found: dict[Any, list[Any]] = await consumer.getmany(*left, timeout_ms=POLL_MS)
+        reading: Reading = consumer._value_deserializer
+        return await reading.fetch(consumer, list(left), POLL_MS, POLL_RECORDS)
     except OffsetOutOfRangeError as error:
         gone = ", ".join(sorted({str(tp.topic) for tp in left}))
         raise VerifyError(f"records were deleted while they were read ({gone}): run it again ({error})") from error
-    return found
 
 
 def partition_list(topic: str, partitions: Iterable[int]) -> list[Any]:

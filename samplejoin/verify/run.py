@@ -49,7 +49,7 @@ async def verify(job: Job, connection: Any, options: Options, shown: Shown) -> R
         FOR_EVER if options.to_ms is None else options.to_ms, options.one_in,
     )  # fmt: skip
     report = Report(model.name, model.generation, model.guarantee, options.examples, share=1 / options.one_in)
-    topics = Topics(connection)
+    topics = Topics(connection, model.limits.record_bytes)
     planned = await plan(job, topics, scope, report)
     with Verification(job, scope, report, options.work_dir) as verification:
         await _read_all(job, topics, planned, verification, shown)

@@ -46,7 +46,8 @@ def format_sample(sample):
     return None if sample["pos"] == "filter" else sample
 """
 
-MEGABYTES = 10_000_000
+MEGABYTES = 7_000_000
+TOO_MANY = 9_000_000
 
 
 class Poison:
@@ -86,6 +87,7 @@ def test_poison_lands_where_the_rules_say(world, start_worker):
     poison.die("decode", b"", None, b"not json", b"[1, 2]", b'"text"', b"\xff\xfe\x00", b'{"uid": "a"', key=b"k")
     poison.die("decode", b'{"uid": "a", "mid": "m", "ts": %d, "dwell": NaN}' % START_MS, b"x" * MEGABYTES)
     times: list[Any] = ["soon", True, None, -5, 1e30, [], {}, "2023-11-14T22:13:20Z"]
+    poison.die("too_large", b"x" * TOO_MANY)
     poison.die("time", *encoded(*({**record("t"), "ts": ts} for ts in times), {"uid": "a", "mid": "m"}))
     poison.die("future", *encoded({**record("f"), "ts": 4_070_908_800_000}, {**record("f"), "ts": 253_402_300_799_999}))
     poison.die("clean", *encoded(*(record("c", do=do) for do in ("raise", "exit", "int"))))

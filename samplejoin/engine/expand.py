@@ -1,0 +1,110 @@
+"""Decompressing a record batch piece by piece: a megabyte can hold ten thousand, and memory must not follow it.
+
+One call to a decompressor gives all there is; so each codec is asked for a piece at a time, or block by block.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+
+import cramjam
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+#: a zstd frame may ask for a window of so much: levels up to 20 do not need more
+WINDOW_LOG = 25
+_XERIAL = b"\x82SNAPPY\x00"
+_XERIAL_HEADER = 16
+_LZ4_MAGIC = 0x184D2204
+_LZ4_BLOCK_BYTES = {4: 64 << 10, 5: 256 << 10, 6: 1 << 20, 7: 4 << 20}
+
+
+class ExpandError(Exception):
+    """A batch that cannot be decompressed, or not in bounded memory: the message says why."""
+
+
+def pieces(codec: int, data: bytes, size: int) -> Iterator[bytes]:
+    """What `data` expands to, in pieces of about `size` bytes at most. Raises ExpandError."""
+    expand = {NONE: _plain, GZIP: _gzip, SNAPPY: _snappy, LZ4: _lz4, ZSTD: _zstd}.get(codec)
+    if expand is None:
+        raise ExpandError(f"compressed by codec {codec}, which is not known here")
+    try:
+        yield from filter(None, expand(data, size))
+    except (zlib.error, zstd.ZstdError, cramjam.DecompressionError, struct.error, EOFError) as error:
+        raise ExpandError(f"cannot be decompressed: {error}") from error
+
+
+def _plain(data: bytes, size: int) -> Iterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+def _gzip(data: bytes, size: int) -> Iterator[bytes]:
+    while data:  # one member follows another
+        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        while not member.eof:
+            piece = member.decompress(data, size)
+            if not piece and not member.unconsumed_tail and not member.eof:
+                raise EOFError("it is cut off")
+            data = member.unconsumed_tail
+            yield piece
+        data = member.unused_data
+
+
+def _zstd(data: bytes, size: int) -> Iterator[bytes]:
+    while data:  # one frame follows another
+        frame = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: WINDOW_LOG})
+        while not frame.eof:
+            piece = frame.decompress(data, max_length=size)
+            if not piece and frame.needs_input and not frame.eof:
+                raise EOFError("it is cut off")
+            data = b""
+            yield piece
+        data = frame.unused_data
+
+
+def _snappy(data: bytes, size: int) -> Iterator[bytes]:
+    """Framed as Java's clients do, in blocks of some 32 KiB; or one block, as librdkafka does."""
+    if not data.startswith(_XERIAL):
+        yield _snappy_block(data, size)
+        return
+    at = _XERIAL_HEADER
+    while at < len(data):
+        (length,) = struct.unpack_from(">i", data, at)
+        yield _snappy_block(data[at + 4 : at + 4 + length], size)
+        at += 4 + length
+
+
+def _snappy_block(data: bytes, size: int) -> bytes:
+    length = cramjam.snappy.decompress_raw_len(data)
+    if length > 4 * size:
+        raise ExpandError(f"one block of snappy that expands to {length} bytes, over {4 * size}")
+    return bytes(cramjam.snappy.decompress_raw(data))
+
+
+def _lz4(data: bytes, size: int) -> Iterator[bytes]:
+    """The frame's blocks, which in Kafka do not depend on each other (KIP-57)."""
+    magic, flags, kind = struct.unpack_from("<IBB", data)
+    if magic != _LZ4_MAGIC or not flags & 0x20:
+        raise ExpandError("not an LZ4 frame of independent blocks")
+    most = _LZ4_BLOCK_BYTES.get(kind >> 4 & 7)
+    if most is None:
+        raise ExpandError("an LZ4 frame with blocks of unknown size")
+    room = bytearray(most)
+    view = memoryview(room)
+    at = 7 + (8 if flags & 0x08 else 0) + (4 if flags & 0x01 else 0)
+    while True:
+        (length,) = struct.unpack_from("<I", data, at)
+        if not length:
+            return
+        length, stored = length & 0x7FFFFFFF, length >> 31
+        block = data[at + 4 : at + 4 + length]
+        yield block if stored else bytes(view[: cramjam.lz4.decompress_block_into(block, room, output_len=most)])
+        at += 4 + length + (4 if flags & 0x10 else 0)
