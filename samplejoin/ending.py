@@ -14,8 +14,10 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ STOP_S = 9.0
 #: a call that never gives the interpreter back stops this thread too, but not the one of `faulthandler`
 HARD_S = 9.5
 STDERR = 2
+#: that are shown of where the main thread is
+FRAMES = 4
 
 
 class Ending:
@@ -64,9 +68,9 @@ class Ending:
             self._end("was interrupted again while it was stopping")
 
     def _place(self) -> str:
-        """The user's function that runs, if any, and where the main thread is."""
-        frame = sys._current_frames()[self._main]
-        place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        """The user's function that runs, if any, and where the main thread is: the innermost frame first."""
+        frames = reversed(traceback.extract_stack(sys._current_frames()[self._main])[-FRAMES:])
+        place = " in ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
         function = self._function()
         return f"{function}, {place}" if function else place
 

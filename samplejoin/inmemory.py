@@ -71,7 +71,7 @@ class Counts(Counter[Any]):
         """Nor is a histogram."""
 
 
-class _Table(PartialSamples):
+class MemoryTable(PartialSamples):
     """The partial-sample table, recovered from a changelog in memory."""
 
     def replay(self, changelog: list[bytes]) -> None:
@@ -105,7 +105,7 @@ class MemoryJoin:
     def start(self) -> None:
         """Recovers, then finishes the sweep, as `engine.join` does."""
         self.outbox: Any = _Outbox()
-        self.table = _Table(self.config, self.number, self.store)
+        self.table = MemoryTable(self.config, self.number, self.store)
         self.table.replay(self.changelog)
         self.partition = Partition(self.config.spec, self.table.cache, self.table.need)
         for _ in self.table.fill(self.partition):

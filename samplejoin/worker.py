@@ -80,7 +80,7 @@ class JoinWorker(faust.Worker):
         self._schedule_shutdown(signal.SIGINT)
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:
-        if not self._signal_stop_time:
+        if not self._signal_stop_time and self.join_app.failure is None:
             log.info("stopping on %s: what is under way is sent and committed", signal.name)
         super()._schedule_shutdown(signal)
 

@@ -65,6 +65,11 @@ def arm(points: str) -> None:
         _armed[match["place"]] = int(match["times"] or 1), _HOW[match["how"]]
 
 
+def disarm() -> None:
+    """Nothing is armed any more."""
+    _armed.clear()
+
+
 def armed() -> str:
     """The places that are armed, for the log; empty in production."""
     return ", ".join(_armed)

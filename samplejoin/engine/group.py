@@ -123,10 +123,7 @@ class Group(Service):
         self._given_up = True
 
     async def leave(self, commit: bool) -> str:
-        """Leaves the group, after a last commit if asked for; bounded, so that it ends though the brokers are away.
-
-        Returns what became of it, in words.
-        """
+        """Leaves the group within two seconds, after a last commit if asked for; returns what was done, in words."""
         if not self.joined:
             return "not in the group yet"
         end = asyncio.get_running_loop().time() + 2
@@ -138,8 +135,7 @@ class Group(Service):
             log.warning("offsets not committed: no answer in time")
         finally:
             left = await self._close_consumer(end)
-        writers = [owned.writer for owned in self.sources.owned.values()]
-        return f"offsets of {sum(w.acked == w.confirmed for w in writers)} of {len(writers)} sources, {left}"
+        return f"offsets of {self.sources.confirmed()} of {len(self.sources.owned)} sources, {left}"
 
     async def _close_consumer(self, end_s: float) -> str:
         try:
@@ -147,7 +143,6 @@ class Group(Service):
                 await self.consumer.stop()
         except (TimeoutError, KafkaError) as error:
             log.warning("left group %s without a last word: %r", self.config.group, error)
-            return "gone from the group"
         return "left the group" if self.config.instance_id is None else "its place in the group is kept"
 
     @property

@@ -42,14 +42,15 @@ class JoinPartition:
         config: EngineConfig,
         number: int,
         table: Any,
+        transactions: Transactions,
         emitter: Emitter,
         turns: Turns,
         on_lost: Callable[[int], None],
         fatal: Callable[[BaseException], None],
     ) -> None:
         self.config, self.number, self.table, self.emitter, self.turns = config, number, table, emitter, turns
+        self.transactions = transactions
         self.on_lost, self.fatal = on_lost, fatal
-        self.transactions = Transactions(config, number)
         self.partition = Partition(config.spec, table.cache, table.need)
         self.rewinds = Rewinds(config.max_in_flight, emitter.meters)
         self.position = 0

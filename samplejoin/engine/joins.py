@@ -14,7 +14,7 @@ from samplejoin.engine.emit import Emitter
 from samplejoin.engine.join import JoinPartition
 from samplejoin.engine.kafka import until_there, was_cancelled
 from samplejoin.engine.meters import Meters
-from samplejoin.engine.transaction import CommitFailed
+from samplejoin.engine.transaction import CommitFailed, Transactions
 from samplejoin.engine.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -185,8 +185,10 @@ class Joins:
 
         async def attempt() -> JoinPartition:
             await self._ended(number)
-            table = self.make_table(number)
-            join = JoinPartition(self.config, number, table, self.emitter, self.turns, self._lost, self.fatal)
+            table, transactions = self.make_table(number), Transactions(self.config, number)
+            join = JoinPartition(
+                self.config, number, table, transactions, self.emitter, self.turns, self._lost, self.fatal
+            )
             self._starts[number] = join
             self._open.add(join)
             try:

@@ -118,6 +118,10 @@ class Sources:
             if owned is not None:
                 owned.writer.confirm(offset.offset - 1)
 
+    def confirmed(self) -> int:
+        """How many sources the group has all acknowledged offsets of."""
+        return sum(owned.writer.acked == owned.writer.confirmed for owned in self.owned.values())
+
     def saw_fetches(self, consumer: Any) -> None:
         """Tells each writer of the latest fetch response for its partition."""
         for tp, owned in self.owned.items():

@@ -20,9 +20,11 @@ from samplejoin.core.keys import encode_key, partition_of
 from samplejoin.core.messages import Block, Source, Tick, TickEntry
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
-from samplejoin.core.spec import Field, Spec, Stream
+from samplejoin.core.spec import JSON, Field, Spec, Stream
 from samplejoin.core.writer import Batch, SourceWriter
-from tests.core.harness import packed
+from samplejoin.job.codec import CODEC
+from tests.core.commits import FailingJoin
+from tests.core.harness import FAR, packed
 
 LATENESS, IDLE_AFTER, TICK, START, WINDOW = 30, 50, 10, 1000, 40
 LONG_AGO = -(1 << 60)
@@ -53,6 +55,8 @@ class Options:
     static_members: float = 0.0
     #: a quiet source beside busy ones, whose owners double all the time and fetch slowly
     doubles: bool = False
+    #: beside each join partition a worker's own, whose commits fail at any step
+    failing_commits: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def spec_of(options: Options, resolution: int) -> Spec:
         max_wait_ms=options.max_wait and options.max_wait * 100,
         late="correct" if options.correct else "topic",
         correction_ms=10_000 if options.correct else 0,
+        codec=CODEC if options.failing_commits else JSON,
     )
 
 
@@ -114,6 +119,7 @@ class Join:
         #: deadlines as they were kept
         self.pages: list[tuple[int, list[bytes]]] = []
         self.partition = self.fresh()
+        self.failing = FailingJoin(sim.spec, sim.seed) if sim.options.failing_commits else None
 
     def fresh(self) -> Watched:
         partition = Watched(self.sim.spec)
@@ -131,6 +137,14 @@ class Join:
         if self.sim.random.random() < 0.02:
             self.restart()
         self.partition.sweep(self.out)
+        if self.failing is not None:
+            self.failing.land(sent.entry, self.sim.now * 100)
+
+    def end(self) -> None:
+        """The end of time: every window closes."""
+        covered = self.partition.covered
+        entries = [TickEntry(s, 1 << 30, None, covered.get(s, -1), FAR, False, None) for s in self.sim.sources]
+        self.land(Sent(Tick(entries, self.sim.counts)))
 
     def restart(self) -> None:
         data, states = packed([self.partition.dump(), list(self.partition.keys.items())])
@@ -463,9 +477,13 @@ class Sim:
         return 0.02 if self.sharp else 0.008
 
     def run(self) -> None:
-        self.storm()
-        self.calm()
-        self.judge()
+        try:
+            self.storm()
+            self.calm()
+            self.judge()
+        finally:
+            for failing in filter(None, (join.failing for join in self.joins)):
+                failing.close()
 
     def storm(self) -> None:
         r = self.random
@@ -538,6 +556,10 @@ class Sim:
             behind = self.stands_behind(join)
             if behind:
                 raise Failure(f"stuck: {behind}")
+            if join.failing is not None:
+                join.end()
+                if wrong := join.failing.check(join.out):
+                    raise Failure(f"committed: {wrong}")
 
     def stands_behind(self, join: Join) -> str:
         """How far a clock has to go, if it has not passed all that was written."""

@@ -16,6 +16,7 @@ from samplejoin.core.clock import NEVER, Clock
 from samplejoin.core.messages import Block, Tick
 from samplejoin.core.partition import Partition
 from samplejoin.core.writer import SourceWriter
+from samplejoin.engine.join import JoinPartition
 from tests.core.protocol import Options, Sim, first_failure
 
 SEEDS = int(os.environ.get("SAMPLEJOIN_MODEL_SEEDS", "300"))
@@ -57,6 +58,19 @@ EXTENSIONS = {
 @pytest.mark.parametrize("name", EXTENSIONS)
 def test_it_holds_in_rarer_weather_too(name):
     assert first_failure(FEW, EXTENSIONS[name]) is None
+
+
+FAILING = Options(failing_commits=True, steps=200)
+
+
+@pytest.mark.rule(5, 16)
+@pytest.mark.parametrize("options", [FAILING, replace(FAILING, correct=True, idle="hold")], ids=["late", "correct"])
+def test_a_failed_commit_is_followed_by_none(options):
+    """Whatever raises at a step of a commit, a graceful stop after it included: what comes next is a recovery."""
+    sims = [Sim(seed, options) for seed in range(max(6, SEEDS // 50))]
+    for sim in sims:
+        sim.run()
+    assert sum(join.failing.failed for sim in sims for join in sim.joins if join.failing) > 20 * len(sims)
 
 
 @pytest.mark.rule(7)
@@ -203,6 +217,11 @@ def covering_is_forgotten_in_a_crash(monkeypatch):
     monkeypatch.setattr(Partition, "dump", mutant)
 
 
+def commits_after_a_failure(monkeypatch):
+    """The last commit of a graceful stop has not what was taken for the one that failed."""
+    monkeypatch.setattr(JoinPartition, "give_up", lambda self: None)
+
+
 ADVANCE, HOLD = Options(), Options(idle="hold")
 DOUBLES = Options(idle="hold", doubles=True)
 
@@ -221,6 +240,7 @@ MUTATIONS = {
     rows_do_not_end_a_silence: ADVANCE,
     unknown_sources_do_not_hold: HOLD,
     covering_is_forgotten_in_a_crash: HOLD,
+    commits_after_a_failure: FAILING,
 }
 
 

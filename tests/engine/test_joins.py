@@ -57,6 +57,7 @@ async def test_a_recovery_that_was_broken_off_is_begun_again(monkeypatch, config
     fatal: list[BaseException] = []
     ready = asyncio.Event()
     monkeypatch.setattr(module, "JoinPartition", Join)
+    monkeypatch.setattr(module, "Transactions", lambda *_: None)
     joins = Joins(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
     joins.on_ready = lambda number, position: ready.set()
 
@@ -79,6 +80,7 @@ async def test_a_partition_that_ended_badly_can_come_back(monkeypatch, config, e
     """Closing its client was broken off, say: its next start waits for the end, and for nothing else."""
     fatal: list[BaseException] = []
     monkeypatch.setattr(module, "JoinPartition", Join)
+    monkeypatch.setattr(module, "Transactions", lambda *_: None)
     monkeypatch.setattr(Join, "ending", error)
     joins = Joins(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
     async with asyncio.timeout(10):

@@ -1,0 +1,184 @@
+"""A join partition as a worker runs it, beside the model's own: it commits, fails at any step, stops, and starts.
+
+`engine.join.JoinPartition` and its table are the real ones; lists stand for Kafka's logs. What it has committed in the
+end must be what the model's own partition, which never fails, has brought about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samplejoin.core.messages import Entry
+from samplejoin.core.outcomes import Outcomes
+from samplejoin.core.spec import Spec
+from samplejoin.engine import failpoints
+from samplejoin.engine.codec import pack_entry
+from samplejoin.engine.config import EngineConfig, Topics
+from samplejoin.engine.emit import Emitter
+from samplejoin.engine.join import JoinPartition
+from samplejoin.engine.transaction import CommitFailed, Transactions
+from samplejoin.engine.turns import Turns
+from samplejoin.inmemory import Counts, MemoryTable
+from samplejoin.stores.memory import MemoryStore
+
+PLACES = (*failpoints.COMMIT, "join-ending", "join-ended", "recovery-fenced", "recovery-swept")
+#: so that commits come when the model says
+NEVER_MS = 1 << 40
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A record of the repartition log."""
+
+    offset: int
+    value: bytes
+    timestamp: int
+
+
+class Batch(list[Any]):
+    """Records of one partition of an output topic."""
+
+    def append(self, record: Any = None, **fields: Any) -> Any:
+        """As aiokafka's: not None, the record fits."""
+        super().append(fields)
+        return self
+
+
+class Log(Transactions):
+    """The changelog, and what has gone out, by transactions that are whole or not there."""
+
+    def __init__(self) -> None:
+        self.partition, self.kafka = 0, self
+        self.changelog: list[bytes] = []
+        self.sent: list[dict[str, Any]] = []
+
+    def create_batch(self) -> Batch:
+        """An empty one."""
+        return Batch()
+
+    async def start(self) -> None:
+        """There is no other owner to fence."""
+
+    async def close(self) -> None:
+        """Nor is anything open."""
+
+    async def _commit(self, outbox: Any, changelog: list[bytes]) -> tuple[int, int]:
+        failpoints.reached("commit-samples")
+        await asyncio.sleep(0)
+        failpoints.reached("commit-sent")
+        first = len(self.changelog)
+        self.changelog += changelog
+        for (topic, _), batches in outbox.batches.items():
+            self.sent += [{"topic": topic, **record} for batch in batches for record in batch]
+        return first, len(self.changelog)
+
+
+class Table(MemoryTable):
+    """Recovered from that changelog."""
+
+    changelog: list[bytes]
+
+    async def recover(self) -> None:
+        """To its end."""
+        self.replay(self.changelog)
+
+
+class FailingJoin:
+    """Steps the log that it is given, commits now and then, and fails as drawn; `check` compares what came of it."""
+
+    def __init__(self, spec: Spec, seed: object) -> None:
+        self.random = random.Random(f"commits/{seed}")
+        topics = Topics("model", "samples", "late", "orphan", "dead")
+        self.config = EngineConfig(spec, "print", topics, 1, Path(), {}, commit_interval_ms=NEVER_MS, cache_keys=3)
+        self.kafka, self.store = Log(), MemoryStore()
+        self.log: list[Entered] = []
+        self.failed = 0
+        self.runner = asyncio.Runner()
+        self.start()
+
+    def close(self) -> None:
+        """Ends its event loop."""
+        failpoints.disarm()
+        self.runner.close()
+
+    def start(self) -> None:
+        """Until a start comes through: what fails is closed uncommitted, as `engine.joins` does it."""
+        while True:
+            table = Table(self.config, 0, self.store)
+            table.changelog = self.kafka.changelog
+            emitter = Emitter(self.config, Counts(), defaultdict(lambda: 1))
+            self.join = JoinPartition(
+                self.config, 0, table, self.kafka, emitter, Turns(), lambda number: None, self.fatal
+            )  # fmt: skip
+            if self.runs(self.join.start(0)):
+                return
+            self.runs(self.join.stop(commit=False))
+
+    def fatal(self, error: BaseException) -> None:
+        """Whatever ends a worker."""
+        self.join.give_up()
+
+    def runs(self, work: Awaitable[Any]) -> bool:
+        """Whether it came through; what was armed to raise may raise."""
+
+        async def all_of_it() -> None:
+            await work
+
+        try:
+            self.runner.run(all_of_it())
+        except (CommitFailed, failpoints.FailpointError):
+            self.failed += 1
+            return False
+        return True
+
+    def land(self, entry: Entry, append_ms: int) -> None:
+        """An entry comes into the log; then whatever a worker may do."""
+        r = self.random
+        self.log.append(Entered(len(self.log), pack_entry(entry), append_ms))
+        if r.random() < 0.3 and not failpoints.armed():
+            failpoints.arm(f"{r.choice(PLACES)}:{r.randint(1, 2)}:raise")
+        self.step()
+        if r.random() < 0.3:
+            self.runs(self.join.commit())
+        if r.random() < (0.02 if self.join.running else 0.3):
+            self.restart()
+
+    def step(self) -> None:
+        """All that is in the log; one that has failed refuses, or takes no notice."""
+        self.runs(self.join.apply(self.log[self.join.position :]))
+
+    def restart(self) -> None:
+        """A graceful stop, its last commit and all, and a start."""
+        self.runs(self.join.stop(commit=True))
+        if self.random.random() < 0.3:
+            self.store.clear()
+        self.start()
+
+    def check(self, out: Outcomes) -> str:
+        """Comes to the log's end and stops; what is wrong with what was committed, empty if nothing is."""
+        failpoints.disarm()
+        if not self.join.running:
+            self.restart()
+        self.step()
+        self.runs(self.join.stop(commit=True))
+        samples = Counter((s.sample_id.encode(), b"%d" % s.revision, s.payload) for s in out.samples)
+        found = Counter((*self._headers(r, "sample_id", "revision"), r["value"]) for r in self._of("samples"))
+        sides = Counter(row.kind for row in out.side_rows)
+        found_sides = Counter({kind: len(self._of(kind)) for kind in sides})
+        lost, more = samples - found, found - samples
+        if lost or more or sides != found_sides:
+            return f"{lost.total()} samples lost, {more.total()} too many, {dict(sides)} or {dict(found_sides)}"
+        return ""
+
+    def _of(self, topic: str) -> list[dict[str, Any]]:
+        return [record for record in self.kafka.sent if record["topic"] == topic]
+
+    def _headers(self, record: dict[str, Any], *names: str) -> list[bytes]:
+        headers = dict(record["headers"])
+        return [headers[name] for name in names]
