@@ -33,58 +33,24 @@ from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.core.cells import combine
 from samplejoin.core.clock import STEP_MS
-from samplejoin.core.keys import decode_key
 from samplejoin.core.messages import Entry
 from samplejoin.core.words import RAISED
-from samplejoin.engine.dead_letters import original
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.sources import SourceBlock, Sources
 from samplejoin.inmemory import Counts, MemoryJoin, Sent, config_of
 from samplejoin.job import cleaning
 from samplejoin.job.compile import Input, Job, assume_topics, compile_job
-from samplejoin.job.decoders import read_path
 from samplejoin.job.encoders import encode
 from samplejoin.job.load import Sets, load_job, model_of
 from samplejoin.job.times import read_iso
 from samplejoin.job.units import parse_duration
+from samplejoin.received import DeadLetter, FinishedSample, letter_of, record_letter_of, sample_of
+
+__all__ = ["DeadLetter", "FinishedSample", "JobTest"]
 
 TICK_MS = STEP_MS
 """A tick as seldom as the clock still counts all the time between two of them."""
 END_OF_TIME_MS = 1 << 50
-
-
-@dataclass(frozen=True)
-class FinishedSample:
-    """A sample as a reader of the samples topic gets it. `body` is a dict if the value is a JSON object, else bytes."""
-
-    body: Any
-    #: the values of the join key
-    key: list[Any]
-    sample_id: str
-    revision: int
-    weight: float
-    #: of the revision that this one replaces; None for a first one
-    previous_weight: float | None
-    #: False if `max_wait` had left out streams when the window closed: `missing`
-    complete: bool
-    missing: tuple[str, ...]
-    truncated: bool
-    #: start of the window, event time
-    window_ms: int
-    value: bytes
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A record or a sample that could not be used. `source` is `topic/partition/offset` for records."""
-
-    reason: str
-    function: str
-    error: str
-    traceback: str
-    stream: str
-    source: str
-    value: bytes
 
 
 @dataclass(frozen=True)
@@ -100,7 +66,7 @@ class _Record:
 
 
 class JobTest:
-    """A job that runs in memory. `job` is a job file, or what stands in one as a dict.
+    """A job that runs in memory. `job` is a job file, what stands in one as a dict, or a compiled job.
 
     `sets` overrides values as `--set` does; `environ` stands for the environment and is empty unless given; functions
     are looked for in `base_dir`, by default where the job file is. Raises `samplejoin.job.errors.JobError`.
@@ -108,7 +74,7 @@ class JobTest:
 
     def __init__(
         self,
-        job: Path | str | Mapping[str, Any],
+        job: Path | str | Mapping[str, Any] | Job,
         sets: Sets = (),
         *,
         environ: Mapping[str, str] | None = None,
@@ -116,14 +82,8 @@ class JobTest:
         topic_partitions: int = 1,
         now: int | str | None = None,
     ) -> None:
-        environ = environ or {}
-        if isinstance(job, Mapping):
-            base_dir = Path(base_dir or ".")
-            model = model_of(job, base_dir, sets=sets, environ=environ)
-        else:
-            base_dir = Path(base_dir or Path(job).parent)
-            model = load_job(job, sets, environ)
-        self.job: Job = compile_job(assume_topics(model), base_dir)
+        self.job = job if isinstance(job, Job) else _compiled(job, sets, environ or {}, base_dir)
+        model = self.job.model
         #: as the worker's metrics count: `counts["events", "click", "ok"]`, `counts["samples", "positive"]`
         self.counts = Counts()
         self._config = config_of(self.job)
@@ -240,7 +200,7 @@ class JobTest:
     def samples(self) -> list[FinishedSample]:
         """The samples finished so far, by time of window, key and revision."""
         windows = {id_: ms for join in self._joins for id_, ms in join.windows.items()}
-        made = [_sample(sent, windows) for sent in self._sent(self._config.topics.samples)]
+        made = [sample_of(sent, windows) for sent in self._sent(self._config.topics.samples)]
         return sorted(made, key=lambda s: (s.window_ms, repr(s.key), s.sample_id, s.revision))
 
     @property
@@ -256,7 +216,7 @@ class JobTest:
     @property
     def dead_letters(self) -> list[DeadLetter]:
         """Records and samples that could not be used. A record read again after a crash is there again."""
-        samples = [_letter(sent) for sent in self._sent(self._config.topics.dead_letter)]
+        samples = [letter_of(sent) for sent in self._sent(self._config.topics.dead_letter)]
         return self._letters + samples
 
     def __repr__(self) -> str:
@@ -308,7 +268,7 @@ class JobTest:
             self._append(target, writer.block(target, batch, cells))
         writer.settle()
         for letter in cleaned.dead:
-            self._letters.append(_record_letter(letter))
+            self._letters.append(record_letter_of(letter))
             self.counts["dead_letters", letter.reason] += 1
         for (stream, outcome), count in cleaned.counts.items():
             self.counts["events", stream, outcome] += count
@@ -351,50 +311,23 @@ class JobTest:
     last_stable_offset = highwater
 
 
+def _compiled(
+    job: Path | str | Mapping[str, Any], sets: Sets, environ: Mapping[str, str], base_dir: Path | str | None
+) -> Job:
+    if isinstance(job, Mapping):
+        base_dir = Path(base_dir or ".")
+        model = model_of(job, base_dir, sets=sets, environ=environ)
+    else:
+        base_dir = Path(base_dir or Path(job).parent)
+        model = load_job(job, sets, environ)
+    return compile_job(assume_topics(model), base_dir)
+
+
 def _time_of(each: Input, record: _Record) -> int:
     """The event time, -1 if it cannot be read: cleaning will say why."""
-    if each.time_field == "@timestamp":
+    if each.takes_record_time:
         return -1
     try:
-        return each.read_time(read_path(each.decode(record), each.time_field))
+        return cleaning.event_time(each, each.decode(record), record)
     except RAISED:  # a decoder can be the user's code
         return -1
-
-
-def _sample(sent: Sent, windows: Mapping[str, int]) -> FinishedSample:
-    headers = sent.headers
-    previous = headers.get("previous_weight")
-    missing = headers["complete"].partition(":")[2]
-    return FinishedSample(
-        body=_body(sent.value),
-        key=decode_key(sent.key),
-        sample_id=headers["sample_id"],
-        revision=int(headers["revision"]),
-        weight=float(headers["weight"]),
-        previous_weight=None if previous is None else float(previous),
-        complete=headers["complete"] == "true",
-        missing=tuple(missing.split(",")) if missing else (),
-        truncated=headers["truncated"] == "true",
-        window_ms=windows[headers["sample_id"]],
-        value=sent.value,
-    )
-
-
-def _body(value: bytes) -> Any:
-    try:
-        body = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return value
-    return body if isinstance(body, dict) else value
-
-
-def _letter(sent: Sent) -> DeadLetter:
-    said = {name.removeprefix("samplejoin."): text for name, text in sent.headers.items()}
-    parts = {name: said.get(name, "") for name in ("reason", "function", "error", "traceback", "stream", "source")}
-    return DeadLetter(**parts, value=sent.value)
-
-
-def _record_letter(letter: cleaning.DeadLetter) -> DeadLetter:
-    source = f"{letter.topic}/{letter.partition}/{letter.offset}"
-    value = original(letter.record)
-    return DeadLetter(letter.reason, letter.function, letter.error, letter.traceback, letter.stream, source, value)

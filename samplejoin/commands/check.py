@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from samplejoin.commands import advice
+from samplejoin.commands.trial import Trial, Tried
 from samplejoin.core.fingerprint import short
 from samplejoin.core.words import said, why_away
 from samplejoin.job.compile import Job, assume_topics, compile_job, resolve_topics
@@ -18,7 +20,6 @@ from samplejoin.job.connection import client_options
 from samplejoin.job.errors import Issue, JobError, Problem
 from samplejoin.job.load import load_job
 from samplejoin.job.model import JobModel
-from samplejoin.job.trial import Trial, Tried
 from samplejoin.job.units import format_duration
 
 BROKER_TIMEOUT_S = 5.0
@@ -33,10 +34,13 @@ class Report:
 
     job: str
     problems: list[Problem] = field(default_factory=list)
+    #: what is probably a mistake
+    warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     records: list[Tried] = field(default_factory=list)
     samples: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
     #: the access rights that a worker needs, as commands
     rights: list[str] = field(default_factory=list)
 
@@ -171,7 +175,7 @@ def _summary(job: Job) -> dict[str, Any]:
         },
         "key": list(model.key),
         "window": format_duration(model.window_ms),
-        "sample": [*model.key, *model.sample, "label", *(["weight"] if model.keep_negatives < 1 else [])],
+        "sample": [*model.key_names, *model.sample, "label", *(["weight"] if model.keep_negatives < 1 else [])],
         "outputs": model.output_topics(),
     }
 
@@ -188,21 +192,41 @@ def _try_records(report: Report, job: Job, records: Path) -> None:
         report.problems.append(Problem("", str(records), None, "holds no records", HINT))
     report.records = [tried for tried in tries if tried.stream]
     report.problems += [Problem("", str(records), tried.line, str(tried.error)) for tried in tries if not tried.stream]
-    out = trial.samples()
-    report.samples = [s.payload.decode("utf-8", "backslashreplace") for s in out.samples]
-    for dead in out.dead:
-        report.problems.append(
-            Problem(dead.function, str(records), None, f"fails for {dead.key.decode()}: {dead.error}\n{dead.traceback}")
-        )
+    trial.finish()
+    report.samples = [sample.value.decode("utf-8", "backslashreplace") for sample in trial.samples]
+    for dead in trial.dead_samples():
+        said = f"fails for {json.dumps(dead.key)}: {dead.letter.error}\n{dead.letter.traceback}".rstrip()
+        report.problems.append(Problem(dead.letter.reason, str(records), None, said))
+    _advise(report, job.model, trial, records)
+
+
+def _advise(report: Report, model: JobModel, trial: Trial, records: Path) -> None:
+    """What the records say about the job beside what they become."""
+    for issue in advice.unknown_fields(trial):
+        problem = model.places.problem(issue)
+        if issue.hint:
+            report.problems.append(problem)
+        else:
+            report.warnings.append(str(problem))
+    report.warnings += trial.times_far_off()
+    for text, mistake in dict.fromkeys(advice.orphans(trial)):
+        if mistake:
+            report.problems.append(Problem("key", str(records), None, text))
+        else:
+            report.orphans.append(text)
 
 
 def _text(report: Report) -> list[str]:
     lines = [str(problem) for problem in report.problems]
+    lines += [f"warning: {warning}" for warning in report.warnings]
     for tried in report.records:
         lines += _record_text(tried)
     lines += [f"sample: {sample}" for sample in report.samples[:SAMPLES_SHOWN]]
     if len(report.samples) > SAMPLES_SHOWN:
         lines.append(f"... {len(report.samples)} samples in all")
+    lines += report.orphans[:SAMPLES_SHOWN]
+    if len(report.orphans) > SAMPLES_SHOWN:
+        lines.append(f"... {len(report.orphans)} orphans in all")
     lines += [f"note: {note}" for note in report.notes]
     if report.ok:
         lines.append(f"{report.job}: ok")
@@ -219,7 +243,10 @@ def _record_text(tried: Tried) -> list[str]:
         return [f"{head} {tried.error}", *(["  " + line for line in (tried.traceback or "").splitlines()])]
     if tried.filtered:
         return [f"{head} filtered"]
-    return [f"{head} {tried.time} {json.dumps(row, default=repr, ensure_ascii=False)}" for row in tried.rows]
+    return [
+        f"{head} {time} {json.dumps(row, default=repr, ensure_ascii=False)}{f', left out: {why}' if why else ''}"
+        for time, row, why in zip(tried.times, tried.rows, tried.dropped, strict=True)
+    ]
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from samplejoin.core.aggregates import canonical
+from samplejoin.core.paths import value_at
 from samplejoin.core.spec import Codec, Field, Plan, Spec
 from samplejoin.core.values import kept
 from samplejoin.core.words import RAISED, said
@@ -23,7 +24,6 @@ STREAM, SLICE, ROWS, PARTIALS = range(4)
 
 def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
     """The partials of a single row. Raises TypeError or ValueError, naming the field, on a value it cannot take."""
-    get = row.get
     first = last = None
     if plan.needs_first:
         first = [order, _payload(plan.first_fields, row, codec), _id(plan, row)]
@@ -32,7 +32,7 @@ def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int
     partials = [first, last]
     for field in plan.aggregates:
         aggregate = field.aggregate
-        value = True if field.source_field is None else get(field.source_field)
+        value = True if field.source_field is None else value_at(row, field.source_field)
         try:
             partials.append(aggregate.zero() if value is None else aggregate.add(aggregate.zero(), value, order))
         except RAISED as error:  # an aggregate can be the user's code
@@ -41,7 +41,7 @@ def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int
 
 
 def _payload(fields: tuple[Field, ...], row: dict[str, Any], codec: Codec) -> bytes:
-    values = [row.get(str(field.source_field)) for field in fields]
+    values = [value_at(row, str(field.source_field)) for field in fields]
     try:
         return codec.dumps(values)
     except (TypeError, ValueError):
@@ -56,7 +56,7 @@ def _payload(fields: tuple[Field, ...], row: dict[str, Any], codec: Codec) -> by
 def _id(plan: Plan, row: dict[str, Any]) -> str | int | None:
     name = plan.stream.id_field
     try:
-        return ident(row.get(name), plan.junk_ids) if name else None
+        return ident(value_at(row, name), plan.junk_ids) if name else None
     except (TypeError, ValueError) as error:
         raise type(error)(f"id {name}: {said(error)}") from error
 

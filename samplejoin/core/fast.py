@@ -15,6 +15,7 @@ from samplejoin.core import cells
 from samplejoin.core.aggregates import Count, Custom, First, Last, Max, Min, Sum
 from samplejoin.core.exact import INT_LIMIT
 from samplejoin.core.fold import read_sample
+from samplejoin.core.paths import source_of
 from samplejoin.core.spec import Codec, Field, Plan, Spec
 from samplejoin.core.values import kept
 from samplejoin.core.words import RAISED
@@ -44,7 +45,7 @@ def maker_source(plan: Plan, codec: Codec) -> tuple[str, dict[str, Any]]:
     """
     names: dict[str, Any] = {"dumps": codec.dumps, "ident": cells.ident, "kept": kept, "junk_ids": plan.junk_ids}
     values = [_value(i, f, names) for i, f in enumerate(plan.aggregates)]
-    id_ = f"ident(get({plan.stream.id_field!r}), junk_ids)" if plan.stream.id_field else "None"
+    id_ = f"ident({source_of(plan.stream.id_field)}, junk_ids)" if plan.stream.id_field else "None"
     first = f"[order, dumps({_row(plan.first_fields)}), {id_}]" if plan.needs_first else "None"
     last = f"[order, dumps({_row(plan.last_fields)})]" if plan.last_fields else "None"
     return f"[{', '.join([first, last, *values])}]", names
@@ -72,7 +73,7 @@ def _reader(spec: Spec, joined: tuple[int, ...]) -> Reader:
     values: dict[str, str] = {}
     for plan in spec.plans:
         values |= _joined(plan, lines, names) if plan.index in joined else _empty(plan, lines, names)
-    items = [f"{name!r}: values[{i}]" for i, name in enumerate(spec.key_fields)]
+    items = [f"{name!r}: values[{i}]" for i, name in enumerate(spec.key_names)]
     items += [f"{field.name!r}: {values[field.name]}" for field in spec.fields]
     lines.append(f"return {{{', '.join(items)}}}")
     body = "\n".join(f"        {line}" for line in lines)
@@ -108,27 +109,28 @@ def _empty(plan: Plan, lines: list[str], names: dict[str, Any]) -> dict[str, str
 
 
 def _row(fields: tuple[Field, ...]) -> str:
-    return "[" + ", ".join(f"get({f.source_field!r})" for f in fields) + "]"
+    return "[" + ", ".join(source_of(str(f.source_field)) for f in fields) + "]"
 
 
 def _value(i: int, field: Field, names: dict[str, Any]) -> str:
     """Source of one aggregate's partial; the common case of a number without a call."""
-    kind, name = type(field.aggregate), field.source_field
+    kind, path = type(field.aggregate), field.source_field
+    value = None if path is None else source_of(path)
     if kind is Count:
-        return "1" if name is None else f"(0 if get({name!r}) is None else 1)"
+        return "1" if value is None else f"(0 if {value} is None else 1)"
     names[f"add{i}"], names[f"zero{i}"] = field.aggregate.add, field.aggregate.zero()
     zero = f"zero{i}"
     if kind is Custom:
         names[zero] = field.aggregate.zero
         zero += "()"
     added = f"add{i}({zero}, v, order)"
-    if name is None:
+    if value is None:
         return f"add{i}({zero}, True, order)"
     if kind in (Min, Max, Sum):  # larger integers are packed, or refused
         added = f"v if type(v) is int and -{INT_LIMIT} < v < {INT_LIMIT} else {added}"
     if kind in (First, Last):
         added = "[order, kept(v)]"
-    return f"({zero} if (v := get({name!r})) is None else {added})"
+    return f"({zero} if (v := {value}) is None else {added})"
 
 
 def _compiled(source: str, name: str, names: dict[str, Any]) -> Any:

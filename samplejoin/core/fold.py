@@ -147,7 +147,7 @@ def read_sample(spec: Spec, key: bytes, merged: dict[int, list[Any]]) -> dict[st
     for plan in spec.plans:
         partials = merged.get(plan.index)
         fields.update(plan.make_empty() if partials is None else read_fields(plan, spec.codec, partials))
-    values: dict[str, Any] = dict(zip(spec.key_fields, decode_key(key), strict=True))
+    values: dict[str, Any] = dict(zip(spec.key_names, decode_key(key), strict=True))
     return values | {field.name: fields[field.name] for field in spec.fields}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
+from samplejoin.core.paths import value_at
 from samplejoin.core.values import half_a_character, named, text
 
 _TYPES = (str, int, bool)
@@ -35,11 +36,11 @@ def decode_key(key: bytes) -> list[Any]:
 
 
 def key_values(row: dict[str, Any], fields: Sequence[str], junk: frozenset[Any]) -> list[Any] | None:
-    """The row's key values, or None if one is missing, null or junk (rule 10).
+    """The row's values at the paths `fields`, or None if one is missing, null or junk (rule 10).
 
     Raises as `encode_key`, and names the field.
     """
-    values = [row.get(name) for name in fields]
+    values = [value_at(row, name) for name in fields]
     for name, value in zip(fields, values, strict=True):
         if value is None or (type(value) in _TYPES and value in junk and _is_one_of(value, junk)):
             return None

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from samplejoin.core.aggregates import Aggregate, Custom
 from samplejoin.core.keys import decode_key
+from samplejoin.core.paths import shown
 
 Role = Literal["anchor", "label"]
 Repeat = Literal["merge", "each"]
@@ -42,7 +43,10 @@ JSON = Codec(_json, json.loads)
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the sample: what to aggregate of which stream (`source_field` None: the rows themselves)."""
+    """One field of the sample: what to aggregate of which stream (`source_field` None: the rows themselves).
+
+    `source_field` is a path (`core.paths`).
+    """
 
     name: str
     stream: str
@@ -52,7 +56,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Stream:
-    """A named input. `topics` are the Kafka topics it is read from; `id_field` names the id of retrying producers;
+    """A named input. `topics` are the Kafka topics it is read from; `id_field` is the path of retrying producers' ids;
     `lateness_ms` is how much the events of one of its partitions may be out of order."""
 
     name: str
@@ -69,6 +73,7 @@ class Spec:
 
     name: str
     streams: tuple[Stream, ...]
+    #: paths in the rows
     key_fields: tuple[str, ...]
     fields: tuple[Field, ...]
     window_ms: int
@@ -100,6 +105,11 @@ class Spec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plans", tuple(_plan(i, s, self) for i, s in enumerate(self.streams)))
+
+    @cached_property
+    def key_names(self) -> tuple[str, ...]:
+        """What a sample calls its key fields."""
+        return tuple(map(shown, self.key_fields))
 
     @cached_property
     def window(self) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from asyncio import CancelledError
+from collections.abc import Iterable
+from itertools import islice
 
 RAISED = (Exception, SystemExit, GeneratorExit, CancelledError)
 """What a user's function may raise and must not end more than its record with. Ctrl-C is nobody's mistake."""
 MAX_CHARS = 1000
+FEW = 10
 
 
 def said(error: BaseException) -> str:
@@ -20,6 +23,12 @@ def said(error: BaseException) -> str:
     if not text or text == name or text.startswith(f"{name}: "):
         return (text or name)[:MAX_CHARS]
     return f"{name}: {text}"[:MAX_CHARS]
+
+
+def few(names: Iterable[object]) -> str:
+    """The first ten names, in a sentence."""
+    shown = [str(name)[:60] for name in islice(names, FEW + 1)]
+    return ", ".join([*shown[:FEW], *(["..."] if len(shown) > FEW else [])]) or "nothing"
 
 
 def why_away(error: BaseException) -> str:

@@ -7,7 +7,7 @@ wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
@@ -16,12 +16,14 @@ from samplejoin.core.cells import WireCell
 from samplejoin.core.fast import maker
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import encode_key, key_values
+from samplejoin.core.paths import value_at
 from samplejoin.core.refused import Refused
 from samplejoin.core.spec import Plan, Spec
-from samplejoin.core.words import RAISED, said
+from samplejoin.core.words import RAISED, few, said
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.fast_cleaning import Run, runner
 from samplejoin.job.sizes import sizer
+from samplejoin.job.time_hints import FAR_MS, too_early
 from samplejoin.job.times import MAX_MS
 
 LOG_APPEND_TIME = 1
@@ -61,6 +63,8 @@ class Cleaned:
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     #: rows that became cells and are not in `counts` yet, by stream index
     rows: list[int] = field(default_factory=list)
+    #: by stream: a time decades before its record's, and that record's (`time_hints.too_far` says so)
+    far: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: records that were cleaned, and about how many bytes their cells take
     records: int = 0
     bytes: int = 0
@@ -112,7 +116,7 @@ class Cleaner:
         }
 
     def clean(
-        self, topic: str, partition: int, records: Iterable[Any], now_ms: int, max_bytes: int | None = None,
+        self, topic: str, partition: int, records: Sequence[Any], now_ms: int, max_bytes: int | None = None,
         into: Cleaned | None = None,
     ) -> Cleaned:  # fmt: skip
         """Cleans records of one source partition, in offset order; `now_ms` is the reader's clock (rule 9).
@@ -128,6 +132,9 @@ class Cleaner:
         else:
             highest = self._plainly(self.by_topic[topic], records, source, now_ms, max_bytes, out)
         if highest >= 0:
+            reference_ms = _reference(records[-1], now_ms)
+            if highest < reference_ms - FAR_MS:
+                out.far.setdefault(self.by_topic[topic][0].plan.stream.name, (highest, reference_ms))
             out.row_time = highest if out.row_time is None else max(highest, out.row_time)
         for plan, rows in zip(self._spec.plans, out.rows, strict=True):
             if rows:
@@ -136,17 +143,15 @@ class Cleaner:
         return out
 
     def _plainly(
-        self, inputs: list[Input], records: Iterable[Any], source: str, now_ms: int, max_bytes: int | None, out: Cleaned
+        self, inputs: list[Input], records: Sequence[Any], source: str, now_ms: int, max_bytes: int | None, out: Cleaned
     ) -> int:
         """Record by record; returns the highest event time, -1 without one. Its twin is in `fast_cleaning`."""
         highest = -1
         for record in records:
-            stamp = record.timestamp
-            if stamp > now_ms and record.timestamp_type != LOG_APPEND_TIME:
-                stamp = now_ms
+            latest_ms = _reference(record, now_ms) + self._max_skew_ms
             first_index = 0
             for each in inputs:
-                time_ms = self._record(each, record, source, first_index, stamp + self._max_skew_ms, out)
+                time_ms = self._record(each, record, source, first_index, latest_ms, out)
                 first_index += ROWS_APART
                 if time_ms > highest:
                     highest = time_ms
@@ -158,12 +163,13 @@ class Cleaner:
     def _is_plain(self, inputs: list[Input]) -> bool:
         """Whether one loop can do it: one stream, its time a field, and no event times that are left out."""
         each = inputs[0]
-        return len(inputs) == 1 and each.time_field != "@timestamp" and self._bounds[each.plan.index] is None
+        return len(inputs) == 1 and not each.takes_record_time and self._bounds[each.plan.index] is None
 
     def _runner(self, each: Input) -> Run:
         spec, index = self._spec, each.plan.index
         return runner(each, spec.key_fields, {
             "plain_record": self._record, "plain_result": self._result, "plain_row": self._row, "raised": self._raised,
+            "filtered": _filtered,
             "watch": self.watch,
             "codec": spec.codec, "pack": self._pack, "size_of": self._sizes[index], "junk": spec.junk_keys,
             "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
@@ -179,12 +185,15 @@ class Cleaner:
             decoded = each.decode(record)
         except RAISED as error:  # a decoder can be the user's code
             return _dead(out, each, record, source, "decode", each.plan.stream.name, error)
+        if decoded is None:
+            return _filtered(each, out)
         try:
-            time_ms = _time_of(each, decoded, record)
+            time_ms = event_time(each, decoded, record)
         except (ValueError, TypeError, OverflowError) as error:
             return _dead(out, each, record, source, "time", each.time_field, error)
         if time_ms > latest_ms:
-            return _dead(out, each, record, source, "future", each.time_field, _too_early(time_ms, latest_ms))
+            early = self._too_early(each, record, time_ms, latest_ms)
+            return _dead(out, each, record, source, "future", each.time_field, early)
         self._result(
             each, record, source, first_index, self._call(each, decoded, record, source, out), time_ms, latest_ms, out
         )
@@ -214,8 +223,8 @@ class Cleaner:
         """Rows, a count or a dead letter, of what the user's function has made."""
         if type(cleaned) is dict:
             self._row(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
-        elif cleaned is None:
-            out.count(each.plan.stream.name, "filtered")
+        elif cleaned is None or (isinstance(cleaned, list) and not cleaned):
+            _filtered(each, out)
         elif isinstance(cleaned, list):
             self._rows(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
         elif isinstance(cleaned, dict):
@@ -247,10 +256,7 @@ class Cleaner:
         try:
             if not isinstance(row, dict):
                 raise _not_a_row(each, row)
-            if each.time_field in row:
-                time_ms = each.read_time(row[each.time_field])
-                if time_ms > latest_ms:
-                    raise _too_early(time_ms, latest_ms)
+            time_ms = self._time_of_row(each, record, row, time_ms, latest_ms, out)
             values = key_values(row, spec.key_fields, spec.junk_keys)
             if values is None:
                 out.count(plan.stream.name, "junk_key")
@@ -284,6 +290,32 @@ class Cleaner:
         else:
             cells.append(cell)
 
+    def _time_of_row(
+        self, each: Input, record: Any, row: dict[str, Any], record_ms: int, latest_ms: int, out: Cleaned
+    ) -> int:
+        """The row's own event time if it has the time field, else the record's. Raises ValueError."""
+        own = _DONE if each.takes_record_time else value_at(row, each.time_field, _DONE)
+        if own is _DONE:
+            return record_ms
+        time_ms = each.read_time(own)
+        if time_ms > latest_ms:
+            raise self._too_early(each, record, time_ms, latest_ms)
+        reference_ms = latest_ms - self._max_skew_ms
+        if time_ms < reference_ms - FAR_MS and time_ms != record_ms:
+            out.far.setdefault(each.plan.stream.name, (time_ms, reference_ms))
+        return time_ms
+
+    def _too_early(self, each: Input, record: Any, time_ms: int, latest_ms: int) -> FutureTimeError:
+        return FutureTimeError(too_early(time_ms, latest_ms, self._max_skew_ms, record.timestamp, each.time_unit))
+
+
+def _reference(record: Any, now_ms: int) -> int:
+    """What a record's event time is held against (rule 9); a timestamp below 0 is none."""
+    stamp: int = record.timestamp
+    if stamp < 0 or (stamp > now_ms and record.timestamp_type != LOG_APPEND_TIME):
+        return now_ms
+    return stamp
+
 
 def _bounds(plan: Plan, spec: Spec, start_ms: int | None, until_ms: int | None) -> tuple[int, int] | None:
     """The event times [from, to) of rows that an anchor in [start, until) is or can hold; None without bounds.
@@ -299,21 +331,22 @@ def _bounds(plan: Plan, spec: Spec, start_ms: int | None, until_ms: int | None) 
     return first, end
 
 
-def _time_of(each: Input, decoded: Any, record: Any) -> int:
-    """The record's event time, read before cleaning (rule 8)."""
-    name = each.time_field
-    if name == "@timestamp":
+def event_time(each: Input, decoded: Any, record: Any) -> int:
+    """The record's event time, read before cleaning (rule 8). Raises ValueError."""
+    if each.takes_record_time:
         if record.timestamp < 0:
             raise ValueError("the record has no timestamp")
         return int(record.timestamp)
-    if name in decoded:
-        return each.read_time(decoded[name])
-    value = decoded
-    for part in name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise ValueError(f"no time field {name!r}")
-        value = value[part]
+    value = value_at(decoded, each.time_field, _DONE)
+    if value is _DONE:
+        raise ValueError(f"the record has no field {each.time_field}; it has {few(decoded)}")
     return each.read_time(value)
+
+
+def _filtered(each: Input, out: Cleaned) -> int:
+    """Counts a record that gives no rows; returns the event time that does not count."""
+    out.count(each.plan.stream.name, "filtered")
+    return -1
 
 
 def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, function: str, error: BaseException) -> int:
@@ -347,10 +380,6 @@ def _take_back(each: Input, offset: int, out: Cleaned) -> None:
             out.rows[stream] -= 1
         if not cells:
             del out.cells[target]
-
-
-def _too_early(time_ms: int, latest_ms: int) -> FutureTimeError:
-    return FutureTimeError(f"event time {time_ms} ms is more than max_skew ahead: {latest_ms} ms is the latest allowed")
 
 
 def _not_a_row(each: Input, value: Any) -> TypeError:

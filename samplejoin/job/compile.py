@@ -34,16 +34,22 @@ class Input:
     """One stream as the clean agent sees it."""
 
     plan: core.Plan
-    #: record -> dict; raises ValueError if it cannot be decoded or is no dict (a user's decoder: anything)
+    #: record -> dict, or None to filter it; raises ValueError if it cannot (a user's decoder: anything)
     decode: Callable[[Any], Any]
     #: the user's cleaning function, or one that returns the record itself
     clean: Callable[[dict[str, Any]], Any]
     #: its name for counts and dead letters
     clean_name: str
-    #: dotted path in the decoded record (`decoders.read_path`), or `@timestamp` for the record's own
+    #: path in the decoded record, or `@timestamp` for the record's own
     time_field: str
+    time_unit: str
     #: value -> epoch ms; raises ValueError if it is no time
     read_time: Callable[[Any], int]
+
+    @property
+    def takes_record_time(self) -> bool:
+        """Whether the Kafka record's own time is the event time."""
+        return self.time_field == "@timestamp"
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def compile_job(model: JobModel, base_dir: Path | str) -> Job:
         raise JobError(map(model.places.problem, problems.issues))
     spec = _spec(model, fields, label, format_)
     inputs = tuple(
-        Input(plan, *parts[plan.stream.name], stream.time_field, time_reader(stream.time_unit))
+        Input(plan, *parts[plan.stream.name], stream.time_field, stream.time_unit, time_reader(stream.time_unit))
         for plan, stream in zip(spec.plans, model.streams.values(), strict=True)
     )
     return Job(model, spec, inputs, fingerprint_of(model))
@@ -220,7 +226,7 @@ def _decode(stream: Stream, base_dir: Path) -> decoders.Decode:
     if stream.decode == "raw":
         return decoders.decode_raw
     if stream.decode == "csv":
-        return decoders.csv_decoder(stream.columns or ())
+        return decoders.csv_decoder(stream.columns or (), stream.delimiter)
     return decoders.user_decoder(stream.decode, _callable_with_one(stream.decode, base_dir))
 
 
@@ -251,7 +257,7 @@ def _label(model: JobModel, fields: tuple[core.Field, ...], base_dir: Path) -> C
     if name is None:
         return None
     if not FUNCTION.fullmatch(name):
-        return compile_expression(name, (*model.key, *(f.name for f in fields)))
+        return compile_expression(name, (*model.key_names, *(f.name for f in fields)))
     function = _callable_with_one(name, base_dir)
 
     def label(sample: dict[str, Any]) -> Any:
@@ -285,7 +291,7 @@ def _format(model: JobModel, base_dir: Path) -> Callable[[dict[str, Any]], bytes
         return json_format.dumps
     if model.format == "csv":
         weight = ("weight",) if model.keep_negatives < 1 else ()
-        return csv_format.encoder((*model.key, *model.sample, "label", *weight))
+        return csv_format.encoder((*model.key_names, *model.sample, "label", *weight))
     return user_format(model.format, _callable_with_one(model.format, base_dir))
 
 

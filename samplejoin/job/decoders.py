@@ -1,23 +1,37 @@
-"""Records to dicts: JSON, CSV, raw. A record has `key`, `value`, `timestamp` (ms) and `headers`, as in aiokafka."""
+"""Records to dicts: JSON, CSV, raw. A record has `key`, `value`, `timestamp` (ms) and `headers`, as in aiokafka.
+
+A decoder that returns None filters the record before its time is read (rule 13): JSON and CSV do with a tombstone, a
+record whose value is null.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
+from samplejoin.job.diagnosis import not_csv, not_json
+
 Decode = Callable[[Any], Any]
 
+_LARGEST_FIELD = (1 << 31) - 1
+"""The csv module's own limit is far below the largest record; `limits.row` bounds what is kept."""
 
-def decode_json(record: Any) -> dict[str, Any]:
+
+def decode_json(record: Any) -> dict[str, Any] | None:
     """The record's JSON object. Raises ValueError if it is empty, no JSON, or no object."""
     value = record.value
+    if value is None:
+        return None
     if not value:
         raise ValueError("empty record")
-    data: Any = orjson.loads(value)
+    try:
+        data: Any = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(not_json(value, error)) from error
     if type(data) is not dict:
         raise ValueError(f"the record is a JSON {type(data).__name__}, not an object")
     return data
@@ -33,47 +47,50 @@ def decode_raw(record: Any) -> dict[str, Any]:
     }
 
 
-def csv_decoder(columns: Sequence[str]) -> Decode:
-    """Reads a record as one CSV line without header; all values are text.
+def csv_decoder(columns: Iterable[str], delimiter: str = ",") -> Decode:
+    """Reads a record as one CSV line without header; all values are text. A byte order mark is left out.
 
     The function raises ValueError if the record is empty, not UTF-8, not one line, or has another number of columns.
     """
     names = tuple(columns)
+    csv.field_size_limit(_LARGEST_FIELD)
 
-    def decode_csv(record: Any) -> dict[str, Any]:
+    def decode_csv(record: Any) -> dict[str, Any] | None:
+        if record.value is None:
+            return None
         if not record.value:
             raise ValueError("empty record")
         try:
-            lines = list(csv.reader(io.StringIO(record.value.decode(), newline=""), strict=True))
-        except csv.Error as error:
-            raise ValueError(f"no CSV: {error}") from error
+            text = io.StringIO(record.value.decode("utf-8-sig"), newline="")
+            lines = list(csv.reader(text, strict=True, delimiter=delimiter))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(not_csv(record.value, error)) from error
         if len(lines) != 1:
             raise ValueError(f"{len(lines)} lines of CSV in one record")
         if len(lines[0]) != len(names):
-            raise ValueError(f"{len(lines[0])} columns, expected {len(names)}: {', '.join(names)}")
+            raise ValueError(_other_columns(lines[0], names, delimiter))
         return dict(zip(names, lines[0], strict=True))
 
     return decode_csv
 
 
 def user_decoder(name: str, function: Callable[[Any], Any]) -> Decode:
-    """A user's decoder, held to its promise of a dict; what it raises comes out as it is."""
+    """A user's decoder, held to its promise of a dict or None; what it raises comes out as it is."""
 
-    def decode(record: Any) -> dict[str, Any]:
+    def decode(record: Any) -> dict[str, Any] | None:
         data = function(record)
-        if not isinstance(data, dict):
-            raise ValueError(f"{name} returned {type(data).__name__}, expected a dict")
+        if data is not None and not isinstance(data, dict):
+            raise ValueError(f"{name} returned {type(data).__name__}, expected a dict or None")
         return data
 
     return decode
 
 
-def read_path(data: Any, path: str) -> Any:
-    """The value at a dotted path of nested dicts; a key with the dots in it wins. Raises ValueError if absent."""
-    if path in data:
-        return data[path]
-    for name in path.split("."):
-        if not isinstance(data, dict) or name not in data:
-            raise ValueError(f"the record has no field {path}")
-        data = data[name]
-    return data
+def _other_columns(found: list[str], names: tuple[str, ...], delimiter: str) -> str:
+    columns = "1 column" if len(found) == 1 else f"{len(found)} columns"
+    said = f"{columns}, expected {len(names)}: {', '.join(names)}"
+    for other, written in (("\t", r"\t"), (";", ";"), ("|", "|"), (",", ",")):
+        if other != delimiter and sum(text.count(other) for text in found) == len(names) - 1 > 0:
+            what = "tabs" if other == "\t" else repr(other)
+            return f'{said}; the line has {what} between them: delimiter: "{written}"'
+    return said

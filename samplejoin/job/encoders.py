@@ -17,6 +17,7 @@ def encode(stream: Stream, value: Any) -> bytes | None:
         return value
     if isinstance(value, dict) and stream.decode == "csv":
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow([value.get(name, "") for name in stream.columns or ()])
+        row = [value.get(name, "") for name in stream.columns or ()]
+        csv.writer(line, delimiter=stream.delimiter, lineterminator="").writerow(row)
         value = line.getvalue()
     return value.encode() if isinstance(value, str) else orjson.dumps(value)

@@ -7,7 +7,7 @@ into the generated source by `repr` only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
@@ -15,12 +15,13 @@ from zlib import crc32  # `core.keys.partition_of`, in place
 import orjson
 
 from samplejoin.core.fast import maker_source
+from samplejoin.core.paths import names_of, source_of
 from samplejoin.core.spec import Plan
 from samplejoin.job.decoders import decode_json
 from samplejoin.job.sizes import measured
 from samplejoin.job.times import MAX_MS, read_ms
 
-Run = Callable[[Iterable[Any], str, int, int, Any], int]
+Run = Callable[[Sequence[Any], str, int, int, Any], int]
 """(records, source, now_ms, max_bytes, out) -> the highest event time in ms, -1 without one."""
 
 _SOURCE = """
@@ -29,12 +30,12 @@ def run(records, source, now_ms, max_bytes, out):
     for record in records:
         done += 1
         latest_ms = record.timestamp
-        if latest_ms > now_ms and record.timestamp_type != LOG_APPEND_TIME:
+        if not 0 <= latest_ms <= now_ms and (latest_ms < 0 or record.timestamp_type != LOG_APPEND_TIME):
             latest_ms = now_ms
         latest_ms += max_skew_ms
         try:
             {decoding}
-            moment = decoded[{time!r}]
+            moment = decoded{time}
             time_ms = {reading}
         except RAISED:
             time_ms = latest_ms + 1
@@ -54,7 +55,7 @@ def run(records, source, now_ms, max_bytes, out):
                 offset = record.offset
                 try:
                     {values}
-                    if row.get({time!r}, moment) is not moment or not ({ordinary}):
+                    if {own_time} is not moment or not ({ordinary}):
                         raise LookupError
                     key = f"[{text}]".encode()
                     get, order = row.get, (time_ms, source, offset, 0)
@@ -99,7 +100,10 @@ _MS = "moment if type(moment) is int and 0 <= moment <= MAX_MS else read_time(mo
 def _decoding(each: Any) -> str:
     """`decoders.decode_json` in place; what is wrong with a record the plain way tells."""
     if each.decode is not decode_json:
-        return "if type(record) is Refused: raise LookupError\n            decoded = decode(record)"
+        return (
+            "if type(record) is Refused: raise LookupError\n            decoded = decode(record)\n"
+            "            if decoded is None:\n                filtered(each, out)\n                continue"
+        )
     return "decoded = loads(record.value)\n            if type(decoded) is not dict: raise LookupError"
 
 
@@ -113,13 +117,17 @@ def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> 
     """The loop for the only stream of a topic, whose time is a field of the record. `names` is what it works with."""
     values, ordinary, text = [], [], []
     for i, field in enumerate(key_fields):
-        values.append(f"k{i} = row[{field!r}]; t{i} = type(k{i})")
+        names_there = names_of(field)
+        value = f"row[{names_there[0]!r}]" if len(names_there) == 1 else source_of(field, "row.get")
+        values.append(f"k{i} = {value}; t{i} = type(k{i})")
         ordinary.append(f"(t{i} is str or t{i} is int) and k{i} not in junk")
         text.append(f"{{quoted(k{i}) if t{i} is str else repr(k{i})}}")
     plan = each.plan
     making, needed = maker_source(plan, names["codec"])
     source = _SOURCE.format(
-        time=each.time_field, function=each.clean_name, number=plan.index, values="; ".join(values),
+        time="".join(f"[{name!r}]" for name in names_of(each.time_field)),
+        own_time=source_of(each.time_field, "row.get", "moment"),
+        function=each.clean_name, number=plan.index, values="; ".join(values),
         ordinary=" and ".join(ordinary), text=",".join(text), making=making, decoding=_decoding(each),
         reading=_MS if each.read_time is read_ms else "read_time(moment)",
         packed="partials" if names["pack"] is None else f"pack(({plan.index}, slice_, 1, partials))",

@@ -19,6 +19,7 @@ def fingerprint_of(model: JobModel) -> str:
     data["rows"] = model.limits.rows
     data["streams"] = [
         [name, s.role, s.pattern or sorted(s.topic_names), s.decode, s.columns, s.time_field, s.time_unit, s.id]
+        + ([s.delimiter] if s.delimiter != "," else [])
         for name, s in model.streams.items()
     ]
     data["sample"] = [[name, f.source, f.agg or "first"] for name, f in model.sample.items()]

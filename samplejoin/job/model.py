@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr, model_validator
 
+from samplejoin.core.paths import shown
 from samplejoin.job import rules
 from samplejoin.job.errors import ConflictError, Places, RefusedError
 from samplejoin.job.parts import (
     FUNCTION,
     Brokers,
+    FieldPaths,
     Limits,
     Name,
-    Names,
     Outputs,
     Part,
     SampleField,
@@ -99,8 +100,9 @@ class JobModel(Part):
     brokers: Brokers = Field(("localhost:9092",), description="Kafka's bootstrap servers: `host:port`, or a list.")
     security: Security = Field(default=Security(), description="How to reach the brokers.")
     streams: dict[Name, Stream] = Field(description="The inputs by name: at least one anchor and one label stream.")
-    key: Annotated[Names, Field(min_length=1, max_length=16)] = Field(
-        description="The row fields that make up the join key, in order; every stream's rows have them."
+    key: Annotated[FieldPaths, Field(min_length=1, max_length=16)] = Field(
+        description="The row fields that make up the join key, in order; every stream's rows have them. A sample has "
+        "them by the same names, dots included."
     )
     junk_keys: Annotated[tuple[JunkKey, ...], Field(strict=False)] = Field(
         ("", "0"),
@@ -224,6 +226,11 @@ class JobModel(Part):
         if issues:
             raise ConflictError(issues)
         return self
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """What a sample calls its key fields."""
+        return tuple(map(shown, self.key))
 
     @property
     def places(self) -> Places:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
+from samplejoin.core.paths import names_of
 from samplejoin.job.errors import RefusedError, did_you_mean
 from samplejoin.job.units import Duration, Size, format_size
 
@@ -68,11 +69,27 @@ def _aggregate(value: str) -> str:
     return value
 
 
+def field_path(value: str) -> str:
+    """A field of a row, with dots into nested objects. Raises RefusedError otherwise."""
+    try:
+        names_of(value)
+    except ValueError as error:
+        raise RefusedError(
+            f"{value!r} is not a field: {error}", r"ts, meta.ts for a nested one, or a\.b for a name with a dot"
+        ) from None
+    return value
+
+
 def _time_path(value: str) -> str:
     if value.startswith("@") and value != "@timestamp":
-        raise RefusedError(f"{value!r} is no field", "'@timestamp' is the Kafka record's own time")
-    if not all(value.split(".")):
-        raise RefusedError(f"{value!r} is no field", "ts, or meta.ts for a nested one, or @timestamp for the record's")
+        hint = rf"'@timestamp' is the Kafka record's own time; the field of that name is '\{value}'"
+        raise RefusedError(f"{value!r} is not a field", hint)
+    return field_path(value)
+
+
+def _delimiter(value: str) -> str:
+    if len(value) != 1 or value in '"\r\n' or ord(value) > 0x7F:
+        raise RefusedError(f"{value!r} is not a delimiter", r'one character: "\t" for tabs, ";" or "|"')
     return value
 
 
@@ -111,7 +128,8 @@ def _fits_memory(value: int) -> int:
 Name = Annotated[str, AfterValidator(field_name)]
 TopicName = Annotated[str, AfterValidator(topic_name)]
 FunctionName = Annotated[str, AfterValidator(function_name)]
-Names = Annotated[tuple[Name, ...], Field(strict=False)]
+FieldPath = Annotated[str, AfterValidator(field_path)]
+FieldPaths = Annotated[tuple[FieldPath, ...], Field(strict=False)]
 Topics = Annotated[tuple[TopicName, ...], Field(strict=False, min_length=1)]
 
 
@@ -135,6 +153,9 @@ class Stream(Part):
     columns: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
         None, description="Names of the columns, for `decode: csv`."
     )
+    delimiter: Annotated[str, AfterValidator(_delimiter)] = Field(
+        ",", description='What stands between the columns, for `decode: csv`; `"\\t"` for tabs.'
+    )
     clean: FunctionName | None = Field(
         None,
         description="`module:function`, called with the decoded record; returns a dict, a list of dicts or None. "
@@ -142,17 +163,16 @@ class Stream(Part):
     )
     time: Annotated[str, AfterValidator(_time_path)] | None = Field(
         None,
-        description="The field of the decoded record that holds the event time; dots go into nested objects; "
-        "`@timestamp` is the Kafka record's own. Required, except with `clock: processing`.",
+        description="The field of the decoded record that holds the event time; `@timestamp` is the Kafka record's "
+        "own, `\\@timestamp` a field of that name. Required, except with `clock: processing`.",
     )
     time_unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
         "ms",
         description="Unit of that time since 1970: `s`, `ms`, `us`, `ns` (numbers, or numbers written as text), or "
         "`iso` for text like `2026-01-31T12:00:00Z` (without an offset: UTC).",
     )
-    id: str | None = Field(
+    id: FieldPath | None = Field(
         None,
-        min_length=1,
         description="A row field that names the event, for producers that retry: rows with the same id count once.",
     )
     lateness_ms: Duration | None = Field(
@@ -202,7 +222,7 @@ class SampleField(Part):
 
     @property
     def source_field(self) -> str | None:
-        """The row's field, None for the rows themselves."""
+        """The path of the row's field, None for the rows themselves."""
         return self.source.partition(".")[2] or None
 
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from samplejoin.job.errors import Issue, did_you_mean
-from samplejoin.job.parts import Output, Stream, split_aggregate
+from samplejoin.job.errors import Issue, RefusedError, did_you_mean
+from samplejoin.job.parts import Output, Stream, field_path, split_aggregate
 from samplejoin.job.units import format_duration
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def _streams(job: JobModel) -> Iterator[Issue]:
 def _decoding(path: tuple[str, ...], stream: Stream) -> Iterator[Issue]:
     if stream.decode == "csv" and stream.columns is None:
         yield Issue((*path, "decode"), "csv needs columns", "columns: [uid, mid, ts]; records have no header")
+    if stream.delimiter != "," and stream.decode != "csv":
+        yield Issue((*path, "delimiter"), f"means nothing with decode: {stream.decode}", "decode: csv")
     if stream.columns is not None:
         if stream.decode != "csv":
             yield Issue((*path, "columns"), f"mean nothing with decode: {stream.decode}")
@@ -77,7 +79,8 @@ def _time(path: tuple[str, ...], stream: Stream, clock: str) -> Iterator[Issue]:
             path, "time is missing", "the field with the event time, or '@timestamp' for the Kafka record's own"
         )
     if stream.time_field == "@timestamp" and stream.time_unit != "ms":
-        yield Issue((*path, "time_unit"), "the record's own time is always in ms", "remove time_unit")
+        hint = r"remove time_unit; time: '\@timestamp' is a field of that name"
+        yield Issue((*path, "time_unit"), "the record's own time is always in ms", hint)
 
 
 def shared_topics(job: JobModel) -> Iterator[Issue]:
@@ -86,7 +89,7 @@ def shared_topics(job: JobModel) -> Iterator[Issue]:
     for name, stream in job.streams.items():
         for topic in stream.topic_names or ((stream.pattern,) if stream.pattern else ()):
             other_name, other = readers.setdefault(topic, (name, stream))
-            for key in ("decode", "columns", "time", "time_unit"):
+            for key in ("decode", "columns", "delimiter", "time", "time_unit"):
                 if getattr(other, key) != getattr(stream, key):
                     yield Issue(
                         ("streams", name, key),
@@ -139,13 +142,13 @@ def _processing(job: JobModel) -> Iterator[Issue]:
 
 
 def _names(job: JobModel) -> Iterator[Issue]:
-    if len(set(job.key)) < len(job.key):
+    if len(set(job.key_names)) < len(job.key):
         yield Issue(("key",), "names a field twice")
-    for i, name in enumerate(job.key):
+    for i, name in enumerate(job.key_names):
         if name in RESERVED:
             yield Issue(("key", i), f"{name!r} is a name the sample needs itself")
     for name in job.sample:
-        if name in job.key:
+        if name in job.key_names:
             yield Issue(("sample", name), "is a key field, which every sample carries anyway", "remove it or rename it")
         if name in RESERVED:
             yield Issue(("sample", name), "is a name the sample needs itself", "rename it")
@@ -164,10 +167,19 @@ def _fields(job: JobModel) -> Iterator[Issue]:
             yield Issue(path, "agg is missing: many label rows can join a sample", hint)
         elif field.source.endswith("."):
             yield Issue((*path, "from"), "names no field after the dot")
-        elif field.source_field is None and not _takes_rows(field.agg or "first"):
+        elif field.source_field is not None:
+            yield from _path((*path, "from"), field.source_field)
+        elif not _takes_rows(field.agg or "first"):
             yield Issue(
                 (*path, "from"), f"{field.agg or 'first'} needs a field of {field.stream}", f"from: {field.stream}.item"
             )
+
+
+def _path(path: tuple[str, ...], field: str) -> Iterator[Issue]:
+    try:
+        field_path(field)
+    except RefusedError as error:
+        yield Issue(path, str(error), error.hint)
 
 
 def _takes_rows(agg: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
+_CENTURY_S = (946_684_800, 4_102_444_800)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 #: unit -> how many of it make a millisecond, or the other way round for seconds
@@ -67,9 +68,17 @@ def _read_slowly(value: Any, unit: str, factor: int, divisor: int) -> int:
         number = None
     if number is None or not number.is_finite():
         raise ValueError(f"{text[:60]!r} is no time in {unit}")
-    if not 0 <= number <= MAX_MS * divisor:
-        raise ValueError(f"{text[:60]} {unit} is not between the years 1970 and 9999")
+    if not 0 <= number <= (MAX_MS + 1) * divisor // factor:
+        raise ValueError(f"{text[:60]} {unit} is not between the years 1970 and 9999{_meant(number)}")
     return _in_range(int(number * factor // divisor), text)
+
+
+def _meant(number: Decimal) -> str:
+    """The unit in which a number is a time of this century."""
+    for unit, per_s in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)):
+        if _CENTURY_S[0] * per_s <= number < _CENTURY_S[1] * per_s:
+            return f"; is time_unit: {unit} meant?"
+    return ""
 
 
 def _in_range(ms: int, value: Any) -> int:

@@ -23,7 +23,8 @@ class Differences:
     def __init__(self, model: JobModel) -> None:
         self._columns: tuple[str, ...] | None = None
         if model.format == "csv":
-            self._columns = (*model.key, *model.sample, "label", *(("weight",) if model.keep_negatives < 1 else ()))
+            weight = ("weight",) if model.keep_negatives < 1 else ()
+            self._columns = (*model.key_names, *model.sample, "label", *weight)
 
     def of(self, want: Sample, found: list[Any]) -> tuple[str | None, list[str]]:
         """The class (`wrong_label`, `wrong_field`, `wrong_weight`; None: the same) and the fields that differ."""

@@ -39,16 +39,35 @@ NUMBERS = st.one_of(st.integers(), st.integers(1 << 62, 1 << 70), st.floats())
 FIELDS = st.one_of(st.none(), NUMBERS, st.text(max_size=2), st.booleans())
 ROWS = st.fixed_dictionaries(
     {"uid": KEYS, "mid": KEYS, "ts": TIMES, "do": DOS},
-    optional={"pos": FIELDS, "most": FIELDS, "id": FIELDS, "sum": FIELDS},
+    optional={
+        "pos": FIELDS,
+        "most": FIELDS,
+        "id": FIELDS,
+        "sum": FIELDS,
+        "a.b": KEYS,
+        "in": FIELDS | st.fixed_dictionaries({"ts": TIMES}, optional={"uid": KEYS, "id": FIELDS, "sum": FIELDS}),
+    },
 )
 VALUES = st.one_of(
     ROWS.map(lambda row: json.dumps(row).encode()),
     st.sampled_from([None, b"", b"[]", b"5", b"{", b'{"ts": 1e400}', b'{"uid": "\\ud800"}']),
 )
 RECORDS = st.lists(
-    st.builds(Record, VALUES, timestamp=st.integers(NOW - 1000, NOW + 1000), timestamp_type=st.sampled_from([0, 1])),
+    st.builds(
+        Record,
+        VALUES,
+        timestamp=st.integers(NOW - 1000, NOW + 1000) | st.sampled_from([-1, 0]),
+        timestamp_type=st.sampled_from([0, 1]),
+    ),
     max_size=12,
 )
+
+
+PATHS = {
+    "key": ["in.uid", r"a\.b"], "streams__click__id": "in.id", "streams__click__time": "in.ts",
+    "sample": {"x": {"from": "click.in.sum", "agg": "sum"}, "y": {"from": "click.in.pos", "agg": "last"}},
+}  # fmt: skip
+DECODED = {"streams__click__decode": "functions:decode_or_none"}
 
 
 def cleaner(folder: Any, **changes: Any) -> Cleaner:
@@ -71,7 +90,7 @@ def pairs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("functions")
     (folder / "functions.py").write_text(FUNCTIONS)
     found = []
-    for changes in ({}, {"streams__click__id": "id"}, {"pack": pack_cell}):
+    for changes in ({}, {"streams__click__id": "id"}, PATHS, DECODED, {"pack": pack_cell}):
         fast, plain = cleaner(folder, **changes), cleaner(folder, **changes)
         plain.fast.clear()
         found.append((fast, plain))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import gzip
 import io
 import math
 from contextlib import suppress
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from samplejoin.formats.csv import encoder
 from samplejoin.formats.json import dumps
 from samplejoin.job.codec import CODEC
-from samplejoin.job.decoders import csv_decoder, decode_json, decode_raw, read_path
+from samplejoin.job.decoders import csv_decoder, decode_json, decode_raw
 
 
 def record(value, **other):
@@ -35,10 +36,9 @@ def test_json():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "empty record"),
         (b"", "empty record"),
         (b"{", "unexpected end"),
-        (b'{"a": NaN}', "unexpected"),
+        (b'{"a": NaN}', "NaN is no JSON number"),
         (b"\xff", "."),
         (b"[1]", "a JSON list, not an object"),
         (b"null", "a JSON NoneType, not an object"),
@@ -66,12 +66,11 @@ def test_csv():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "empty record"),
         (b"", "empty record"),
         (b"1,2", "2 columns, expected 3: a, b, c"),
         (b"1,2,3,4", "4 columns"),
         (b"1,2,3\n4,5,6", "2 lines"),
-        (b'1,2,"3', "no CSV"),
+        (b'1,2,"3', "not CSV"),
         (b"\xff,2,3", "utf-8"),
     ],
 )
@@ -87,12 +86,59 @@ def test_anything_is_decoded_or_a_value_error(value):
             assert isinstance(decode(record(value)), dict)
 
 
-def test_paths():
-    data = {"a": {"b": {"c": 1}}, "x.y": 2, "n": None}
-    assert (read_path(data, "a.b.c"), read_path(data, "x.y"), read_path(data, "n")) == (1, 2, None)
-    for path in ("z", "a.z", "a.b.c.d", "n.x"):
-        with pytest.raises(ValueError, match=f"the record has no field {path}"):
-            read_path(data, path)
+@pytest.mark.rule(13)
+def test_a_tombstone_is_filtered():
+    assert decode_json(record(None)) is None
+    assert csv_decoder(["a"])(record(None)) is None
+
+
+def test_csv_with_a_byte_order_mark_and_long_columns():
+    decode = csv_decoder(["a", "b"])
+    assert decode(record(b"\xef\xbb\xbfu1,7")) == {"a": "u1", "b": "7"}
+    assert decode(record(b"u1," + b"x" * 500_000)) == {"a": "u1", "b": "x" * 500_000}
+
+
+def test_csv_with_another_delimiter():
+    assert csv_decoder(["a", "b"], "\t")(record(b'x,y\t"1\t2"')) == {"a": "x,y", "b": "1\t2"}
+    with pytest.raises(
+        ValueError, match=r'1 column, expected 3: a, b, c; the line has tabs between them: delimiter: "\\t"'
+    ):
+        csv_decoder(["a", "b", "c"])(record(b"1\t2\t3"))
+    with pytest.raises(ValueError, match="1 column, expected 2: a, b; the line has ';' between them"):
+        csv_decoder(["a", "b"], "\t")(record(b"1;2"))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (b'\0\0\0\0\7{"a": 1}', "it starts with the magic byte of a schema registry (schema 7)"),
+        (gzip.compress(b"{}"), "the value is compressed by gzip"),
+        (b"\x28\xb5\x2f\xfd\x00", "the value is compressed by zstd"),
+        (b'{"a": NaN}', "NaN is no JSON number"),
+        (b'{"a": [1, -Infinity]}', "-Infinity is no JSON number"),
+        (b'{"a": "cut \\ud83d"}', "\\ud83d is half of a character"),
+        (b'{"a": "\\ud83d\\ude00 \\ude00"}', "\\ude00 is half of a character"),
+        (b'{"a": 1}\n{"a": 2}', "it holds 2 documents"),
+        (b"u1\t7\t5", "it is text with tabs; decode: csv with delimiter"),
+        (b'\xef\xbb\xbf{"a": 1}', "it starts with a byte order mark"),
+        ('{"a": 1}'.encode("utf-16"), "it is UTF-16 text"),
+        ('{"a": 1}'.encode("utf-16-le"), "it is UTF-16 text"),
+        ('{"a": 1}'.encode("utf-16-be"), "it is UTF-16 text"),
+        (b'{"a": tru}', "invalid literal"),
+    ],
+    ids=lambda v: str(v)[:20],
+)
+def test_the_cause_is_named_where_it_is_known(value, says):
+    with pytest.raises(ValueError, match=r"^not JSON: ") as caught:
+        decode_json(record(value))
+    assert says in str(caught.value)
+
+
+def test_csv_names_causes_too():
+    with pytest.raises(ValueError, match="not CSV: it is UTF-16 text"):
+        csv_decoder(["a", "b"])(record("1,2".encode("utf-16")))
+    with pytest.raises(ValueError, match="not CSV: the value is compressed by gzip"):
+        csv_decoder(["a", "b"])(record(gzip.compress(b"1,2")))
 
 
 # ---- codec ----------------------------------------------------------------------------------------------------------

@@ -73,3 +73,12 @@ def test_anything_is_a_time_or_a_value_error(value):
     for unit in ("s", "ms", "us", "ns", "iso"):
         with suppress(ValueError):
             assert 0 <= time_reader(unit)(value) <= MAX_MS
+
+
+@pytest.mark.rule(9)
+@pytest.mark.parametrize(
+    ("value", "unit", "meant"), [(1_735_689_600_000, "s", "ms"), (1_735_689_600 * 10**9, "ms", "ns")]
+)
+def test_another_unit_is_named_where_it_would_fit(value, unit, meant):
+    with pytest.raises(ValueError, match=f"is time_unit: {meant} meant"):
+        time_reader(unit)(value)

@@ -1,0 +1,66 @@
+"""Paths into the nested objects of a record or row, as the job file writes them: `ts`, `ctx.position`.
+
+A backslash takes a dot, an at sign or a backslash as part of a name: `a\\.b` is the field `a.b`. A value that is no
+object has no fields; what a path does not lead to is as good as null.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+_ESCAPED = ".@\\"
+
+
+@lru_cache(1024)
+def names_of(path: str) -> tuple[str, ...]:
+    """The names along a path. Raises ValueError if one is empty, or a backslash stands before anything else."""
+    names, name = [], ""
+    rest = iter(path)
+    for char in rest:
+        if char == "\\":
+            char = next(rest, "")
+            if not char or char not in _ESCAPED:
+                raise ValueError("a backslash stands before '.', '@' or a backslash only")
+            name += char
+        elif char == ".":
+            names.append(name)
+            name = ""
+        else:
+            name += char
+    names.append(name)
+    if not all(names):
+        raise ValueError("a name between the dots is empty")
+    return tuple(names)
+
+
+def shown(path: str) -> str:
+    """The path without its backslashes: what a sample calls a key field."""
+    return ".".join(names_of(path))
+
+
+def escaped(name: str) -> str:
+    """The path of a single field, whatever its name."""
+    for char in "\\.":
+        name = name.replace(char, f"\\{char}")
+    return f"\\{name}" if name.startswith("@") else name
+
+
+def value_at(data: dict[str, Any], path: str, missing: Any = None) -> Any:
+    """The value that the path leads to, `missing` if there is none."""
+    value: Any = data
+    for name in names_of(path):
+        if not isinstance(value, dict) or name not in value:
+            return missing
+        value = value[name]
+    return value
+
+
+def source_of(path: str, get: str = "get", missing: str = "None") -> str:
+    """`value_at` as Python source, where `get` is the `get` of the data; `missing` is a name or a literal."""
+    first, *rest = names_of(path)
+    default = "" if missing == "None" else f", {missing}"
+    source = f"{get}({first!r}{default})"
+    for name in rest:
+        source = f"(_d.get({name!r}{default}) if isinstance(_d := {source}, dict) else {missing})"
+    return source

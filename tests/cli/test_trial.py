@@ -1,0 +1,211 @@
+"""`check --records`: what the worker would make of the records, and what they say about the job."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samplejoin.commands.check import check
+from samplejoin.commands.trial import Trial
+from samplejoin.job.compile import compile_job
+from samplejoin.job.load import model_of
+from samplejoin.offline import InputRecord, run_offline
+from samplejoin.testing import JobTest
+from tests.job.helpers import job_data, write
+
+NOW = 1_735_689_600_000
+CLEAN = "tests.cli.rows:clean"
+
+
+def trial_of(**changes: Any) -> Trial:
+    return Trial(compile_job(model_of(job_data(**changes), environ={}), "."), now_ms=NOW)
+
+
+def line(stream: str, record: Any, **more: Any) -> str:
+    return json.dumps({"stream": stream, "record": record, **more})
+
+
+def row(**values: Any) -> dict[str, Any]:
+    return {"uid": "u", "mid": 1, "ts": NOW, "pos": 1, **values}
+
+
+def checked(tmp_path: Any, job: dict[str, Any], *lines: str) -> tuple[int, str]:
+    (tmp_path / "records.jsonl").write_text("\n".join(lines))
+    path = write(tmp_path, json.dumps(job, indent=1))
+    done = CliRunner().invoke(check, [str(path), "--no-broker", "--records", str(tmp_path / "records.jsonl")])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.output
+
+
+# ---- as the worker does it ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "record", "says", "samples"),
+    [
+        ({"limits": {"row": "1KiB"}}, row(pos="x" * 5000), "over limits.row (1024 bytes)", 0),
+        ({"limits": {"sample": "1KiB"}}, row(pos="x" * 5000), "over limits.sample (1024 bytes)", 0),
+        ({"start": "2026-01-01T00:00:00Z"}, row(), "left out: before start", 0),
+        ({"until": "2024-01-01T00:00:00Z"}, row(), "left out: after until", 0),
+        ({}, row(), '"uid": "u"', 1),
+    ],
+)
+def test_limits_start_and_until_are_the_workers(tmp_path, changes, record, says, samples):
+    code, output = checked(tmp_path, job_data(**changes), line("impression", record, timestamp=NOW))
+    assert says in output
+    assert output.count("sample: {") == samples
+    assert code == int("limits" in changes)
+
+
+RECORDS = st.lists(
+    st.tuples(
+        st.sampled_from(["impression", "click"]),
+        st.fixed_dictionaries(
+            {"uid": st.sampled_from(["u", "v", "", 1]), "mid": st.sampled_from([1, None])},
+            optional={
+                "ts": st.integers(NOW - 90_000, NOW + 90_000) | st.sampled_from([None, "x", NOW // 1000]),
+                "pos": st.integers(0, 3) | st.text("ab", min_size=1, max_size=2),
+                "do": st.sampled_from(["none", "empty", "twice", "late", "raise", "large", "text"]),
+            },
+        ),
+        st.sampled_from([NOW, NOW - 1000, 0, -1]),
+    ),
+    max_size=8,
+)
+JOBS = st.fixed_dictionaries(
+    {"streams__impression__clean": st.sampled_from([CLEAN, None]), "streams__click__clean": st.just(CLEAN)},
+    optional={
+        "streams__click__topic": st.sampled_from(["imp"]),
+        "streams__click__id": st.just("pos"),
+        "window": st.sampled_from(["1m", "20s"]),
+        "before": st.sampled_from(["10s"]),
+        "start": st.just("2024-12-31T23:59:00Z"),
+        "until": st.just("2025-01-01T00:00:30Z"),
+        "repeat": st.just("each"),
+        "limits": st.sampled_from([{"row": "1KiB"}, {"sample": "64B"}]),
+    },
+)
+
+
+@pytest.mark.rule(6, 9, 10, 12, 13)
+@settings(max_examples=60, deadline=None)
+@given(changes=JOBS, records=RECORDS)
+def test_a_trial_is_the_workers_own_way(changes, records):
+    """The same samples, orphans, dead letters and counts as a run of the job; and as the offline pass."""
+    job = compile_job(model_of(job_data(**changes), environ={}), ".")
+    trial, kit = Trial(job, now_ms=NOW), JobTest(job, now=NOW)
+    inputs, ends = [], {"imp": 0, "clk": 0}
+    tried = []
+    for number, (stream, record, stamp) in enumerate(records):
+        tried += trial.record(number, line(stream, record, timestamp=stamp))
+        kit.send(stream, record, timestamp_ms=stamp)
+        topic = job.model.streams[stream].topic_names[0]
+        inputs.append(InputRecord(topic, 0, ends[topic], stamp, json.dumps(record).encode()))
+        ends[topic] += 1
+    assert trial.finish() == kit.finish()
+    assert [s.value for s in trial.samples] == [s.value for s in kit.samples]
+    assert trial.orphans == kit.orphans
+    assert trial.counts == kit.counts
+    assert [(d.reason, d.error) for d in trial.dead_letters] == [(d.reason, d.error) for d in kit.dead_letters]
+    out, dead = run_offline(job, inputs, now_ms=NOW)
+    assert sorted(s.payload for s in out.samples) == sorted(s.value for s in trial.samples)
+    events = {key[1:]: count for key, count in trial.counts.items() if key[0] == "events"}
+    ok = sum(not why for each in tried for why in each.dropped if each.error is None or not each.rows)
+    assert ok <= sum(count for (_, outcome), count in events.items() if outcome in ("ok", "dead_row", "junk_key"))
+    assert len(dead) == len({(d.stream, d.source) for d in trial.dead_letters if d.source})
+
+
+def test_every_stream_of_a_topic_answers():
+    tried = trial_of(streams__click__topic="imp").record(1, line("click", row()))
+    assert [(each.stream, each.times) for each in tried] == [
+        ("impression", ["2025-01-01T00:00:00.000Z"]),
+        ("click", ["2025-01-01T00:00:00.000Z"]),
+    ]
+
+
+def test_the_time_shown_is_the_rows():
+    trial = trial_of(streams__click__clean=CLEAN)
+    (tried,) = trial.record(1, line("click", row(do="late")))
+    assert tried.times == ["2024-12-31T23:59:30.000Z"]
+
+
+@pytest.mark.rule(13)
+@pytest.mark.parametrize("record", [row(do="none"), row(do="empty"), None])
+def test_what_gives_no_row_is_filtered(record):
+    (tried,) = trial_of(streams__click__clean=CLEAN).record(1, line("click", record))
+    assert (tried.filtered, tried.rows, tried.error) == (True, [], None)
+
+
+# ---- what the records say about the job -----------------------------------------------------------------------------
+
+
+def test_a_field_that_no_row_carries_is_named_with_its_line(tmp_path):
+    job = job_data(sample__pos="impression.positon", sample__x="impression.ctx.colour", sample__never="impression.zzz")
+    record = row(position=3, ctx={"color": "red"})
+    code, output = checked(tmp_path, job, line("impression", record))
+    assert code == 1
+    assert "job.yaml:21: sample.pos.from: no row of impression carries positon; they carry uid, mid" in output
+    assert "(hint: did you mean 'position'?)" in output
+    assert "sample.x.from: no row of impression carries ctx.colour" in output
+    assert "(hint: did you mean 'ctx.color'?)" in output
+    assert "warning: " in output
+    assert "sample.never.from: no row of impression carries zzz" in output
+    assert code == 1
+
+
+def test_a_field_that_some_row_carries_or_none_could_is_no_matter(tmp_path):
+    job = job_data(sample__dwell={"from": "click.dwell", "agg": "sum"})
+    code, output = checked(tmp_path, job, line("impression", row()), line("impression", row(mid=2)))
+    assert (code, "carries" in output) == (0, False)
+    code, output = checked(tmp_path, job, line("impression", row()), line("click", row()), line("click", row(dwell=1)))
+    assert (code, "carries" in output) == (0, False)
+
+
+def test_an_id_that_no_row_carries_is_named(tmp_path):
+    _, output = checked(tmp_path, job_data(streams__click__id="event"), line("click", row(event_id=1)))
+    assert "streams.click.id: no row of click carries event; they carry" in output
+
+
+def test_an_orphan_with_the_key_of_another_type_is_a_mistake(tmp_path):
+    code, output = checked(tmp_path, job_data(), line("impression", row(uid=12)), line("click", row(uid="12")))
+    assert code == 1
+    assert (
+        'orphan: click ["12", 1] at 2025-01-01T00:00:00.000Z: no impression has this key, but the same key as a number'
+        in output
+    )
+
+
+@pytest.mark.rule(4)
+def test_other_orphans_are_shown(tmp_path):
+    lines = line("impression", row()), line("click", row(ts=NOW - 5000)), line("click", row(uid="v"))
+    code, output = checked(tmp_path, job_data(), *lines)
+    assert code == 0
+    assert (
+        'orphan: click ["u", 1] at 2024-12-31T23:59:55.000Z is in no window; impression with this key: 2025-01'
+        in output
+    )
+    assert 'orphan: click ["v", 1] at 2025-01-01T00:00:00.000Z: no impression has this key' in output
+
+
+@pytest.mark.rule(9)
+@pytest.mark.parametrize("record", [row(ts=NOW // 1000), row(do="seconds")])
+def test_times_decades_off_are_a_warning(tmp_path, record):
+    job = job_data(streams__impression__clean=CLEAN)
+    code, output = checked(tmp_path, job, line("impression", record, timestamp=NOW))
+    assert code == 0
+    assert "warning: the times of impression lie 54 years before their records': 1970-01-21T" in output
+    assert "is time_unit: s meant, not ms?" in output
+
+
+def test_a_field_with_the_name_of_the_records_own_time_is_told(tmp_path):
+    job = job_data(streams__impression__time="@timestamp")
+    _, output = checked(tmp_path, job, line("impression", row(**{"@timestamp": "2025-01-01"}), timestamp=NOW))
+    assert (
+        "streams.impression.time: is the Kafka record's own time; the rows of impression have a field @timestamp"
+        in output
+    )
