@@ -182,10 +182,13 @@ class World:
     def run(self, close: Callable[[World], None] | None = None) -> list[Log]:
         """Everything is read, in some order, with ticks and restarts between; then the input ends."""
         names = list(self.sources)
+        ahead = self.random.choice([None, None, *names])
         while any(self.owners[n].writer.acked + 1 < len(self.sources[n]) for n in names):
             self.now += self.random.randrange(500)
             name = self.random.choice(names)
-            if self.random.random() < 0.5:  # sources are read side by side, most of the time
+            if ahead is not None and self.owners[ahead].writer.acked + 1 < len(self.sources[ahead]):
+                name = ahead if self.random.random() < 0.9 else name  # one side is read before all others
+            elif self.random.random() < 0.5:  # sources are read side by side, most of the time
                 name = min(names, key=lambda n: self.owners[n].position / (len(self.sources[n]) or 1))
             chance = self.random.random()
             if chance < self.restarts:
