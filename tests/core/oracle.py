@@ -35,22 +35,31 @@ def join(spec: Spec, rows: list[Row]) -> tuple[dict[str, tuple[int, bytes, float
     streams = {s.name: s for s in spec.streams}
     samples, orphans = {}, []
     for key in sorted({row.key for row in rows}):
-        mine = sorted((row for row in rows if row.key == key), key=lambda row: row.place)
-        windows: list[list[Row]] = []  # the first row of each opened it
-        for row in mine:
-            if streams[row.stream].role == "anchor":
-                home = next((w for w in windows if repeats(spec, streams, w[0], row)), None)
-                windows.append([row]) if home is None else home.append(row)
-        openers = [w[0] for w in windows]
-        for row in mine:
-            if streams[row.stream].role == "label":
-                place = holder(spec, openers, row)
-                windows[place].append(row) if place is not None else orphans.append(row)
-        for window in windows:
+        made, left = windows(spec, [row for row in rows if row.key == key])
+        orphans += left
+        for window in made:
             sample = finish(spec, streams, key, window)
             if sample:
                 samples[sample[0]] = sample[1:]
     return samples, orphans
+
+
+def windows(spec: Spec, rows: list[Row]) -> tuple[list[list[Row]], list[Row]]:
+    """The windows of one key, each with the row that opened it and then the others, and the labels that none holds."""
+    streams = {s.name: s for s in spec.streams}
+    made: list[list[Row]] = []
+    orphans: list[Row] = []
+    mine = sorted(rows, key=lambda row: row.place)
+    for row in mine:
+        if streams[row.stream].role == "anchor":
+            home = next((w for w in made if repeats(spec, streams, w[0], row)), None)
+            made.append([row]) if home is None else home.append(row)
+    openers = [w[0] for w in made]
+    for row in mine:
+        if streams[row.stream].role == "label":
+            place = holder(spec, openers, row)
+            made[place].append(row) if place is not None else orphans.append(row)
+    return made, orphans
 
 
 def slice_of(spec: Spec, row: Row) -> int:
