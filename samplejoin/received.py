@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from samplejoin.core.keys import decode_key
 from samplejoin.engine.dead_letters import original
+from samplejoin.formats import json
 from samplejoin.inmemory import Sent
 from samplejoin.job import cleaning
 
@@ -70,8 +69,8 @@ def sample_of(sent: Sent, windows: Mapping[str, int]) -> FinishedSample:
 
 def _body(value: bytes) -> Any:
     try:
-        body = orjson.loads(value)
-    except orjson.JSONDecodeError:
+        body = json.loads(value)
+    except ValueError:
         return value
     return body if isinstance(body, dict) else value
 

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
@@ -37,6 +36,7 @@ from samplejoin.core.messages import Entry
 from samplejoin.core.words import RAISED
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.sources import SourceBlock, Sources
+from samplejoin.formats import json
 from samplejoin.inmemory import Counts, MemoryJoin, Sent, config_of
 from samplejoin.job import cleaning
 from samplejoin.job.compile import Input, Job, assume_topics, compile_job
@@ -206,12 +206,12 @@ class JobTest:
     @property
     def late(self) -> list[dict[str, Any]]:
         """Rows that came too late for their window, whether or not the job names a topic for them."""
-        return [orjson.loads(sent.value) for sent in self._sent(self._config.topics.late)]
+        return [json.loads(sent.value) for sent in self._sent(self._config.topics.late)]
 
     @property
     def orphans(self) -> list[dict[str, Any]]:
         """Label rows that no window held, whether or not the job names a topic for them."""
-        return [orjson.loads(sent.value) for sent in self._sent(self._config.topics.orphan)]
+        return [json.loads(sent.value) for sent in self._sent(self._config.topics.orphan)]
 
     @property
     def dead_letters(self) -> list[DeadLetter]:

@@ -10,11 +10,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from samplejoin.core.keys import decode_key
 from samplejoin.core.paths import value_at
 from samplejoin.core.words import few
+from samplejoin.formats import json
 from samplejoin.job.cleaning import Cleaned, Cleaner
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.time_hints import iso, too_far
@@ -98,7 +97,7 @@ class Trial(JobTest):
     def record(self, line: int, text: str) -> list[Tried]:
         """What a line becomes, one answer per stream that reads its topic: usually one."""
         try:
-            entry: Any = orjson.loads(text)
+            entry: Any = json.loads(text)
         except ValueError as error:
             return [Tried(line, "", error=f"not JSON: {error}")]
         letters, counts = len(self._letters), Counter(self.counts)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
+from samplejoin.core.values import named
+from samplejoin.formats.json import dumps
 
 _must_quote = re.compile(r'[",\r\n]|^\s|\s$').search
 
@@ -15,27 +16,43 @@ def encoder(columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
     """A function that writes those fields of a sample, in that order.
 
     Null is nothing, empty text is `""`, true and false are 1 and 0, lists and objects are JSON. Floats are written in
-    the shortest form that reads back equal (`nan`, `inf`). A field the sample lacks raises KeyError.
+    the shortest form that reads back equal (`nan`, `inf`), integers exactly, at any size. A field the sample lacks
+    raises KeyError, one of another type TypeError, which names it.
     """
     names = tuple(columns)
 
     def encode(sample: dict[str, Any]) -> bytes:
-        return ",".join([_cell(sample[name]) for name in names]).encode()
+        try:
+            return ",".join([_cell(sample[name]) for name in names]).encode()
+        except TypeError:
+            for name in names:
+                _named_cell(name, sample[name])
+            raise
 
     return encode
 
 
+def _named_cell(name: str, value: Any) -> None:
+    try:
+        _cell(value)
+    except TypeError as error:
+        raise TypeError(f"field {name}: {error}") from None
+
+
 def _cell(value: Any) -> str:
+    kind = type(value)
     if value is None:
         return ""
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, bool):
+    if kind is str:
+        text: str = value
+    elif kind is bool:
         return "1" if value else "0"
-    elif isinstance(value, int | float):
+    elif kind is int or kind is float:
         return repr(value)
-    else:
-        text = orjson.dumps(value).decode()
+    elif kind is list or kind is dict or kind is tuple:
+        text = dumps(value).decode()
+    else:  # a subclass would be written as its repr
+        raise TypeError(f"not a value for CSV: {named(value)}")
     if not text or _must_quote(text):
         return '"' + text.replace('"', '""') + '"'
     return text

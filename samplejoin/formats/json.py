@@ -1,11 +1,52 @@
-"""Samples as JSON objects, one per record. NaN and infinities become null: JSON has no such numbers."""
+"""JSON as records have it and samples get it. Integers keep their value at any size: orjson reads those beyond 64 bits
+as floats, and writes none. NaN and infinities become null: JSON has no such numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import orjson
 
-dumps: Callable[[dict[str, Any]], bytes] = orjson.dumps
-"""The sample as UTF-8. Raises TypeError for integers beyond 64 bits, keys that are no text, and other non-JSON data."""
+from samplejoin.core.values import given
+
+decode: Callable[[bytes | str], Any] = msgspec.json.Decoder().decode
+"""As fast as orjson, but of bytes that are not JSON it says little: `loads` says more."""
+
+
+def loads(value: bytes | str) -> Any:
+    """The JSON value. Raises ValueError (orjson's, with line and column) for what is not JSON."""
+    try:
+        return decode(value)
+    except (ValueError, RecursionError) as error:
+        orjson.loads(value)
+        raise ValueError(f"cannot be read as JSON: {error}") from error
+
+
+def dumps(value: Any) -> bytes:
+    """The value as JSON. Raises TypeError or ValueError for other data, and names the field of an object."""
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        if _holds_large(value):
+            return msgspec.json.encode(given(value))
+        if isinstance(value, dict):
+            _name(value)
+        raise error
+
+
+def _holds_large(value: Any) -> bool:
+    """Whether it is an integer beyond 64 bits that orjson has refused."""
+    if type(value) is int:
+        return not -(1 << 63) <= value < 1 << 64
+    items = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
+    return any(map(_holds_large, items))
+
+
+def _name(fields: dict[Any, Any]) -> None:
+    for name, value in fields.items():
+        try:
+            orjson.dumps({name: value})
+        except TypeError as error:
+            raise TypeError(f"field {name}: {error}") from None

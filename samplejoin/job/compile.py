@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from samplejoin.core import spec as core
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
 from samplejoin.core.words import RAISED, said
 from samplejoin.formats import csv as csv_format
 from samplejoin.formats import json as json_format
-from samplejoin.job import decoders, functions
+from samplejoin.job import decoders, functions, labels
 from samplejoin.job.codec import CODEC
 from samplejoin.job.codec import dumps as codec_dumps
 from samplejoin.job.errors import Issue, JobError, RefusedError
@@ -256,17 +254,11 @@ def _label(model: JobModel, fields: tuple[core.Field, ...], base_dir: Path) -> C
     name = model.label
     if name is None:
         return None
-    if not FUNCTION.fullmatch(name):
-        return compile_expression(name, (*model.key_names, *(f.name for f in fields)))
-    function = _callable_with_one(name, base_dir)
-
-    def label(sample: dict[str, Any]) -> Any:
-        value = function(sample)
-        if value is None or value != value:
-            raise ValueError(f"{name} returned {value}, which is no label")
-        return value
-
-    return label
+    if FUNCTION.fullmatch(name):
+        label = labels.of_function(name, _callable_with_one(name, base_dir))
+    else:
+        label = compile_expression(name, (*model.key_names, *(f.name for f in fields)))
+    return label if model.keep_negatives == 1 else labels.sampled(name, label)
 
 
 def _try_label(model: JobModel, fields: tuple[core.Field, ...], label: Any) -> None:
@@ -297,7 +289,7 @@ def _format(model: JobModel, base_dir: Path) -> Callable[[dict[str, Any]], bytes
 
 def user_format(name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], bytes | None]:
     """The user's formatting function, its result as bytes: a dict as JSON (NaN becomes null), text as UTF-8."""
-    dumps = orjson.dumps
+    dumps = json_format.dumps
 
     def format_sample(sample: dict[str, Any]) -> bytes | None:
         result = function(sample)

@@ -11,8 +11,7 @@ import io
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
-
+from samplejoin.formats.json import loads
 from samplejoin.job.diagnosis import not_csv, not_json
 
 Decode = Callable[[Any], Any]
@@ -29,8 +28,8 @@ def decode_json(record: Any) -> dict[str, Any] | None:
     if not value:
         raise ValueError("empty record")
     try:
-        data: Any = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
+        data: Any = loads(value)
+    except ValueError as error:
         raise ValueError(not_json(value, error)) from error
     if type(data) is not dict:
         raise ValueError(f"the record is a JSON {type(data).__name__}, not an object")

@@ -6,8 +6,7 @@ import csv
 import io
 from typing import Any
 
-import orjson
-
+from samplejoin.formats.json import dumps
 from samplejoin.job.parts import Stream
 
 
@@ -20,4 +19,4 @@ def encode(stream: Stream, value: Any) -> bytes | None:
         row = [value.get(name, "") for name in stream.columns or ()]
         csv.writer(line, delimiter=stream.delimiter, lineterminator="").writerow(row)
         value = line.getvalue()
-    return value.encode() if isinstance(value, str) else orjson.dumps(value)
+    return value.encode() if isinstance(value, str) else dumps(value)

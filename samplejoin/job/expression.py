@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ast
+import operator
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from samplejoin.core.values import MAX_BITS, NUMBERS, named
 from samplejoin.job.errors import RefusedError, did_you_mean
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"len": len, "min": min, "max": max, "abs": abs}
+ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+}  # fmt: skip
 MAX_LENGTH = 2000
 _ALLOWED = (
     ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd,
@@ -26,7 +32,10 @@ def names_in(text: str) -> set[str]:
 
 
 def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str, Any]], Any]:
-    """A function of the sample; true and false come out as 1 and 0. It raises what Python raises, e.g. TypeError.
+    """A function of the sample; true and false come out as 1 and 0.
+
+    Arithmetic takes numbers (true and false count as 1 and 0) and raises TypeError for all else, ValueError for
+    integers that grow past `MAX_BITS`: a text times a number is a bomb. Else it raises what Python raises.
 
     Raises RefusedError if the text is no expression, does something that is not allowed, or uses an unknown field.
     """
@@ -36,16 +45,62 @@ def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str
             hint = did_you_mean(name, fields) or f"the fields are {', '.join(sorted(fields))}"
             raise RefusedError(f"there is no field {name!r}", hint)
     try:
-        code = compile(tree, "<label>", "eval")
+        code = compile(ast.fix_missing_locations(_Guarded().visit(tree)), "<label>", "eval")
     except (RecursionError, MemoryError, ValueError):
         raise RefusedError("is nested too deeply", _HINT) from None
-    scope = {"__builtins__": {}, **FUNCTIONS}
+    scope = {"__builtins__": {}, **FUNCTIONS, **_GUARDS}
 
     def label(sample: dict[str, Any]) -> Any:
         value = eval(code, scope, sample)  # only nodes of _ALLOWED: no attribute, subscript or call of anything else
+        if value != value:
+            raise ValueError("the label is NaN")
         return int(value) if value is True or value is False else value
 
     return label
+
+
+def results_in(text: str) -> Iterator[Any]:
+    """The constants that an expression can result in: what stands at an end of its `and`, `or` and `if`."""
+    waiting: list[ast.expr] = [_parse(text).body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.BoolOp):
+            waiting += node.values
+        elif isinstance(node, ast.IfExp):
+            waiting += [node.body, node.orelse]
+        elif isinstance(node, ast.Constant):
+            yield node.value
+        elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+            yield []
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            yield -node.operand.value  # type: ignore[operator]  # of text it is refused
+
+
+class _Guarded(ast.NodeTransformer):
+    """Arithmetic as calls of `_GUARDS`, whose names no field can have."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.Call:
+        """`a + b` as `+(a, b, "a", "b")`."""
+        texts = [ast.Constant(_source(side)) for side in (node.left, node.right)]
+        name = ast.Name(type(node.op).__name__ + "()", ast.Load())
+        return ast.Call(name, [self.visit(node.left), self.visit(node.right), *texts], [])
+
+
+def _guarded(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any, str, str], Any]:
+    def guarded(a: Any, b: Any, left: str, right: str) -> Any:
+        for value, text in ((a, left), (b, right)):
+            if type(value) not in NUMBERS and type(value) is not bool:
+                kind = "null" if value is None else named(value)
+                raise TypeError(f"arithmetic is for numbers: {text} is {kind}")
+        result = compute(a, b)
+        if type(result) is int and result.bit_length() > MAX_BITS:
+            raise ValueError(f"{left} and {right} make an integer of more than {MAX_BITS} bits")
+        return result
+
+    return guarded
+
+
+_GUARDS = {f"{kind.__name__}()": _guarded(compute) for kind, compute in ARITHMETIC.items()}
 
 
 def _parse(text: str) -> ast.Expression:

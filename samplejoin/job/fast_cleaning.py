@@ -12,11 +12,10 @@ from json.encoder import encode_basestring
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
-import orjson
-
 from samplejoin.core.fast import maker_source
 from samplejoin.core.paths import names_of, source_of
 from samplejoin.core.spec import Plan
+from samplejoin.formats import json
 from samplejoin.job.decoders import decode_json
 from samplejoin.job.sizes import measured
 from samplejoin.job.times import MAX_MS, read_ms
@@ -135,7 +134,7 @@ def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> 
     )  # fmt: skip
     scope = {
         "each": each, "decode": each.decode, "read_time": each.read_time, "clean": each.clean, "MAX_MS": MAX_MS,
-        "loads": orjson.loads, "quoted": encode_basestring, "crc32": crc32, **names, **needed,
+        "loads": json.decode, "quoted": encode_basestring, "crc32": crc32, **names, **needed,
     }  # fmt: skip
     exec(compile(source, f"<samplejoin: {each.plan.stream.name}>", "exec"), scope)  # our text, and reprs of names
     run: Run = scope["run"]

@@ -98,6 +98,43 @@ def test_a_wrong_type_raises_when_it_is_used():
         compile_expression("dwell > 3", SAMPLE)(dict(SAMPLE))
 
 
+BOMBS = {"text": "x" * 9, "n": 40_000_000, "fill": "%.999999999f", "list": [1], "big": 1 << 4000, "null": None}
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text * n", "arithmetic is for numbers: text is str 'xxxxxxxxx'"),
+        ("n * text", "arithmetic is for numbers: text is str"),
+        ("list * n > 1", "arithmetic is for numbers: list is list"),
+        ("fill % n", "arithmetic is for numbers: fill is str"),
+        ("text + text == 'a'", "arithmetic is for numbers: text is str"),
+        ("list + list", "arithmetic is for numbers: list is list"),
+        ("(text if n else 1) * n", "arithmetic is for numbers: text if n else 1 is str"),
+        ("max(text, text) * n", "arithmetic is for numbers"),
+        ("null / n", "arithmetic is for numbers: null is null"),
+        ("big * big", "big and big make an integer of more than 4096 bits"),
+        ("big * n * n * n * n", "make an integer of more than 4096 bits"),
+        ("n + 1.0 / 0", "division by zero"),
+        ("n * 1e308 * 0", "the label is NaN"),
+    ],
+)
+def test_arithmetic_is_for_numbers_that_stay_small(text, message):
+    """A record of 170 bytes must not take the worker's memory."""
+    with pytest.raises((TypeError, ValueError, ZeroDivisionError), match=message):
+        compile_expression(text, BOMBS)(dict(BOMBS))
+
+
+def test_true_counts_as_one():
+    assert compile_expression("a + a * 2 - b", ["a", "b"])({"a": True, "b": False}) == 3
+
+
+@pytest.mark.parametrize("name", ["Add", "_add", "operator"])
+def test_fields_may_have_any_name(name):
+    assert compile_expression(f"{name} + 1", [name])({name: 2}) == 3
+
+
 @pytest.mark.parametrize("text", ["-" * 1900 + "1", "not " * 400 + "1", "1" + "+1" * 900, "(" * 190 + "1" + ")" * 190])
 def test_deep_nesting_is_an_expression_or_refused(text):
     with suppress(RefusedError):

@@ -6,8 +6,10 @@ import csv
 import datetime as dt
 import gzip
 import io
+import json
 import math
 from contextlib import suppress
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samplejoin.formats.csv import encoder
-from samplejoin.formats.json import dumps
+from samplejoin.formats.json import dumps, loads
 from samplejoin.job.codec import CODEC
 from samplejoin.job.decoders import csv_decoder, decode_json, decode_raw
 
@@ -112,7 +114,7 @@ def test_csv_with_another_delimiter():
     ("value", "says"),
     [
         (b'\0\0\0\0\7{"a": 1}', "it starts with the magic byte of a schema registry (schema 7)"),
-        (gzip.compress(b"{}"), "the value is compressed by gzip"),
+        (gzip.compress(b"{}", mtime=0), "the value is compressed by gzip"),
         (b"\x28\xb5\x2f\xfd\x00", "the value is compressed by zstd"),
         (b'{"a": NaN}', "NaN is no JSON number"),
         (b'{"a": [1, -Infinity]}', "-Infinity is no JSON number"),
@@ -200,9 +202,21 @@ def test_the_codec_refuses_depth():
 def test_json_samples():
     assert dumps({"a": "é", "b": float("inf"), "c": [1]}) == '{"a":"é","b":null,"c":[1]}'.encode()
     wrong: Any
-    for wrong in ({"a": 2**64}, {1: 2}, {"a": {1}}):
-        with pytest.raises(TypeError):
+    for wrong in ({"ok": 1, 2: 3}, {"ok": 1, 2: {1}}, {"2": 1 << 64, "ok": {1}}, {"ok": 1, "2": [Enum("E", "A")]}):
+        with pytest.raises(TypeError, match=r"(field 2: |not JSON data)"):
             dumps(wrong)
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 10**300, [1.5, {"a": 2**100}]])
+def test_json_keeps_integers_of_any_size(value):
+    assert loads(dumps({"a": value})) == {"a": value} == json.loads(dumps({"a": value}))
+    assert dumps({"a": [2**64, float("nan")]}) == b'{"a":[18446744073709551616,null]}'
+
+
+@pytest.mark.parametrize("text", [b"{", b"nothing", b"", b'"\\ud800"', b"1" * 5000, b"[" * 5000])
+def test_what_is_not_json_is_a_value_error(text):
+    with pytest.raises(ValueError, match=r"."):
+        loads(text)
 
 
 @pytest.mark.parametrize(

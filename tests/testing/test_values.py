@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 
+from samplejoin.engine.codec import pack_cell
+from samplejoin.job.cleaning import Cleaner
+from samplejoin.offline import InputRecord, run_offline
 from samplejoin.testing import JobTest
 from tests.job.helpers import job_data
 
@@ -14,9 +18,42 @@ T = 1_735_689_600_000
 
 FUNCTIONS = """
 import json
+from enum import IntEnum
+
+class Odd(float):
+    # a float that is none by exact type, as numpy's are: its repr is not a number
+    def __repr__(self): return f"Odd({float(self)})"
+
+class Kind(IntEnum):
+    A = 1
+
+class Text(str):
+    pass
 
 def lenient(record):
     return json.loads(record.value)
+
+def clean(record):
+    odd = record.get("odd")
+    return {**record, **{name: eval(text) for name, text in (odd or {}).items()}}
+
+def label(sample):
+    return eval(sample["how"])
+
+def text(sample):
+    return {**sample, "odd": Odd(1)}
+
+class Most:
+    def zero(self): return 0
+    def add(self, partial, value): return max(partial, value)
+    def merge(self, a, b): return Odd(max(a, b)) if max(a, b) == 9 else max(a, b)
+    def result(self, partial): return [Odd(1)] if partial == 5 else partial
+
+def deep(levels):
+    value = []
+    for _ in range(levels):
+        value = [value]
+    return value
 """
 
 
@@ -36,6 +73,186 @@ def shown(job: JobTest, ts: int = T, **values: Any) -> None:
 
 def clicked(job: JobTest, ts: int = T + 5000, **values: Any) -> None:
     job.send("click", json.dumps({"uid": "u", "mid": 1, "ts": ts, **values}))
+
+
+def everywhere(job: JobTest, *, samples: int = 0) -> tuple[str, str, str]:
+    """(reason, function, error) of the only dead letter: the same in test kit, offline pass and worker's cleaning."""
+    assert len(job.finish()) == samples
+    (letter,) = job.dead_letters
+    logs = [
+        (tp, InputRecord(tp.topic, 0, r.offset, r.timestamp, r.value)) for tp, log in job._logs.items() for r in log
+    ]
+    out, dead = run_offline(job.job, [record for _, record in logs])
+    assert len(out.samples) == samples
+    found = [(d.reason, d.function, d.error) for d in dead] + [(d.function, d.function, d.error) for d in out.dead]
+    assert found == [(letter.reason, letter.function, letter.error)]
+    worker = Cleaner(job.job, pack=pack_cell)
+    packed = [d for tp, record in logs for d in worker.clean(tp.topic, 0, [record], T + 60_000).dead]
+    assert [(d.reason, d.function, d.error) for d in packed] == [(d.reason, d.function, d.error) for d in dead]
+    return letter.reason, letter.function, letter.error
+
+
+# ---- exact types ----------------------------------------------------------------------------------------------------
+
+ODD = ["Odd(1)", "[Odd(1)]", "Kind.A", "Text('x')", "{'a': Text('x')}", "{1, 2}", "b'x'", "{1: 2}", "'\\ud83d'"]
+ODD += ["deep(101)"]
+HOWS = ["first", "last", "min", "max", "list(3)", "top(3)", "sum", "mean", "any", "all", "distinct"]
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(("agg", "odd"), [*zip(HOWS, itertools.cycle(ODD)), *(("list(3)", odd) for odd in ODD)])
+def test_a_row_names_the_field_that_no_sample_can_carry(folder, agg, odd):
+    sample = {"pos": "impression.pos", "dwell": {"from": "click.dwell", "agg": agg}}
+    job = kit(folder, streams__click__clean="functions:clean", sample=sample)
+    shown(job)
+    clicked(job, odd={"dwell": odd})
+    reason, function, error = everywhere(job, samples=1)
+    assert (reason, function) == ("row", "functions:clean")
+    assert "field dwell (from click.dwell): " in error
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("odd", ODD[::3])
+def test_fields_of_an_impression_ids_and_keys_are_named_too(folder, odd):
+    sample = {"pos": "impression.pos", "last": {"from": "impression.pos", "agg": "last"}}
+    for field, named, options in (
+        ("pos", "field pos (from impression.pos): ", {}),
+        ("rid", "id rid: ", {"streams__impression__id": "rid"}),
+        ("uid", "key field uid", {}),
+    ):
+        job = kit(folder, streams__impression__clean="functions:clean", sample=sample, **options)
+        shown(job, odd={field: odd})
+        reason, function, error = everywhere(job)
+        assert (reason, function) == ("row", "functions:clean")
+        assert named in error
+
+
+@pytest.mark.rule(12)
+def test_a_message_says_how_to_convert(folder):
+    job = kit(folder, streams__click__clean="functions:clean", sample={"n": {"from": "click.n", "agg": "sum"}})
+    clicked(job, odd={"n": "Odd(1)"})
+    assert everywhere(job)[2].endswith("sum needs a number, got functions.Odd Odd(1.0): convert it with float()")
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    ("values", "error"), [((1, 9), "functions:Most.merge() returned"), ((5,), "functions:Most.result() returned")]
+)
+def test_an_aggregate_that_gives_what_cannot_be_packed_costs_its_sample(folder, values, error):
+    """Not the commit, and not the worker."""
+    job = kit(folder, sample={"most": {"from": "click.n", "agg": "functions:Most"}}, label="1")
+    shown(job)
+    shown(job, uid="other")
+    clicked(job, uid="other", n=3)
+    for n, value in enumerate(values):
+        clicked(job, T + n, n=value)
+        job.commit()
+    reason, _, text = everywhere(job, samples=1)
+    assert reason == "aggregate"
+    assert "field most (from click.n): " in text
+    assert error in text
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(("odd", "form"), [*zip([*ODD, "None", "float('nan')"], itertools.cycle(["csv", "json"]))])
+def test_a_label_of_another_type_is_blamed_on_the_label(folder, form, odd):
+    how = {"how": "impression.how"}
+    job = kit(folder, sample=how, label="functions:label", format=form)
+    shown(job, how=odd)
+    reason, _, error = everywhere(job)
+    assert reason == "label"
+    assert "functions:label returned" in error
+
+
+@pytest.mark.rule(12)
+def test_a_format_names_the_field(folder):
+    job = kit(folder, format="functions:text")
+    shown(job)
+    reason, _, error = everywhere(job)
+    assert reason == "format"
+    assert "field odd: Type is not JSON serializable: Odd" in error
+
+
+# ---- kinds of values ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("agg", ["min", "max", "top(2)"])
+def test_numbers_and_text_have_no_order(folder, agg):
+    job = kit(folder, sample={"dwell": {"from": "click.dwell", "agg": agg}}, label="1")
+    shown(job)
+    for n, dwell in enumerate((42.5, "3")):
+        clicked(job, T + n * 2000, dwell=dwell)
+    reason, _, error = everywhere(job)
+    assert reason == "aggregate"
+    assert "field dwell (from click.dwell): " in error
+    assert "needs values of one kind" in error
+
+
+# ---- large integers -------------------------------------------------------------------------------------------------
+
+LARGE = 2**64 + 1
+
+
+@pytest.mark.rule(7)
+def test_ids_beyond_64_bits_are_refused_and_never_rounded(folder):
+    """As floats, ids next to each other were one."""
+    job = kit(folder, streams__click__id="event", streams__click__clean="functions:clean")
+    shown(job)
+    clicked(job, event=LARGE)
+    assert "id event: " in (error := everywhere(job, samples=1)[2])
+    assert f"an integer does not fit into 64 bits: {LARGE}; send it as text" in error
+
+
+@pytest.mark.rule(2, 10)
+def test_integers_are_exact_or_refused(folder):
+    sample = {"total": {"from": "click.n", "agg": "sum"}, "n": {"from": "click.n", "agg": "max"}}
+    job = kit(folder, key=["uid", "mid"], sample={"total": sample["total"]}, label="total")
+    for n in range(2):
+        clicked(job, T + n, mid=LARGE, n=LARGE + n)
+    shown(job, mid=LARGE)
+    (body,) = job.finish()
+    assert body == {"uid": "u", "mid": LARGE, "total": 2 * LARGE + 1, "label": 2 * LARGE + 1}
+    job = kit(folder, sample={"n": sample["n"]})
+    clicked(job, n=LARGE)
+    assert "field n (from click.n): ValueError: an integer does not fit into 64 bits" in everywhere(job)[2]
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(10)
+def test_half_a_character_is_refused_at_the_row(folder):
+    decoders = {f"streams__{name}__decode": "functions:lenient" for name in ("impression", "click")}
+    sample = {"words": {"from": "click.words", "agg": "list(2)"}}
+    job = kit(folder, **decoders, sample=sample, late="topic", outputs__late="l")
+    shown(job, uid="cut\ud83d")
+    clicked(job, uid="other\ud83d")
+    clicked(job, words=[{"cut\ud83d": 1}])
+    assert job.finish() == job.orphans == job.late == []
+    errors = [letter.error for letter in job.dead_letters]
+    assert [letter.reason for letter in job.dead_letters] == ["row"] * 3
+    assert all("half a character" in error for error in errors)
+    assert sum("key field uid" in error for error in errors) == 2
+    assert sum("field words (from click.words)" in error for error in errors) == 1
+
+
+# ---- order of fields ------------------------------------------------------------------------------------------------
+
+
+def test_json_samples_have_their_fields_in_the_jobs_order(folder):
+    """Whether or not a stream has joined, and however its fields are kept."""
+    sample = {
+        "tags": {"from": "click.tag", "agg": "list(2)"}, "pos": "impression.pos",
+        "last": {"from": "click.n", "agg": "last"},
+        "shows": {"from": "impression", "agg": "count"}, "most": {"from": "click.n", "agg": "functions:Most"},
+        "end": {"from": "impression.pos", "agg": "last"}, "clicks": {"from": "click", "agg": "count"},
+    }  # fmt: skip
+    job = kit(folder, sample=sample)
+    shown(job)
+    shown(job, uid="v")
+    clicked(job, n=1, tag="a")
+    assert [list(body) for body in job.finish()] == [["uid", "mid", *sample, "label"]] * 2
 
 
 # ---- ids ------------------------------------------------------------------------------------------------------------
