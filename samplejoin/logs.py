@@ -49,8 +49,11 @@ def setup_logging(style: str, level: str | int, path: str | None = None) -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level if isinstance(level, int) else level.upper())
-    for noisy in ("aiokafka", "faust", "mode", "aiohttp.access"):
+    for noisy in ("faust", "mode", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # the Kafka client says each broken connection several times over; what it means for the join the engine says
+    client_level = logging.DEBUG if root.level <= logging.DEBUG else logging.CRITICAL + 1
+    logging.getLogger("aiokafka").setLevel(client_level)
 
 
 def _cut(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from samplejoin.clocks import Clocks
 from samplejoin.core.identity import source_id
 from samplejoin.engine import topics
 from samplejoin.engine.assignor import JoinAssignor, Word
-from samplejoin.engine.calm import calm_client
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.control import Control
 from samplejoin.engine.drain import Drain
@@ -103,7 +102,6 @@ class Runtime(Service):
         #: since when a source partition has been waited for, and how often the group has been asked about it
         self._unheard: dict[str, float] = {}
         self._asked = 0
-        calm_client()
         super().__init__(**kwargs)
 
     def _table(self, partition: int) -> PartialSamples:
@@ -289,7 +287,7 @@ class Runtime(Service):
 
     async def trim(self) -> None:
         """Deletes what no recovery and no replay needs any more from our own topics."""
-        if self.started:
+        if self.started and self._away_since is None:
             await trim(self.config, self.joins)
 
     async def look_for_topics(self) -> None:

@@ -43,6 +43,6 @@ def kafka() -> Iterator[KafkaServer]:
 
 @pytest.fixture
 def own_kafka() -> Iterator[KafkaServer]:
-    """A broker for one test alone, which may kill, pause and restart it."""
-    with kafka_server() as server:
+    """A broker for one test alone, which may kill, pause and restart it; with Kafka's own least session timeout."""
+    with kafka_server(properties={"group.min.session.timeout.ms": 6000}) as server:
         yield server

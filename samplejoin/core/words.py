@@ -11,6 +11,7 @@ RAISED = (Exception, SystemExit, GeneratorExit, CancelledError)
 """What a user's function may raise and must not end more than its record with. Ctrl-C is nobody's mistake."""
 MAX_CHARS = 1000
 FEW = 10
+MOST_BRIEF = 160
 
 
 def said(error: BaseException) -> str:
@@ -29,6 +30,11 @@ def few(names: Iterable[object]) -> str:
     """The first ten names, in a sentence."""
     shown = [str(name)[:60] for name in islice(names, FEW + 1)]
     return ", ".join([*shown[:FEW], *(["..."] if len(shown) > FEW else [])]) or "nothing"
+
+
+def brief(error: BaseException) -> str:
+    """`said`, up to the end of its first sentence: the client's errors explain at length."""
+    return re.split(r"(?<=[.;])\s|\n", said(error), maxsplit=1)[0][:MOST_BRIEF].rstrip(".;")
 
 
 def why_away(error: BaseException) -> str:

@@ -91,6 +91,12 @@ class EngineConfig:
     instance_id: str | None = None
 
     @property
+    def generation(self) -> int:
+        """The job's generation, from 1 on."""
+        suffix = self.topics.prefix.removeprefix(self.spec.name)
+        return int(suffix.removeprefix("-g")) if suffix else 1
+
+    @property
     def group(self) -> str:
         """The consumer group: the job's name, with a generation from 2 on."""
         return self.topics.prefix

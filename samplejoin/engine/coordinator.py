@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError, NodeNotReadyError
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, NodeNotReadyError
 
 from samplejoin.core.words import said
 from samplejoin.engine.config import WorkerError
@@ -41,8 +41,8 @@ class Failures:
     """Errors from a broker that the client does not know, an overloaded one's say: it gives them to its user, waits
     until they are taken note of, and sends no heartbeats until it joins again."""
 
-    def __init__(self, group: str) -> None:
-        self.group = group
+    def __init__(self, group: str, session_timeout_ms: int) -> None:
+        self.group, self.session_timeout_ms = group, session_timeout_ms
         self._in_a_row = 0
 
     def over(self) -> None:
@@ -57,6 +57,12 @@ class Failures:
 
     def known(self, error: BaseException) -> BaseException:
         """The error, or what to take it for: worth another try, until it has come too often in a row."""
+        if isinstance(error, InvalidSessionTimeoutError):
+            return WorkerError(
+                f"group {self.group}: a session timeout of {self.session_timeout_ms} ms is outside what the brokers "
+                "allow: set SAMPLEJOIN_SESSION_TIMEOUT_MS between their group.min.session.timeout.ms (6000 if nobody "
+                "has set it) and group.max.session.timeout.ms (1800000)"
+            )
         if type(error) is not KafkaError:  # the client makes it of what it does not know
             return error
         self._in_a_row += 1

@@ -24,7 +24,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
-from samplejoin.core.words import said
+from samplejoin.core.words import brief, said
 from samplejoin.engine.assignor import JoinAssignor, same_job
 from samplejoin.engine.codec import write_format
 from samplejoin.engine.config import EngineConfig, WorkerError
@@ -85,7 +85,7 @@ class Group(Service):
         self._ready_joins: dict[int, Any] = {}
         self._flowed_at = -STILL_S
         self._starting: set[asyncio.Task[None]] = set()
-        self._failures = Failures(config.group)
+        self._failures = Failures(config.group, config.session_timeout_ms)
         self._commit_lock = asyncio.Lock()
         self._ending = False
         self._given_up = False
@@ -142,7 +142,7 @@ class Group(Service):
             async with asyncio.timeout_at(end_s):
                 await self.consumer.stop()
         except (TimeoutError, KafkaError) as error:
-            log.warning("left group %s without a last word: %r", self.config.group, error)
+            log.warning("left group %s without a last word: %s", self.config.group, brief(error))
         return "left the group" if self.config.instance_id is None else "its place in the group is kept"
 
     @property
@@ -223,8 +223,8 @@ class Group(Service):
         try:
             if fresh:
                 await self.consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in fresh.items()})
-        except (CommitFailedError, IllegalStateError) as error:
-            log.info("start not committed, the group is changing: %r", error)
+        except (CommitFailedError, IllegalStateError):
+            log.info("start not committed: the group is changing")
             return  # another assignment follows
         for tp in tps:
             offset, metadata = committed.get(tp, (fresh.get(tp, 0), ""))
@@ -357,10 +357,10 @@ class Group(Service):
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):  # aiokafka itself would try for ever
                     await self.consumer.commit(offsets)
-            except (CommitFailedError, IllegalStateError) as error:
-                log.info("offsets not committed, the group is changing: %r", error)
+            except (CommitFailedError, IllegalStateError):
+                log.info("offsets not committed: the group is changing")
             except (KafkaError, TimeoutError) as error:
-                log.warning("offsets not committed: %r; will be tried again", error)
+                log.warning("offsets not committed: %s; will be tried again", brief(error))
             else:
                 reached("offsets-done")
                 self.sources.confirm(offsets)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from samplejoin.core.words import brief
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.join import JoinPartition
@@ -92,7 +93,7 @@ class Joins:
         outcomes = await asyncio.gather(*(self._bounded_commit(join) for join in joins))
         for join, error in zip(joins, outcomes, strict=True):
             if error is not None:
-                log.info("join partition %d not committed before the rebalance: %r", join.number, error)
+                log.info("join partition %d not committed before the rebalance: %s", join.number, brief(error))
             if not join.running and self.running.get(join.number) is join:
                 if recover:
                     self._lost(join.number)

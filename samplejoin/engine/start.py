@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from samplejoin.engine.changelog import Commit, join_parts
 from samplejoin.engine.codec import unpack_state
 from samplejoin.engine.config import EngineConfig, Start, WorkerError, refuse_edited
 from samplejoin.engine.kafka import committed_offsets, reader, running
+from samplejoin.engine.topics import existing
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +115,7 @@ async def commit_start(config: EngineConfig, partitions: dict[str, int]) -> None
     if await committed_offsets(config, tps):
         return
     if await _has_state(config) and not await committed_offsets(config, tps):
+        await _refuse_migrated(config)
         raise WorkerError(
             f"group {config.group} has no committed offsets, but topic {config.topics.changelog} holds its state: "
             "the offsets have expired (offsets.retention.minutes) or were deleted, so where to read on is not known. "
@@ -121,8 +124,21 @@ async def commit_start(config: EngineConfig, partitions: dict[str, int]) -> None
     offsets = {tp: OffsetAndMetadata(offset, "") for tp, offset in (await start_offsets(config, tps)).items()}
     try:
         await commit_offsets(config, offsets)
-    except CommitFailedError as error:
-        log.info("start not committed, other workers are there already: %r", error)
+    except CommitFailedError:
+        log.info("other workers have started the job already: its start is committed")
+
+
+async def _refuse_migrated(config: EngineConfig) -> None:
+    """Raises WorkerError if a later generation has state: a migration takes the old one's offsets away."""
+    of_job = re.compile(rf"{re.escape(config.spec.name)}-g(\d+)-changelog")
+    found = [int(match[1]) for topic in await existing(config) if (match := of_job.fullmatch(topic))]
+    latest = max(found, default=0)
+    if latest > config.generation:
+        raise WorkerError(
+            f"group {config.group} has no committed offsets, and generation {latest} of the job has state: this "
+            f"generation was migrated. Run the job file that says `generation: {latest}`; what is left of this one "
+            "`samplejoin reset` deletes. Do not commit offsets for it: both generations would join the same events"
+        )
 
 
 async def commit_offsets(config: EngineConfig, offsets: dict[Any, Any]) -> None:

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 
+from samplejoin.core.words import brief
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.joins import Joins
 from samplejoin.engine.kafka import admin, reader, running
@@ -32,7 +33,7 @@ async def trim(config: EngineConfig, joins: Joins) -> None:
         async with running(admin(config)) as client:
             await client.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in below.items()})
     except (KafkaError, OSError, AssertionError) as error:
-        log.warning("old records of internal topics not deleted, will be tried again: %r", error)
+        log.warning("old records of internal topics not deleted, will be tried again: %s", brief(error))
 
 
 async def _old_entries(config: EngineConfig, joins: Joins) -> dict[Any, int]:

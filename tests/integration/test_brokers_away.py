@@ -11,13 +11,15 @@ import time
 
 import pytest
 
-from tests.integration.scenes import watch_until
+from tests.integration.scenes import wait_for_end, watch_until
 from tests.integration.support import Worker, World, feed, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 LONG = os.environ.get("SAMPLEJOIN_TEST_LONG") == "1"
 AWAY_S = 60 if LONG else 12
+#: two about the brokers, and what was under way when they went: commits, offsets
+MOST_WARNINGS = 8
 
 
 @pytest.fixture
@@ -38,6 +40,12 @@ def test_workers_wait_for_the_brokers_and_go_on(own_world, own_kafka, start_work
     world.send(feed(seed=51, seconds=300, per_second=100))
     workers = [start_worker(world, n) for n in (1, 2)]
     wait_for(lambda: world.written() > 1000, 60, workers[0].log_tail, workers)
+    hasty = start_worker(world, 3, SAMPLEJOIN_SESSION_TIMEOUT_MS="5999")
+    assert wait_for_end(hasty) == 1
+    assert (
+        "a session timeout of 5999 ms is outside what the brokers allow: set SAMPLEJOIN_SESS" in hasty.log.read_text()
+    )
+    assert "Traceback" not in hasty.log.read_text()
     went = time.monotonic()
     own_kafka.kill() if how == "killed" else own_kafka.pause()
     for worker in workers:
@@ -56,6 +64,10 @@ def test_workers_wait_for_the_brokers_and_go_on(own_world, own_kafka, start_work
         assert "waiting for them; nothing is lost" in log
         assert "answer again after" in log
         assert "Traceback" not in log
+        lines = log.splitlines()
+        assert not [line for line in lines if "[aiokafka" in line], "the client's noise stays below"
+        assert max(map(len, lines)) < 450
+        assert len([line for line in lines if "[warning" in line or "[error" in line]) <= MOST_WARNINGS, log
         assert worker.stop() == 0
     world.check()
 

@@ -301,7 +301,7 @@ def test_a_join_goes_on_with_other_partitions(world, start_worker, partitions):
 
     old = start_worker(world, 3)
     assert wait_for_end(old) == 1
-    assert "has no committed offsets" in old.log.read_text()
+    assert "generation 2 of the job has state: this generation was migrated" in old.log.read_text()
     world.send(feed(seed=103, seconds=60, per_second=50, start_s=120))
     world.end()
     generation = {"SAMPLEJOIN_GENERATION": "2", "SAMPLEJOIN_PARTITIONS": str(partitions)}
