@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": _Command("samplejoin.commands.plan", "Reckon what a load takes: workers, partitions, disk, memory."),
     "worker": _Command("samplejoin.commands.worker", "Run a job until it is stopped."),
     "verify": _Command("samplejoin.commands.verify", "Prove that no sample was lost, doubled or wrong."),
+    "skip": _Command("samplejoin.commands.skip", "Have a job pass over records that no worker survives."),
     "reset": _Command("samplejoin.commands.reset", "Make a stopped job start anew."),
     "migrate": _Command("samplejoin.commands.migrate", "Take a job's open keys to another number of partitions."),
     "demo": _Command("samplejoin.commands.demo", "Join real events into labelled samples, and watch.", "demo"),

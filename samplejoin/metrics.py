@@ -26,6 +26,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "truncated_rows": ("samplejoin_truncated_rows", ("stream",), "Label rows dropped by limits.rows."),
     "dead_letters": ("samplejoin_dead_letters", ("reason",), "Records and samples that could not be used."),
+    "skipped_records": ("samplejoin_skipped_records", ("topic",), "Records passed over by `samplejoin skip`."),
     "skipped_entries": ("samplejoin_skipped_entries", ("source",), "Blocks that were merged before (replays)."),
     "rewound_entries": (
         "samplejoin_rewound_entries",

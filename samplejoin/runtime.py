@@ -24,7 +24,9 @@ from samplejoin.engine.group import Group
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.joins import Joins
 from samplejoin.engine.kafka import close_producer, producer, until_there
+from samplejoin.engine.records import Reading
 from samplejoin.engine.sender import Sender
+from samplejoin.engine.skips import SkipList
 from samplejoin.engine.sources import OwnedSource, Sources
 from samplejoin.engine.start import commit_start, refuse_other_state
 from samplejoin.engine.state_dir import StateDir
@@ -75,6 +77,8 @@ class Runtime(Service):
         self.sender = Sender(self.repartition, config.topics.repartition, fatal)
         self.dead_letters = LateProducer()
         self.control = Control(config, worker, self.dead_letters)
+        self.skips = SkipList(config)
+        self.reading = Reading(config.max_record_bytes, skipped=self._skipped)
         self.group = Group(
             config,
             self.sources,
@@ -85,6 +89,7 @@ class Runtime(Service):
             on_joins=self.joins.assign,
             positions=self.joins.positions,
             assignor=JoinAssignor(self._word, config.topics.repartition, config.standby_replicas),
+            reading=self.reading,
             fatal=fatal,
         )
         self.joins.on_ready = self.group.join_ready
@@ -140,6 +145,7 @@ class Runtime(Service):
             for each in (self.repartition, self.dead_letters):
                 await until_there("starting a producer", config, each.start)
             await until_there("committing the start", config, lambda: commit_start(config, self.sources.partitions))
+            self.reading.skips = await until_there("reading the skips", config, self.skips.obey)
             await self.control.start()
             if self._drained is not None:
                 await until_there("looking for other workers", config, self._drain.refuse_company)
@@ -209,6 +215,19 @@ class Runtime(Service):
             return
         await self.sender.drain(5.0)
         await self.joins.commit()
+
+    async def look_for_skips(self) -> None:
+        """Obeys what `samplejoin skip` has been told."""
+        if not self.started:
+            return
+        try:
+            if await self.skips.has_grown(self.group.consumer):
+                self.reading.skips = await self.skips.obey()
+        except KafkaError as error:
+            log.debug("looking for skips: %r", error)
+
+    def _skipped(self, topic: str, partition: int, records: int) -> None:
+        self.metrics.add("skipped_records", (topic,), records)
 
     def _may_read(self, owned: OwnedSource) -> bool:
         if not self._drain.may_read():

@@ -32,6 +32,7 @@ HINTS = {
     "cut_rows": "only within a window's length of `start` or `until`; not in the orphan topic",
     "truncated_rows": "above 0: a key is hotter than `limits.rows` allows",
     "dead_letters": "**alert** on any steady rate",
+    "skipped_records": "above 0: what an operator asked for; `samplejoin skip JOB` lists it",
     "skipped_entries": "rises after restarts; steadily: somebody rewound offsets",
     "rewound_entries": "above 0: somebody moved the group's offsets back; see `samplejoin reset`",
     "gap_refused": "**alert** if it goes on rising for minutes: the clock stands. A few at a restart are fine",

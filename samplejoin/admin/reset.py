@@ -51,7 +51,7 @@ async def plan_of(config: EngineConfig, to: To | None) -> Plan:
     return Plan(
         config.spec.name,
         config.group,
-        [name for name in config.topics.internal if name in known],
+        [name for name in (*config.topics.internal, config.topics.skips) if name in known],
         str(path) if path.exists() else None,
         _start_text(config, to),
     )

@@ -25,6 +25,7 @@ def rights_of(model: JobModel, inputs: Sequence[str]) -> list[Right]:
     rights = [
         Right(("Read",), "topic", tuple(inputs)),
         Right(("Read", "Write", "Create", "Delete", "DescribeConfigs"), "topic", topics.internal),
+        Right(("Read", "Write", "Create", "Delete"), "topic", (topics.skips,)),  # Read is the worker's own need
         Right(("Write", "Create"), "topic", topics.outputs),
         Right(("Read",), "group", (model.prefix,)),
     ]

@@ -59,6 +59,11 @@ async def broker_settings(client: Any) -> dict[str, str]:
     return next(iter(found.values()), {})
 
 
+async def default_replication(client: Any) -> int:
+    """What the brokers give a topic that does not say; aiokafka cannot leave it to them."""
+    return int((await broker_settings(client)).get("default.replication.factor", 1))
+
+
 async def _settings(client: Any, resources: list[Any]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     if not resources:

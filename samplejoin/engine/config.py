@@ -44,6 +44,11 @@ class Topics:
         return f"{self.prefix}-control"
 
     @property
+    def skips(self) -> str:
+        """What `samplejoin skip` was told to pass over; made by the first skip."""
+        return f"{self.prefix}-skips"
+
+    @property
     def internal(self) -> tuple[str, str, str]:
         """The job's own; a reset deletes them in this order."""
         return self.repartition, self.changelog, self.control

@@ -66,6 +66,7 @@ class Group(Service):
         on_joins: Callable[[set[int], set[int], dict[int, int]], Awaitable[None]],
         positions: Callable[[], dict[int, int]],
         assignor: JoinAssignor,
+        reading: Reading,
         fatal: Callable[[BaseException], None],
         **kwargs: Any,
     ) -> None:
@@ -74,7 +75,7 @@ class Group(Service):
         self._may_read, self._on_revoked, self._on_joins = may_read, on_revoked, on_joins
         self._positions, self.assignor = positions, assignor
         self.fatal = fatal
-        self.reading = Reading(config.max_record_bytes)
+        self.reading = reading
         self.consumer: Any = None
         self.joined = False
         #: join partitions of the present assignment

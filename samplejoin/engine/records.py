@@ -18,6 +18,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
+from samplejoin.core.skips import Skips
 from samplejoin.engine.batches import is_small, parts
 from samplejoin.engine.expand import ExpandError
 
@@ -25,9 +26,6 @@ from samplejoin.engine.expand import ExpandError
 FETCHED_BYTES = 8 << 20
 RECORD_BYTES = 8 << 20
 _LENGTH_AT, _OVERHEAD = 8, 12
-
-Skips = dict[tuple[str, int], list[tuple[int, int]]]
-"""Per topic partition the offsets that are not read, as [first, last], in order and apart."""
 
 
 class Reading:

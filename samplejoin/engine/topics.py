@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import InvalidReplicationFactorError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
-from samplejoin.engine.cluster import broker_settings, topic_settings
+from samplejoin.engine.cluster import default_replication, topic_settings
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import MAX_REQUEST_BYTES, admin, reader, running
 
@@ -26,6 +26,7 @@ INTERNAL = {
     "retention.bytes": "-1",
 }
 CONTROL = {**INTERNAL, "retention.ms": "3600000"}
+SKIPS = {**INTERNAL, "cleanup.policy": "compact"}
 NEEDED = {
     "message.timestamp.type": "the job's clock is the time at which the broker appends",
     "cleanup.policy": "every record counts until the worker itself deletes it",
@@ -149,7 +150,7 @@ async def _create(config: EngineConfig, names: list[str]) -> None:
     if not names:
         return
     async with running(admin(config)) as client:
-        replication = config.replication_factor or await _default_replication(client)
+        replication = config.replication_factor or await default_replication(client)
         response = await client.create_topics([_new(config, name, replication) for name in names])
         for name, code, *detail in response.topic_errors:
             error = for_code(code)
@@ -166,8 +167,3 @@ async def _create(config: EngineConfig, names: list[str]) -> None:
                 break
             await asyncio.sleep(0.1)
         log.info("created topics %s", ", ".join(names))
-
-
-async def _default_replication(client: Any) -> int:
-    """What the brokers give a topic that does not say; aiokafka cannot leave it to them."""
-    return int((await broker_settings(client)).get("default.replication.factor", 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from samplejoin.connections import Refused, why_away
+from samplejoin.core.skips import Skip, Skips, ranges, unpack
+from samplejoin.core.words import why_away
 from samplejoin.engine.records import RECORD_BYTES, Reading
 
 FETCH_BYTES = 1 << 20
@@ -25,24 +25,47 @@ class VerifyError(Exception):
 
 
 class Topics:
-    """Read-only access to the brokers of a job. `connection` are aiokafka's arguments; records over `record_bytes` come
-    as `Refused`, as workers get them."""
+    """Read-only access to the brokers of a job. `connection` are aiokafka's arguments; inputs hold no record over
+    `record_bytes`."""
 
     def __init__(self, connection: Mapping[str, Any], record_bytes: int = RECORD_BYTES) -> None:
         self._connection, self._record_bytes = dict(connection), record_bytes
+        #: what is passed over, as workers do, and how many records that were by topic
+        self.skips: Skips = {}
+        self.skipped: dict[str, int] = {}
 
     @asynccontextmanager
-    async def _consumer(self) -> AsyncIterator[Any]:
+    async def _consumer(self, reading: Reading | None = None) -> AsyncIterator[Any]:
         consumer = AIOKafkaConsumer(
             **self._connection, group_id=None, enable_auto_commit=False, auto_offset_reset="none",
             isolation_level="read_committed", fetch_max_wait_ms=100, max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_bytes=4 * FETCH_BYTES, value_deserializer=Reading(self._record_bytes),
+            fetch_max_bytes=4 * FETCH_BYTES, max_poll_records=POLL_RECORDS, value_deserializer=reading,
         )  # fmt: skip
         try:
             await self._reach(consumer)
             yield consumer
         finally:
             await consumer.stop()
+
+    def read_inputs(self, begins: Mapping[Any, int], ends: Mapping[Any, int]) -> AsyncIterator[tuple[Any, list[Any]]]:
+        """As `read`, and as workers read: what is to be skipped is left out, too large records come as `Refused`."""
+
+        def skipped(topic: str, _: int, records: int) -> None:
+            self.skipped[topic] = self.skipped.get(topic, 0) + records
+
+        return self.read(begins, ends, Reading(self._record_bytes, self.skips, skipped))
+
+    async def read_skips(self, topic: str) -> None:
+        """Learns what `samplejoin skip` has written there. Raises VerifyError for anything else."""
+        begins, ends = await self.bounds(partition_list(topic, [0]))
+        found: dict[bytes, Skip] = {}
+        async for _, records in self.read(begins, ends):
+            for record in records:
+                try:
+                    found[record.key] = unpack(record.value)
+                except ValueError as error:
+                    raise VerifyError(f"topic {topic} offset {record.offset}: {error}") from error
+        self.skips = ranges(found.values())
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[Any]:
@@ -54,14 +77,11 @@ class Topics:
             await client.close()
 
     async def _reach(self, client: Any) -> None:
-        since = time.monotonic()
         try:
             await client.start()
-        except Refused as error:
-            raise VerifyError(str(error)) from error
         except (KafkaError, OSError, AssertionError) as error:
             brokers = self._connection.get("bootstrap_servers")
-            raise VerifyError(f"no broker answers at {brokers}: {why_away(error, since)}") from error
+            raise VerifyError(f"no broker answers at {brokers}: {why_away(error)}") from error
 
     async def partitions(self) -> dict[str, set[int]]:
         """All topics that this user may see, with their partitions."""
@@ -89,17 +109,19 @@ class Topics:
             found = await client.list_consumer_group_offsets(group)
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
-    async def read(self, begins: Mapping[Any, int], ends: Mapping[Any, int]) -> AsyncIterator[tuple[Any, list[Any]]]:
+    async def read(
+        self, begins: Mapping[Any, int], ends: Mapping[Any, int], reading: Reading | None = None
+    ) -> AsyncIterator[tuple[Any, list[Any]]]:
         """(partition, records) of each partition from its begin up to its end, in offset order."""
         left = {tp for tp, end in ends.items() if begins[tp] < end}
         if not left:
             return
-        async with self._consumer() as consumer:
+        async with self._consumer(reading) as consumer:
             consumer.assign(list(left))
             for tp in left:
                 consumer.seek(tp, begins[tp])
             while left:
-                for tp, records in (await _poll(consumer, left)).items():
+                for tp, records in (await _poll(consumer, left, reading)).items():
                     end = ends[tp]
                     yield tp, records if records[-1].offset < end else [r for r in records if r.offset < end]
                 done = {tp for tp in left if await consumer.position(tp) >= ends[tp]}
@@ -108,10 +130,12 @@ class Topics:
                     left -= done
 
 
-async def _poll(consumer: Any, left: set[Any]) -> dict[Any, list[Any]]:
+async def _poll(consumer: Any, left: set[Any], reading: Reading | None) -> dict[Any, list[Any]]:
     try:
-        reading: Reading = consumer._value_deserializer
-        return await reading.fetch(consumer, list(left), POLL_MS, POLL_RECORDS)
+        if reading is not None:
+            return await reading.fetch(consumer, list(left), POLL_MS, POLL_RECORDS)
+        found: dict[Any, list[Any]] = await consumer.getmany(*left, timeout_ms=POLL_MS)
+        return found
     except OffsetOutOfRangeError as error:
         gone = ", ".join(sorted({str(tp.topic) for tp in left}))
         raise VerifyError(f"records were deleted while they were read ({gone}): run it again ({error})") from error

@@ -126,6 +126,8 @@ class Report:
     repeats: int = 0
     other_versions: int = 0
     unverifiable: int = 0
+    #: records that `samplejoin skip` has had passed over, by topic: nothing is expected of them
+    skipped: dict[str, int] = field(default_factory=dict)
     exempt_reasons: dict[str, int] = field(default_factory=dict)
     #: of the job file; and the samples by theirs
     fingerprint: str = ""

@@ -56,6 +56,7 @@ async def verify(job: Job, connection: Any, options: Options, shown: Shown) -> R
         suspects = verification.compare(_Steps(shown, "comparing", BUCKETS))
         if suspects:
             verification.settle(suspects, await _replay(job, topics, planned.repartition, suspects, report, shown))
+    report.skipped = topics.skipped
     report.from_ = None if scope.from_ms == NEVER else time_text(scope.from_ms)
     report.to = None if scope.to_ms == FOR_EVER else time_text(scope.to_ms)
     if not scope.replayable:
@@ -95,7 +96,7 @@ async def _read_all(job: Job, topics: Topics, planned: Plan, verification: Verif
         refuse_foreign(job.fingerprint, verification.report.versions)
     span = planned.inputs
     verification.was_read = {(tp.topic, tp.partition): (begin, span.ends[tp]) for tp, begin in span.begins.items()}
-    async for tp, records in topics.read(span.begins, span.ends):
+    async for tp, records in topics.read_inputs(span.begins, span.ends):
         intake.take(tp.topic, tp.partition, records)
         intake.count_records(tp.topic, len(records))
         _count(read, records)

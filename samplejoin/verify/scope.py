@@ -44,6 +44,8 @@ async def plan(job: Job, topics: Topics, scope: Scope, report: Report) -> Plan:
     model, there = job.model, await topics.partitions()
     _refuse_missing(job, there)
     scope.sample_partitions = len(there[model.samples_topic])
+    if f"{model.prefix}-skips" in there:
+        await topics.read_skips(f"{model.prefix}-skips")
     await _see_job(model, topics, there, scope, report)
     refuse_edited(job.fingerprint, scope.made_by)
     outputs: dict[str, Span] = {}

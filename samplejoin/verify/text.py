@@ -34,6 +34,8 @@ def text_of(report: Report) -> list[str]:
         lines.append(f"one key in {round(1 / report.share)}")
     read = report.read
     lines.append(f"read: {read['records']:,.0f} records, {read['bytes'] / 1e6:,.1f} MB")
+    for topic, records in sorted(report.skipped.items()):
+        lines.append(f"skipped: {records:,} records of {topic}, by `samplejoin skip`: nothing is expected of them")
     lines += ["", *_streams(report), "", *_windows(report), "", *_sides(report)]
     lines += [f"note: {note}" for note in report.notes]
     for example in report.errors:

@@ -12,6 +12,7 @@ from samplejoin.engine import group as module
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
 from samplejoin.engine.coordinator import MOST_FAILURES
 from samplejoin.engine.group import Group
+from samplejoin.engine.records import Reading
 from samplejoin.engine.sources import Sources
 
 OLD, NEW = TopicPartition("job-repartition", 1), TopicPartition("job-repartition", 2)
@@ -28,7 +29,7 @@ async def group(tmp_path):
     config = EngineConfig(None, "print", Topics("job", "s", None, None, "d"), 4, tmp_path, {})  # type: ignore[arg-type]
     made = Group(
         config, Sources(config), deliver_source=nothing, deliver_join=nothing, may_read=bool, on_revoked=nothing,
-        on_joins=nothing, positions=dict, assignor=None, fatal=fatal.append,  # type: ignore[arg-type]
+        on_joins=nothing, positions=dict, assignor=None, reading=Reading(), fatal=fatal.append,  # type: ignore[arg-type]
     )  # fmt: skip
     made.consumer = AIOKafkaConsumer()
     yield made, fatal
