@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from samplejoin.formats.json import loads
+from samplejoin.job.columns import Columns, reader
 from samplejoin.job.diagnosis import not_csv, not_json
 
 Decode = Callable[[Any], Any]
@@ -46,12 +47,13 @@ def decode_raw(record: Any) -> dict[str, Any]:
     }
 
 
-def csv_decoder(columns: Iterable[str], delimiter: str = ",") -> Decode:
-    """Reads a record as one CSV line without header; all values are text. A byte order mark is left out.
+def csv_decoder(columns: Columns, delimiter: str = ",") -> Decode:
+    """Reads a record as one CSV line without header. A byte order mark is left out.
 
-    The function raises ValueError if the record is empty, not UTF-8, not one line, or has another number of columns.
+    The function raises ValueError if the record is empty, not UTF-8, not one line, or has another number of columns,
+    and for text that is not of its column's type.
     """
-    names = tuple(columns)
+    names, read = tuple(columns), reader(columns)
     csv.field_size_limit(_LARGEST_FIELD)
 
     def decode_csv(record: Any) -> dict[str, Any] | None:
@@ -68,7 +70,7 @@ def csv_decoder(columns: Iterable[str], delimiter: str = ",") -> Decode:
             raise ValueError(f"{len(lines)} lines of CSV in one record")
         if len(lines[0]) != len(names):
             raise ValueError(_other_columns(lines[0], names, delimiter))
-        return dict(zip(names, lines[0], strict=True))
+        return read(lines[0])
 
     return decode_csv
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    SecretStr,
+)
 
 from samplejoin.core.paths import names_of
+from samplejoin.job.columns import ColumnType, columns_of
 from samplejoin.job.errors import RefusedError, did_you_mean
 from samplejoin.job.units import Duration, Size, format_size
 
@@ -130,6 +140,10 @@ TopicName = Annotated[str, AfterValidator(topic_name)]
 FunctionName = Annotated[str, AfterValidator(function_name)]
 FieldPath = Annotated[str, AfterValidator(field_path)]
 FieldPaths = Annotated[tuple[FieldPath, ...], Field(strict=False)]
+Columns = Annotated[
+    tuple[str, ...] | dict[str, ColumnType],
+    PlainValidator(columns_of, json_schema_input_type=list[str] | dict[str, ColumnType]),
+]
 Topics = Annotated[tuple[TopicName, ...], Field(strict=False, min_length=1)]
 
 
@@ -147,11 +161,14 @@ class Stream(Part):
     )
     decode: Annotated[str, AfterValidator(_decode)] = Field(
         "json",
-        description="How a record becomes a dict: `json`; `csv` (needs `columns`, values are strings); `raw` "
+        description="How a record becomes a dict: `json`; `csv` (needs `columns`); `raw` "
         "(`key`, `value`, `timestamp`, `headers`); or `module:function`, called with the record.",
     )
-    columns: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
-        None, description="Names of the columns, for `decode: csv`."
+    columns: Columns | None = Field(
+        None,
+        description="For `decode: csv`: the names of the columns, `[uid, item]`, whose values are text; or names with "
+        "types, `{uid: str, item: int, dwell: float, liked: bool}`. Text that is not of its type is a dead letter; "
+        "empty text is null, except for `str`.",
     )
     delimiter: Annotated[str, AfterValidator(_delimiter)] = Field(
         ",", description='What stands between the columns, for `decode: csv`; `"\\t"` for tabs.'

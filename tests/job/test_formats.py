@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from samplejoin.formats.csv import encoder
 from samplejoin.formats.json import dumps, loads
 from samplejoin.job.codec import CODEC
+from samplejoin.job.columns import ColumnType
 from samplejoin.job.decoders import csv_decoder, decode_json, decode_raw
 
 
@@ -63,6 +64,36 @@ def test_csv():
     decode = csv_decoder(["a", "b", "c"])
     assert decode(record('1,"x, ""y""\nz",é'.encode())) == {"a": "1", "b": 'x, "y"\nz', "c": "é"}
     assert decode(record(b",,\r\n")) == {"a": "", "b": "", "c": ""}
+
+
+TYPED: dict[str, ColumnType] = {"uid": "str", "item": "int", "dwell": "float", "liked": "bool"}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"7,7,7,1", ("7", 7, 7.0, True)),
+        (b" x, -3 , 1e3 ,FALSE", (" x", -3, 1000.0, False)),
+        (b",,,", ("", None, None, None)),
+        (b"0,18446744073709551617,-0.5,true", ("0", 2**64 + 1, -0.5, True)),
+    ],
+)
+def test_csv_columns_have_types(line, expected):
+    row = csv_decoder(TYPED)(record(line))
+    assert row is not None
+    assert tuple(row.values()) == expected
+    assert [*map(type, row.values())] == [*map(type, expected)]
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [(b"u,1.5,1,1", "item"), (b"u,x,1,1", "item"), (b"u,1_0,1,1", "item"), (b"u,1,1_0,1", "dwell"),
+     (b"u,1,fast,1", "dwell"), (b"u,1,1,yes", "liked"), (b"u,1,1,2", "liked"), (b"u,1,1, ", "liked")],
+)  # fmt: skip
+def test_a_csv_value_of_another_type_names_its_column(line, column):
+    with pytest.raises(ValueError, match=rf"column {column}: '.*' is not of type {TYPED[column]}"):
+        csv_decoder(TYPED)(record(line))
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ def test_the_password_is_not_shown():
 
 
 #: (changes, path, part of the message, part of the hint)
+CSV = {"streams__click__decode": "csv"}
+
 WRONG = [
     # types and unknown keys
     ({"windo": "5m"}, "windo", "unknown key", "did you mean 'window'"),
@@ -165,6 +167,11 @@ WRONG = [
         r"\@timestamp",
     ),
     ({"streams__click__decode": "csv"}, "streams.click.decode", "csv needs columns", "columns:"),
+    (CSV | {"streams__click__columns": {"a": "integer"}}, "streams.click.columns", "'integer' is not a type of", "int"),
+    (CSV | {"streams__click__columns": {"a": "text"}}, "streams.click.columns", "column a", "one of str, int, float"),
+    (CSV | {"streams__click__columns": []}, "streams.click.columns", "must be a list of names, or a mapping", "item"),
+    (CSV | {"streams__click__columns": {1: "int"}}, "streams.click.columns", "must be a list of names, or a", "item"),
+    (CSV | {"streams__click__columns": ["a", "a"]}, "streams.click.columns", "name a column twice", ""),
     ({"streams__click__columns": ["a"]}, "streams.click.columns", "mean nothing with decode: json", ""),
     ({"streams__click__topic": "imp", "streams__click__time": "t2"}, "streams.click.time", "same topic", "once"),
     # windows

@@ -189,6 +189,23 @@ def test_numbers_and_text_have_no_order(folder, agg):
     assert "needs values of one kind" in error
 
 
+@pytest.mark.rule(12)
+def test_csv_has_the_types_that_the_job_file_gives_it(folder):
+    """Else "0" was true, and "9.5" larger than "12.0"."""
+    sample = {"bought": {"from": "click.bought", "agg": "any"}, "dwell": {"from": "click.dwell", "agg": "max"}}
+    columns = {"uid": "str", "mid": "int", "ts": "int", "bought": "bool", "dwell": "float"}
+    job = kit(folder, streams__click__decode="csv", streams__click__columns=columns, sample=sample, label="bought")
+    shown(job)
+    for n, line in enumerate(("0,9.5", "false,12.0", "1,x")):
+        job.send("click", f"u,1,{T + n * 1000},{line}")
+    assert job.finish() == [{"uid": "u", "mid": 1, "bought": False, "dwell": 12.0, "label": 0}]
+    (letter,) = job.dead_letters
+    assert (letter.reason, letter.error) == ("decode", "ValueError: column dwell: 'x' is not of type float")
+    job = kit(folder, streams__click__decode="csv", streams__click__columns=[*columns], sample=sample, label="bought")
+    job.send("click", f"u,1,{T},0,9.5")
+    assert "any needs a boolean or a number, got str '0'" in everywhere(job)[2]
+
+
 # ---- large integers -------------------------------------------------------------------------------------------------
 
 LARGE = 2**64 + 1
