@@ -16,50 +16,75 @@ from samplejoin.offline import InputRecord, run_offline
 from samplejoin.testing import FinishedSample, JobTest
 from tests.core import oracle
 
-START = 1_735_689_600_000
-TOPICS = {"show": "shows", "view": "shows", "click": "clicks", "like": "likes"}
+STARTS = (1_735_689_600_000, 1_735_689_600_000, 0)
+START = STARTS[0]
+LAYOUTS = (
+    {"show": "shows", "view": "shows", "click": "clicks", "like": "likes"},
+    {"show": "shows", "view": "shows", "click": "clicks", "like": "likes"},
+    {"show": "events", "view": "views", "click": "events", "like": "likes"},  # a record is an impression and a click
+)
+#: what no stream can read: a tombstone, half an object, bare JSON values
+ODD_RECORDS = (None, b"", b"{", b"null", b"5", b'"x"', b"[1]", b"true", b"[]", b"\xff")
 AGGREGATES = ("first", "last", "count", "sum", "mean", "min", "max", "any", "all", "distinct", "list(3)", "top(2)")
 CLEAN = "tests.testing.rows:clean"
 
 
-def job_of(random: Random, **changes: Any) -> dict[str, Any]:
+def job_of(random: Random, layout: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
     """A job with two anchor and two label streams, and every aggregate on some of them."""
-    repeat = random.choice(["merge", "each"])
+    repeat, layout = random.choice(["merge", "each"]), layout or random.choice(LAYOUTS)
     streams = {
         name: {
-            "role": "anchor" if topic == "shows" else "label", "topic": topic, "time": "ts", "clean": CLEAN,
+            "role": "anchor" if name in ("show", "view") else "label", "topic": topic, "time": "ts", "clean": CLEAN,
             "idle": "hold", **({"id": "id"} if name != "view" and random.random() < 0.3 else {}),
             **({"lateness": "6s"} if random.random() < 0.3 else {}),
         }
-        for name, topic in TOPICS.items()
+        for name, topic in layout.items()
     }  # fmt: skip
     sample = {
         f"{name}_{agg.partition('(')[0]}": {"from": f"{name}.x", "agg": agg}
-        for name in TOPICS
+        for name in layout
         for agg in random.sample(AGGREGATES, 5)
     }
     return {
         "name": "parity", "streams": streams, "key": ["user", "item"], "sample": sample, "partitions": 3,
-        "window": f"{random.choice([2, 10, 40])}s", "before": random.choice(["0s", "3s"]), "lateness": "4s",
+        "window": random.choice(["2s", "10s", "40s", "40s", "3650d"]), "before": random.choice(["0s", "3s"]),
+        "lateness": "4s", "resolution": random.choice(["1s", "1s", "500ms", "1ms"]),
         "repeat": repeat, "attribution": "last" if repeat == "merge" else random.choice(["last", "first"]),
         "max_in_flight": random.choice([1, 5, 50_000]), "combine": random.random() < 0.8,
         "keep_negatives": random.choice([1.0, 0.5]), **changes,
     }  # fmt: skip
 
 
-def records_of(random: Random, count: int, drift_ms: int) -> list[tuple[str, int, dict[str, Any]]]:
-    """(stream, topic partition, record), at most `drift_ms` out of order; all streams of its topic read a record."""
-    made, now = [], START
+Records = list[tuple[str, int, Any]]
+"""(topic, its partition, record): a dict with `ts` and `rows`, or bytes or None that no stream can read."""
+
+
+def topics_of(data: dict[str, Any]) -> dict[str, str]:
+    """The topic of each stream."""
+    return {name: stream["topic"] for name, stream in data["streams"].items()}
+
+
+def records_of(random: Random, data: dict[str, Any], count: int, drift_ms: int) -> Records:
+    """At most `drift_ms` out of order; all streams of its topic read a record. Times go on or stand, and one topic can
+    be an hour ahead of the others."""
+    topics = sorted(topics_of(data).values())
+    ahead = {random.choice(topics): random.choice([0, 0, 3_600_000])}
+    made: Records = []
+    now, steps = random.choice(STARTS), random.choice([(0, 300, 1000, 2500)] * 4 + [(0,)])
     for _ in range(count):
-        now += random.choice([0, 300, 1000, 2500])
-        ts = now - random.randrange(drift_ms + 1)
+        now += random.choice(steps)
+        topic, partition = random.choice(topics), random.randrange(2)
+        ts = max(0, now + ahead.get(topic, 0) - random.randrange(drift_ms + 1))
         rows = [row_of(random) for _ in range(random.choice([1, 1, 1, 2, 0]))]
-        made.append((random.choice(["show", "click", "click", "like"]), random.randrange(2), {"ts": ts, "rows": rows}))
+        made.append((topic, partition, {"ts": ts, "rows": rows}))
+        if random.random() < 0.05:
+            made.append((topic, partition, random.choice(ODD_RECORDS)))
     return made
 
 
 def row_of(random: Random) -> dict[str, Any]:
-    row: dict[str, Any] = {"user": random.choice(["u1", "u2", "", None, "a|b"]), "item": random.choice([1, 1, 2])}
+    users = ["u1", "u1", "u2", "u2", "", None, "a|b", 1, "1", True, 2**53, 2**53 + 1, "u\0", 1000.0]
+    row: dict[str, Any] = {"user": random.choice(users), "item": random.choice([1, 1, 2])}
     if random.random() < 0.8:
         row["x"] = random.choice([None, 1, 2, -3, 0.1, 0.2, 1e16, -1e16, 2**62])
     if random.random() < 0.5:
@@ -67,10 +92,9 @@ def row_of(random: Random) -> dict[str, Any]:
     return row
 
 
-def rows_of(name: str, partition: int, offset: int, record: dict[str, Any]) -> list[oracle.Row]:
-    """What the streams of the record's topic make of it, as the oracle reads it."""
-    topic = TOPICS[name]
-    readers = [stream for stream in TOPICS if TOPICS[stream] == topic]
+def rows_of(data: dict[str, Any], topic: str, partition: int, offset: int, record: dict[str, Any]) -> list[oracle.Row]:
+    """What the streams of the record's topic make of it, as the oracle reads it: a number with a fraction is no key."""
+    readers = [stream for stream, of in topics_of(data).items() if of == topic]
     return [
         oracle.Row(
             stream,
@@ -81,41 +105,50 @@ def rows_of(name: str, partition: int, offset: int, record: dict[str, Any]) -> l
         )
         for number, stream in enumerate(readers)
         for index, row in enumerate(record["rows"])
-        if row["user"]
+        if row["user"] and type(row["user"]) is not float
     ]
 
 
 class Inputs:
     """The same records for all three."""
 
-    def __init__(self, records: list[tuple[str, int, dict[str, Any]]]) -> None:
+    def __init__(self, data: dict[str, Any], records: Records) -> None:
         self.records: list[InputRecord] = []
         self.rows: list[oracle.Row] = []
         ends: dict[tuple[str, int], int] = {}
-        for name, partition, record in records:
-            offset = ends.get((TOPICS[name], partition), 0)
-            ends[TOPICS[name], partition] = offset + 1
-            self.records.append(
-                InputRecord(TOPICS[name], partition, offset, record["ts"], orjson.dumps(record))
-            )  # fmt: skip
-            self.rows += rows_of(name, partition, offset, record)
+        for topic, partition, record in records:
+            offset = ends.get((topic, partition), 0)
+            ends[topic, partition] = offset + 1
+            if isinstance(record, dict):
+                self.rows += rows_of(data, topic, partition, offset, record)
+                self.records.append(InputRecord(topic, partition, offset, record["ts"], orjson.dumps(record)))
+            else:
+                self.records.append(InputRecord(topic, partition, offset, 1, record))
 
 
-def offline_samples(data: dict[str, Any], inputs: Inputs, random: Random) -> dict[str, tuple[int, bytes, float]]:
+Letters = set[tuple[str, str, str]]
+"""Dead letters as (stream, source, reason): after a crash a record's can be there again."""
+
+
+def offline_samples(
+    data: dict[str, Any], inputs: Inputs, random: Random
+) -> tuple[dict[str, tuple[int, bytes, float]], Letters]:
     shuffled = random.sample(inputs.records, len(inputs.records))
     out, dead = run_offline(compile_job(model_of(data, environ={}), "."), shuffled)
-    assert (dead, out.dead) == ([], [])
-    return {s.sample_id: (s.slice_ms, s.payload, s.weight) for s in out.samples}
+    assert out.dead == []
+    letters = {(letter.stream, f"{letter.topic}/{letter.partition}/{letter.offset}", letter.reason) for letter in dead}
+    return {s.sample_id: (s.slice_ms, s.payload, s.weight) for s in out.samples}, letters
 
 
 def parsed(samples: dict[str, tuple[int, bytes, float]]) -> dict[str, Any]:
     return {id_: (window_ms, orjson.loads(payload), weight) for id_, (window_ms, payload, weight) in samples.items()}
 
 
-def drive(job: JobTest, records: list[tuple[str, int, dict[str, Any]]], random: Random) -> None:
+def drive(job: JobTest, records: Records, random: Random) -> None:
     """Sends everything; time, commits and crashes come as they like."""
-    for name, partition, record in records:
-        job.send(name, record, partition=partition)
+    streams = {stream.topic: name for name, stream in job.job.model.streams.items()}
+    for topic, partition, record in records:
+        job.send(streams[topic], record, partition=partition)
         chance = random.random()
         if chance < 0.2:
             job.advance(random.choice(["1s", "3s"]))
@@ -130,16 +163,17 @@ def drive(job: JobTest, records: list[tuple[str, int, dict[str, Any]]], random: 
 def test_test_kit_offline_pass_and_oracle_agree(seed):
     random = Random(seed)
     data = job_of(random)
-    records = records_of(random, 50, drift_ms=4000)
-    inputs = Inputs(records)
+    records = records_of(random, data, 50, drift_ms=4000)
+    inputs = Inputs(data, records)
     job = JobTest(data, topic_partitions=2)
     drive(job, records, random)
     bodies = job.finish()
     made = {s.sample_id: (s.window_ms, s.value, s.weight) for s in job.samples}
     assert job.late == []
-    assert job.dead_letters == []
     assert len(job.samples) == len(made) == len(bodies)
-    assert made == offline_samples(data, inputs, random)
+    expected, letters = offline_samples(data, inputs, random)
+    assert made == expected
+    assert {(letter.stream, letter.source, letter.reason) for letter in job.dead_letters} == letters
     assert parsed(made) == parsed(oracle.join(job.job.spec, inputs.rows)[0])
 
 
@@ -148,8 +182,8 @@ def test_test_kit_offline_pass_and_oracle_agree(seed):
 def test_the_last_revision_is_the_offline_sample(seed):
     random = Random(seed)
     data = job_of(random, late="correct", correction="1h", keep_negatives=1.0)
-    records = records_of(random, 40, drift_ms=40_000)
-    inputs = Inputs(records)
+    records = records_of(random, data, 40, drift_ms=40_000)
+    inputs = Inputs(data, records)
     job = JobTest(data, topic_partitions=2)
     drive(job, records, random)
     job.finish()
@@ -159,7 +193,7 @@ def test_the_last_revision_is_the_offline_sample(seed):
         assert known is None or sample.revision == known.revision + 1
         newest[sample.sample_id] = sample
     refused = [row["key"] for row in job.late]
-    expected = offline_samples(data, inputs, random)
+    expected, _ = offline_samples(data, inputs, random)
     untouched = {id_: (s.window_ms, s.value, s.weight) for id_, s in newest.items() if s.key not in refused}
     assert untouched == {id_: expected[id_] for id_ in untouched}
     keys = {id_: [body["user"], body["item"]] for id_, (_, body, _) in parsed(expected).items()}
@@ -168,7 +202,7 @@ def test_the_last_revision_is_the_offline_sample(seed):
 
 @pytest.mark.rule(4, 6)
 def test_the_offline_pass_names_orphans_and_dead_letters():
-    data = job_of(Random(1), keep_negatives=1.0, repeat="merge", attribution="last")
+    data = job_of(Random(1), LAYOUTS[0], window="40s", keep_negatives=1.0, repeat="merge", attribution="last")
     job = compile_job(model_of(data, environ={}), ".")
     row = {"user": "u", "item": 1}
     records = [
@@ -190,7 +224,7 @@ def test_an_offline_pass_by_processing_time_means_nothing():
 
 
 def test_a_sample_that_is_too_large_is_a_dead_letter_offline_too():
-    data = job_of(Random(1), keep_negatives=1.0, limits={"sample": "100B"})
+    data = job_of(Random(1), LAYOUTS[0], keep_negatives=1.0, limits={"sample": "100B"})
     value = orjson.dumps({"ts": START, "rows": [{"user": "u" * 100, "item": 1}]})
     out, _ = run_offline(compile_job(model_of(data, environ={}), "."), [InputRecord("shows", 0, 0, START, value)])
     assert (out.samples, [dead.function for dead in out.dead]) == ([], ["sample_too_large"])

@@ -74,11 +74,13 @@ class Topics:
     orphan: list[Out] = field(default_factory=list)
     letters: list[Out] = field(default_factory=list)
 
-    def send(self, topic: str, record: dict[str, Any], partition: int = 0) -> InputRecord:
+    def send(self, topic: str, record: dict[str, Any] | bytes | None, partition: int = 0) -> InputRecord:
         """One more input record; its timestamp is its event time, or later."""
         offset = sum(1 for r in self.inputs if (r.topic, r.partition) == (topic, partition))
-        stamp = record.get("stamp", record["ts"])
-        made = InputRecord(topic, partition, offset, stamp, orjson.dumps(record))
+        if isinstance(record, dict):
+            made = InputRecord(topic, partition, offset, record.get("stamp") or record["ts"], orjson.dumps(record))
+        else:
+            made = InputRecord(topic, partition, offset, START_MS, record)
         self.inputs.append(made)
         return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import orjson
 import pytest
@@ -226,14 +227,14 @@ def drawn_world(random: Random) -> tuple[Job, Topics]:
     """A drawn job with any policy for late rows, and records that are up to a minute out of order."""
     late = random.choice(["count", "topic", "correct"])
     outputs = {"orphan": "parity-orphan", **({"late": "parity-late"} if late != "count" else {})}
-    policy = {"late": late, "outputs": outputs, **({"correction": "30s"} if late == "correct" else {})}
-    job = compile_job(model_of(drawn.job_of(random, **policy), environ={}), ".")
-    topics = Topics()
-    for stream, partition, record in drawn.records_of(random, 120, 60_000):
-        topics.send(drawn.TOPICS[stream], record, partition)
-    for topic in ("shows", "clicks", "likes"):
+    policy: dict[str, Any] = {"late": late, "outputs": outputs, **({"correction": "30s"} if late == "correct" else {})}
+    data = drawn.job_of(random, **policy)
+    job, topics = compile_job(model_of(data, environ={}), "."), Topics()
+    for topic, partition, record in drawn.records_of(random, data, 120, 60_000):
+        topics.send(topic, record, partition)
+    for topic in job.spec.topics():
         for partition in range(2):
-            topics.send(topic, {"ts": drawn.START + 10_000_000, "rows": []}, partition)
+            topics.send(topic, {"ts": drawn.START + job.spec.window_ms + 10_000_000, "rows": []}, partition)
     run(job, topics)
     return job, topics
 
