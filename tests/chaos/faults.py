@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import NamedTuple
 
+from samplejoin.engine.failpoints import STOP
 from tests.chaos import disks
 from tests.chaos.brokers import pause
 from tests.chaos.stage import SESSION_TIMEOUT_S, Actor, Stage
@@ -15,6 +16,8 @@ Harm = Callable[[Stage, random.Random], None]
 MOST_WORKERS = 4
 FAILPOINT_S = 20.0
 OF_A_REBALANCE = ("assigned", "revoked", "recovery-fenced", "recovery-read", "recovery-swept")
+#: what a worker reaches once, or not soon again
+RARE = (*OF_A_REBALANCE, *STOP)
 
 
 class Fault(NamedTuple):
@@ -78,7 +81,7 @@ def failpoint(stage: Stage, r: random.Random) -> None:
     """Killed at an exact place in the code; `places` of the stage says which come next."""
     worker = stage.some(r)
     place = next(stage.places)
-    times = 1 if place in OF_A_REBALANCE else r.randint(1, 20 if place == "block-sent" else 4)
+    times = 1 if place in RARE else r.randint(1, 20 if place == "block-sent" else 4)
     stage.kill(worker)
     stage.restart(worker, f"{place}:{times}")
     if _has_reached(stage, worker, place, stage.wait_died):
@@ -95,7 +98,7 @@ def freeze_point(stage: Stage, r: random.Random) -> None:
     worker = stage.some(r)
     place = next(stage.places)
     stage.kill(worker)
-    stage.restart(worker, f"{place}:{1 if place in OF_A_REBALANCE else r.randint(1, 3)}:stop")
+    stage.restart(worker, f"{place}:{1 if place in RARE else r.randint(1, 3)}:stop")
     if not _has_reached(stage, worker, place, stage.wait_frozen):
         stage.notes.append(f"failpoint {place}:stop was not reached")
         stage.kill(worker)  # or it would freeze some time later, and nobody would wake it
@@ -106,10 +109,33 @@ def freeze_point(stage: Stage, r: random.Random) -> None:
     pause(SESSION_TIMEOUT_S + r.uniform(1.0, 3.0))
     worker.signal(signal.SIGCONT)
     worker.frozen = False
+    if place in STOP:
+        stage.end(worker)
+        stage.restart(worker)
+
+
+def raise_point(stage: Stage, r: random.Random) -> None:
+    """Something raises at an exact place; then the worker ends by itself, or recovers and is told to."""
+    worker = stage.some(r)
+    place = next(stage.places)
+    stage.kill(worker)
+    stage.restart(worker, f"{place}:{1 if place in RARE else r.randint(1, 3)}:raise")
+    if _has_reached(stage, worker, place, lambda w, timeout_s: stage.wait_raised(w, place, timeout_s)):
+        stage.counts[f"raised {place}"] += 1
+    else:
+        stage.notes.append(f"failpoint {place}:raise was not reached")
+    stage.end(worker)
+    stage.restart(worker)
 
 
 def _has_reached(stage: Stage, worker: Actor, place: str, wait: Callable[[Actor, float], bool]) -> bool:
-    """Waits until the worker has died or been frozen at a place; where that takes a rebalance, there is one."""
+    """Waits until the worker has died, been frozen or failed at a place.
+
+    Where that takes a rebalance, there is one; where it takes a stop, the worker is told to.
+    """
+    if place in STOP:
+        stage.settle(worker)
+        worker.tell_to_stop()
     if wait(worker, 3.0 if place == "revoked" else FAILPOINT_S):
         return True
     if place not in OF_A_REBALANCE:
@@ -263,6 +289,7 @@ FAULTS: dict[str, Fault] = {
     "older-disk": Fault(older_disk, (1,), 4),
     "failpoint": Fault(failpoint, (1, 3), 8),
     "freeze-point": Fault(freeze_point, (1, 3), 3),
+    "raise-point": Fault(raise_point, (1, 3), 6),
     "restart": Fault(restart, (1, 3)),
     "rolling-restart": Fault(rolling_restart, (1,), 1),
     "zombie": Fault(zombie, (1, 3)),

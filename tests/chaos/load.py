@@ -3,6 +3,9 @@
 Events are made in chunks of event time. Those of a chunk are produced, in an order of their own, before any of the next
 one: but for those marked late, none lies more than `DISORDER_MS` + `CHUNK_MS` behind any that was produced before it,
 on whatever partition. That is less than the jobs' `lateness`: a sample that lacks one of them is wrong.
+
+A stream can be held back for a while: what it has by then comes at once, in its own order. Meanwhile the clock stands,
+by `idle: hold`, and all that the other streams have waits.
 """
 
 from __future__ import annotations
@@ -19,6 +22,10 @@ START_MS = 1_700_000_000_000
 CHUNK_MS = 1000
 DISORDER_MS = 2000
 STREAMS = ("impression", "click", "like")
+HELD = 2
+"""The stream that is held back."""
+HOTTEST = "hottest"
+"""The user of the hot key."""
 FUTURE_MS = 4_070_908_800_000
 
 DEAD = {
@@ -45,7 +52,11 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Load:
-    """What to produce. `chunks` of event time with `visits` users each; shares are of visits; `ids`: repeated sends."""
+    """What to produce. `chunks` of event time with `visits` users each; shares are of visits; `ids`: repeated sends.
+
+    `hot_key`: one key that is shown and clicked every second, with `hot_late` late clicks; `hold`: the chunks in which
+    a stream is held back, and the one in which it is let go.
+    """
 
     seed: str
     chunks: int
@@ -60,6 +71,9 @@ class Load:
     poison_share: float
     hangs: int
     idle: bool
+    hot_key: bool = False
+    hot_late: int = 0
+    hold: tuple[int, int] = (0, 0)
 
     @property
     def end_ms(self) -> int:
@@ -77,6 +91,7 @@ class _Maker:
         # uneven partitions; with `idle` the last of each stream comes to life late
         self.weights = [list(accumulate(2.0 ** -(p % 4) for p in range(n))) for n in load.partitions]
         self.awake = int(load.chunks * 0.6)
+        self.held: list[Event] = []
 
     def partition(self, stream: int, chunk: int) -> int:
         """A partition of the stream, as busy ones are drawn more often."""
@@ -138,6 +153,25 @@ class _Maker:
             self.add(0, at, uid, 0)
             self.add(0, at + 2000, uid, 0, "late", behind)
 
+    def hottest(self, number: int, begin_ms: int) -> None:
+        """The hot key's second; its late clicks come when their windows are over, and not yet forgotten."""
+        load, r = self.load, self.random
+        at = begin_ms + load.before_ms + CHUNK_MS + int(r.random() * CHUNK_MS)
+        self.add(0, at, HOTTEST, 0)
+        for _ in range(2):
+            self.add(1, at + int(r.random() * load.window_ms), HOTTEST, 0)
+        if load.hot_late and number % (load.chunks // load.hot_late + 1) == load.chunks // (2 * load.hot_late):
+            self.add(1, at, HOTTEST, 0, "late", load.window_ms + load.lateness_ms + 5000)
+
+    def hold_back(self, number: int, events: list[Event]) -> list[Event]:
+        """The chunk without the stream that is held; then all that it has been held back of, and the chunk."""
+        first, until = self.load.hold
+        if first <= number < until:
+            self.held += [event for event in events if event.stream == HELD]
+            return [event for event in events if event.stream != HELD]
+        held, self.held = self.held, []
+        return held + events
+
     def chunk(self, number: int) -> list[Event]:
         """What is produced in this chunk, in order."""
         begin_ms = START_MS + number * CHUNK_MS
@@ -151,9 +185,11 @@ class _Maker:
                 self.late(begin_ms)
         if load.hangs and number % (load.chunks // load.hangs + 1) == load.chunks // (2 * load.hangs):
             self.add(0, begin_ms + CHUNK_MS, f"hang{self.next_id}", 0, "hang")
+        if load.hot_key and number < load.chunks:
+            self.hottest(number, begin_ms)
         events = self.buckets.pop(number, [])
         r.shuffle(events)
-        return events
+        return self.hold_back(number, events)
 
 
 def chunks(load: Load) -> Iterator[list[Event]]:

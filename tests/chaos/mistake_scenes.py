@@ -94,6 +94,17 @@ def killed_between_acknowledged_and_committed_without_its_disk(play: Play) -> bo
     return lost
 
 
+def a_commit_fails_and_the_worker_stops(play: Play) -> bool:
+    """The first commit with rows raises when it has taken them; the worker stops as it does on any failure."""
+    play.world.send(events(WINDOW_S - 5))
+    worker = play.start(1, "commit-taken:1:raise")
+    failed = wait_for_end(worker) == 1
+    play.start(1)
+    play.wait_read()
+    play.world.end()
+    return failed
+
+
 def a_sample_is_refused_by_the_broker(play: Play) -> bool:
     """One sample is larger than its topic takes, until the limit is raised."""
     world = edit_job(play.world, ("  pos: impression.pos", "  pos: impression.pos\n  note: impression.note"))
@@ -259,6 +270,7 @@ SCENES = {
     "uncommitted-changelog": Scene(killed_between_acknowledged_and_committed_without_its_disk, "samples lost"),
     "clock-from-rows": Scene(labels_are_ten_minutes_behind, "samples wrong"),
     "acknowledged-when-sent": Scene(a_block_is_refused_by_the_broker, "samples lost"),
+    "commits-after-a-failure": Scene(a_commit_fails_and_the_worker_stops, "samples lost"),
 }
 
 

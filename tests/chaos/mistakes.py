@@ -21,6 +21,7 @@ from samplejoin.engine.changelog import Commit
 from samplejoin.engine.codec import unpack_state
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.join import JoinPartition
+from samplejoin.runtime import Runtime
 from samplejoin.stores.rocks import RocksStore
 from samplejoin.tables.partial_samples import PartialSamples
 from samplejoin.tables.replica import META
@@ -205,6 +206,15 @@ def acknowledged_when_sent() -> None:
     _patch(SourceWriter, "settle", change)
 
 
+def commits_after_a_failure() -> None:
+    """What raises in a commit does not end the committing (rule 16).
+
+    The last commit of the worker's graceful stop has the position, and not what was taken for the commit that failed.
+    """
+    for owner in (JoinPartition, Runtime):
+        _patch(owner, "give_up", lambda original: lambda self: None)
+
+
 MISTAKES: dict[str, Callable[[], None]] = {
     "no-fencing": no_fencing,
     "fenced-after-recovery": fenced_after_recovery,
@@ -218,6 +228,7 @@ MISTAKES: dict[str, Callable[[], None]] = {
     "uncommitted-changelog": uncommitted_changelog,
     "clock-from-rows": clock_from_rows,
     "acknowledged-when-sent": acknowledged_when_sent,
+    "commits-after-a-failure": commits_after_a_failure,
 }
 
 

@@ -58,8 +58,10 @@ def table(rounds: list[dict[str, Any]]) -> str:
         mine = [fault for fault in faults if fault["fault"] == kind]
         felt = _spread(fault.get("next_sample_s") for fault in mine), _spread(fault.get("ready_s") for fault in mine)
         text.append(f"| {kind} | {times} | {felt[0]} | {felt[1]} |")
-    places = {name: count for name, count in sorted(counts.items()) if name.startswith(("failpoint ", "frozen "))}
-    text += ["", "| killed or frozen at | times |", "|---|---|"]
+    places = {
+        name: count for name, count in sorted(counts.items()) if name.startswith(("failpoint ", "frozen ", "raised "))
+    }
+    text += ["", "| killed, frozen or failed at | times |", "|---|---|"]
     text += [f"| {name.removeprefix('failpoint ')} | {count} |" for name, count in places.items()]
     return "\n".join(text) + "\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from samplejoin.engine.failpoints import PLACES
@@ -17,6 +17,11 @@ from tests.chaos.stage import FAKETIME
 VISITS = 600
 EVENTS_PER_VISIT = 1.72
 KIND_ROUNDS = 4
+HOT_ROUNDS = 3
+HOT = (("each", "correct"), ("merge", "correct"), ("each", "topic"), ("merge", "count"))
+"""`repeat` and `late` of the rounds with a hot key and a held clock: a dozen rounds have them all."""
+HOLD_CHUNKS = 90
+"""Less than the jobs' `align`, by which workers would stop reading what waits for the stream that is held."""
 FIRST_FAULT_S = 5.0
 
 
@@ -76,10 +81,12 @@ def draw(
     """Round `number` of the run `seed`. `faults`: only these; `brokers`: 1 or 3 whatever the number."""
     r = random.Random(f"{seed}/{number}")
     count = brokers or (3 if number // KIND_ROUNDS % 3 == 2 else 1)
-    variant = jobs.draw(r, count)
+    variant, chunks = jobs.draw(r, count), max(20, round(events / VISITS / EVENTS_PER_VISIT))
+    if hot := number % HOT_ROUNDS == 1:
+        variant = _hot(variant, *HOT[number // HOT_ROUNDS % len(HOT)])
     load = Load(
         seed=f"{seed}/{number}/load",
-        chunks=max(20, round(events / VISITS / EVENTS_PER_VISIT)),
+        chunks=chunks,
         visits=VISITS,
         partitions=variant.inputs,
         window_ms=variant.window_s * 1000,
@@ -91,9 +98,19 @@ def draw(
         poison_share=r.choice((0.0, 0.0005, 0.003)),
         hangs=r.choice((0, 0, 1, 2)),
         idle=r.random() < 0.4,
+        hot_key=hot,
+        hot_late=3 if hot and variant.late == "correct" else 0,
+        hold=(chunks // 3, chunks // 3 + min(HOLD_CHUNKS, chunks // 3)) if hot else (0, 0),
     )
     script = _faults(r, faults, count, events / events_per_second)
     return Script(seed, number, count, variant, load, events_per_second, script, away_s)
+
+
+def _hot(variant: Variant, repeat: str, late: str) -> Variant:
+    """The clock stands for as long as the stream is held, whatever its silence."""
+    return replace(
+        variant, repeat=repeat, late=late, idle="hold", attribution=variant.attribution if repeat == "each" else "last"
+    )  # fmt: skip
 
 
 def playable() -> dict[str, Fault]:

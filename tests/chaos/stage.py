@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -32,13 +33,29 @@ class Actor(Worker):
     """A worker with a part in the round: `frozen` between SIGSTOP and SIGCONT, its disk `damaged` or `full`."""
 
     frozen = damaged = full = False
+    #: whether it may end, by SIGTERM or by what a fault has raised in it
+    may_end = False
     started = 0.0
+    _log_bytes = 0
 
     def start(self) -> Actor:
         """Starts the process and remembers when."""
-        self.started = time.monotonic()
+        self.started, self.may_end = time.monotonic(), False
+        self._log_bytes = self.log.stat().st_size if self.log.exists() else 0
         super().start()
         return self
+
+    def tell_to_stop(self) -> None:
+        """SIGTERM; the worker may end from now on."""
+        self.may_end = True
+        if self.alive:
+            self.signal(signal.SIGTERM)
+
+    def has_said(self, words: str) -> bool:
+        """Whether it has, since its start."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_bytes)
+            return words.encode() in log.read()
 
     @property
     def alive(self) -> bool:
@@ -161,7 +178,7 @@ class Stage:
 
     def check(self, worker: Actor) -> None:
         """Raises ChaosError if the worker has ended by itself. One with a damaged disk may, with a clear word."""
-        if worker.alive:
+        if worker.alive or worker.may_end:
             return
         if not worker.damaged:
             status = worker.running().returncode
@@ -199,6 +216,29 @@ class Stage:
             self.check(worker)
             return False
         return True
+
+    def wait_raised(self, worker: Actor, place: str, timeout_s: float) -> bool:
+        """Whether a failpoint has raised in the worker within the time."""
+        end = time.monotonic() + timeout_s
+        while not (raised := worker.has_said(f"failpoint {place} raises")) and time.monotonic() < end:
+            if not worker.alive:
+                break
+            time.sleep(0.02)
+        raised = raised or worker.has_said(f"failpoint {place} raises")
+        worker.may_end = worker.may_end or raised
+        if not raised:
+            self.check(worker)
+        return raised
+
+    def end(self, worker: Actor) -> None:
+        """The worker ends: it may have failed, or is told to stop. Then it must be gone, with status 0 or 1."""
+        self.wait_ended(worker, 2.0)
+        worker.tell_to_stop()
+        if not self.wait_ended(worker, STOP_S):
+            raise ChaosError(f"worker {worker.number} did not end\n{tail(worker)}")
+        status = worker.running().returncode
+        if status not in (0, 1) and time.monotonic() - worker.started > STARTING_S:
+            raise ChaosError(f"worker {worker.number} ended with status {status}\n{tail(worker)}")
 
     def wait_frozen(self, worker: Actor, timeout_s: float) -> bool:
         """Whether the worker has been stopped by a failpoint within the time."""
@@ -283,13 +323,19 @@ class Stage:
             unmount(worker.state)
 
     def tracebacks(self) -> list[str]:
-        """Workers' logs with a traceback."""
-        return [path.name for path in sorted(self.root.glob("worker-*.log")) if "Traceback" in path.read_text()]
+        """Workers' logs with a traceback that is not a failpoint's."""
+        return [path.name for path in sorted(self.root.glob("worker-*.log")) if _strange(path.read_text())]
 
 
 def tail(worker: Worker) -> str:
     """The last lines of its log, none of them too long to read."""
     return "\n".join(line[:240] for line in worker.log_tail(12).splitlines())
+
+
+def _strange(log: str) -> bool:
+    """Whether an entry of a worker's log has a traceback that no test has asked for."""
+    entries = re.split(r"^(?=\d{4}-\d\d-\d\dT)", log, flags=re.MULTILINE)
+    return any("Traceback" in entry and "FailpointError" not in entry for entry in entries)
 
 
 def gauges_of(worker: Worker) -> tuple[list[float], float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.load import CHUNK_MS, DEAD, DISORDER_MS, JUNK, Load, chunks, payload, row_of, truth
+from tests.chaos.load import CHUNK_MS, DEAD, DISORDER_MS, HOTTEST, JUNK, Load, chunks, payload, row_of, truth
 
 LOAD = Load("x", 200, 100, (4, 2, 3), 20_000, 2000, 5000, True, True, 0.05, 0.02, 2, True)
 
@@ -40,6 +40,23 @@ def test_only_rows_marked_late_are_behind():
                 behind.append(highest - event.ts)
     assert len(behind) > 20
     assert min(behind) > LOAD.lateness_ms - CHUNK_MS
+
+
+@pytest.mark.rule(2, 8)
+def test_a_stream_that_is_held_back_comes_at_once_and_in_order():
+    held = replace(LOAD, hold=(60, 120), hot_key=True, hot_late=3)
+    rounds = list(chunks(held))
+    assert not any(event.stream == 2 for events in rounds[60:120] for event in events)
+    assert sum(event.stream == 2 for event in rounds[120]) > 300
+    assert Counter(event for event, _ in truth(held)) == Counter(event for events in rounds for event in events)
+    highest = [0, 0, 0]
+    for event, _ in truth(held):
+        if event.kind == "":
+            highest[event.stream] = max(highest[event.stream], event.ts)
+            assert highest[event.stream] - event.ts < CHUNK_MS + DISORDER_MS
+    hot = Counter((event.stream, event.kind) for event, _ in truth(held) if event.uid == HOTTEST)
+    assert 200 <= hot[0, ""] < 220
+    assert hot[1, "late"] == 3
 
 
 def test_everything_that_can_go_wrong_is_in_it():

@@ -17,7 +17,7 @@ from samplejoin.job.load import load_job
 from tests.chaos.faults import FAULTS
 from tests.chaos.judge import judge, truth_of
 from tests.chaos.round import Result, outputs_of, play
-from tests.chaos.script import Script, draw, playable
+from tests.chaos.script import HOLD_CHUNKS, HOT, Script, draw, playable
 from tests.support.kafka import unique
 
 LONG = os.environ.get("SAMPLEJOIN_TEST_LONG") == "1"
@@ -50,9 +50,16 @@ def test_scripts_are_drawn_from_seed_and_number_alone():
     scripts = [draw(5, number, events=400_000) for number in range(40)]
     assert scripts == [draw(5, number, events=400_000) for number in range(40)]
     assert {name for script in scripts for _, name in script.faults} == set(playable())
-    stops = ("failpoint", "freeze-point")
+    stops = ("failpoint", "freeze-point", "raise-point")
     used = [itertools.islice(s.places(), sum(name in stops for _, name in s.faults)) for s in scripts]
     assert {place for places in used for place in places} == set(PLACES)
+    dozen = scripts[:12]
+    assert "raise-point" in {name for script in dozen for _, name in script.faults}
+    hot = [
+        script for script in dozen if script.load.hot_key and script.load.hold[1] - script.load.hold[0] == HOLD_CHUNKS
+    ]
+    assert {(script.variant.repeat, script.variant.late) for script in hot} == set(HOT)
+    assert {script.variant.idle for script in hot} == {"hold"}
     assert {script.brokers for script in scripts} == {1, 3}
     assert {script.variant.guarantee for script in scripts} == {"exactly_once", "at_least_once"}
 
@@ -62,9 +69,10 @@ def test_scripts_are_drawn_from_seed_and_number_alone():
 def test_worker_faults(brokers, tmp_path):
     """Then the same outputs with one sample taken away: the judge must see it."""
     script = scripted(
-        1, 1, "failpoint", "older-disk", "zombie", "cut", "damaged-disk",
-        workers=2, partitions=4, guarantee="exactly_once", late="topic", inputs=(4, 2, 1),
+        1, 1, "failpoint", "older-disk", "zombie", "cut", "damaged-disk", "raise-point",
+        workers=2, partitions=4, guarantee="exactly_once", late="topic", inputs=(4, 2, 1), idle="hold",
     )  # fmt: skip
+    script = replace(script, load=replace(script.load, hot_key=True, hold=(20, 45)))
     is_right(play(script, brokers, tmp_path))
     spec = compile_job(load_job(tmp_path / "job.yaml", environ={}), tmp_path).spec
     outputs = outputs_of(brokers.bootstrap, script.name, spec)

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samplejoin.core.messages import Entry
+from samplejoin.core.cells import WireCell
+from samplejoin.core.messages import Entry, Source
 from samplejoin.core.outcomes import Outcomes
+from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Spec
 from samplejoin.engine import failpoints
 from samplejoin.engine.codec import pack_entry
@@ -89,6 +91,19 @@ class Table(MemoryTable):
         self.replay(self.changelog)
 
 
+class Breaking(Partition):
+    """Raises at a cell, when those before it have been merged, if it was told to."""
+
+    cells_left: int | None = None
+
+    def _merge(self, wire: WireCell, source: Source, out: Outcomes) -> None:
+        if self.cells_left == 0:
+            self.cells_left = None
+            raise failpoints.FailpointError("in the middle of a step")
+        self.cells_left = None if self.cells_left is None else self.cells_left - 1
+        super()._merge(wire, source, out)
+
+
 class FailingJoin:
     """Steps the log that it is given, commits now and then, and fails as drawn; `check` compares what came of it."""
 
@@ -116,6 +131,7 @@ class FailingJoin:
             self.join = JoinPartition(
                 self.config, 0, table, self.kafka, emitter, Turns(), lambda number: None, self.fatal
             )  # fmt: skip
+            self.join.partition = self.partition = Breaking(self.config.spec, table.cache, table.need)
             if self.runs(self.join.start(0)):
                 return
             self.runs(self.join.stop(commit=False))
@@ -143,6 +159,8 @@ class FailingJoin:
         self.log.append(Entered(len(self.log), pack_entry(entry), append_ms))
         if r.random() < 0.3 and not failpoints.armed():
             failpoints.arm(f"{r.choice(PLACES)}:{r.randint(1, 2)}:raise")
+        if r.random() < 0.02:
+            self.partition.cells_left = r.randint(0, 2)
         self.step()
         if r.random() < 0.3:
             self.runs(self.join.commit())
@@ -163,6 +181,7 @@ class FailingJoin:
     def check(self, out: Outcomes) -> str:
         """Comes to the log's end and stops; what is wrong with what was committed, empty if nothing is."""
         failpoints.disarm()
+        self.partition.cells_left = None
         if not self.join.running:
             self.restart()
         self.step()

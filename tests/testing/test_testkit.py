@@ -10,6 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from samplejoin.commands.init import init
+from samplejoin.core.partition import Partition
+from samplejoin.engine import failpoints
+from samplejoin.engine.transaction import CommitFailed
 from samplejoin.job.errors import JobError
 from samplejoin.testing import FinishedSample, JobTest
 from tests.job.helpers import TEXT, job_data, write
@@ -308,6 +311,48 @@ def test_what_was_not_committed_was_never_there():
         join.log.clear()  # the log is Kafka's, and stays; without it nothing can be made again
     job.crash()
     assert job.samples == []
+
+
+@pytest.fixture
+def failpoint():
+    yield failpoints.arm
+    failpoints.disarm()
+
+
+@pytest.mark.rule(16)
+@pytest.mark.parametrize("place", ["commit-taken", "commit-storing"])
+def test_nothing_is_committed_after_a_failure(failpoint, place):
+    """What was taken for a commit that failed is not in the next one: that would be a position without its keys."""
+    job = kit_of()
+    for i in range(20):
+        shown(job, f"u{i}")
+    failpoint(f"{place}:raise")
+    with pytest.raises(failpoints.FailpointError):
+        job.commit()
+    for _ in range(2):
+        with pytest.raises(CommitFailed, match=r"has failed before; after crash\(\)"):
+            job.commit()
+    job.crash()
+    assert len(job.finish()) == 20
+
+
+@pytest.mark.rule(16)
+def test_nothing_is_committed_after_a_step_that_failed(monkeypatch):
+    """Part of a block may be merged, and its offsets count as covered."""
+    job = kit_of()
+    shown(job)
+
+    def broken(*_):
+        raise RuntimeError("in the middle of it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Partition, "sweep", broken)
+        with pytest.raises(RuntimeError):
+            job.commit()
+    with pytest.raises(CommitFailed):
+        job.commit()
+    job.crash()
+    assert len(job.finish()) == 1
 
 
 @pytest.mark.rule(6, 16)
