@@ -148,6 +148,7 @@ def clean_agent(app: faust.App, channel: Any, cleaning: Cleaning) -> None:
 
     @app.agent(channel, name="clean", concurrency=1)
     async def clean(blocks: faust.StreamT[SourceBlock]) -> None:
+        """Makes rows of the input topics' records, and sends them to their join partitions."""
         async for block in blocks:
             try:
                 await cleaning.block(block)

@@ -14,6 +14,7 @@ def join_agent(app: faust.App, channel: Any, joins: Joins) -> None:
 
     @app.agent(channel, name="join", concurrency=1)
     async def join(fetched: faust.StreamT[tuple[int, list[Any]]]) -> None:
+        """Joins rows into samples, and commits them with the state."""
         async for partition, records in fetched:
             try:
                 await joins.apply(partition, records)

@@ -1,32 +1,48 @@
-"""Logging of a worker: readable lines on a terminal, JSON lines elsewhere."""
+"""Logging of a worker: readable lines on a terminal, JSON lines elsewhere.
+
+What stands in a message can come from a record: it is cut, and in text it can neither move a terminal's cursor nor look
+like a line of its own.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
+import traceback
 from typing import Any
 
 import structlog
 
+MAX_CHARS = 4000
+MAX_TRACEBACK_CHARS = 20_000
+#: C0 and C1 with NEL, but tabs and line ends; separators of lines and paragraphs; marks that turn the direction of
+#: writing; halves of characters, which no file takes
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
-def setup_logging(style: str, level: str | int) -> None:
-    """Routes all loggers to standard error in one style; `auto` looks whether that is a terminal."""
-    text = style == "text" or (style == "auto" and sys.stderr.isatty())
+
+def setup_logging(style: str, level: str | int, path: str | None = None) -> None:
+    """Routes all loggers to standard error, or to a file, in one style; `auto`: text on a terminal, else JSON."""
+    terminal = path is None and sys.stderr.isatty()
+    text = style == "text" or (style == "auto" and terminal)
+    plain: Any = _escaped if text else _cut
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     console = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(),
-        exception_formatter=structlog.dev.plain_traceback,  # the rich one prints local variables, secrets among them
+        colors=terminal,
+        exception_formatter=_traceback,
     )
     renderer: Any = console if text else structlog.processors.JSONRenderer()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if path is None else logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared if text else [*shared, structlog.processors.format_exc_info],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, plain, renderer],
         )
     )
     handler.addFilter(_is_news)
@@ -38,6 +54,35 @@ def setup_logging(style: str, level: str | int) -> None:
     # the Kafka client says each broken connection several times over; what it means for the join the engine says
     client_level = logging.DEBUG if root.level <= logging.DEBUG else logging.CRITICAL + 1
     logging.getLogger("aiokafka").setLevel(client_level)
+
+
+def _cut(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Bounds what a line holds."""
+    for key, limit in (("event", MAX_CHARS), ("exception", MAX_TRACEBACK_CHARS)):
+        text = event.get(key)
+        if isinstance(text, str) and len(text) > limit:
+            event[key] = f"{text[:limit]}… ({len(text) - limit} characters more)"
+    return event
+
+
+def _escaped(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
+    """As `_cut`; control characters are written out, and further lines of a message are indented."""
+    event = _cut(logger, name, event)
+    for key in ("event", "exception"):
+        if isinstance(event.get(key), str):
+            event[key] = escaped(event[key])
+    return event
+
+
+def escaped(text: str) -> str:
+    """Text that shows as it is read, and cannot look like another line of the log."""
+    text = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return text.replace("\n", "\n    ")
+
+
+def _traceback(stream: Any, exc_info: Any) -> None:
+    """Without the values of local variables, secrets among them."""
+    stream.write(_escaped(None, "", {"exception": "".join(traceback.format_exception(*exc_info))})["exception"])
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -30,7 +30,10 @@ class WorkerSettings(BaseSettings):
         description="Static group membership: a stable name per worker, e.g. its pod's; a restart keeps its share.",
     )
     drain: bool = Field(False, description="Read what is there, join it, commit, and end: before `migrate`.")
-    web_bind: str = Field("0.0.0.0", description="Address of the web port.")
+    web_bind: str = Field(
+        "127.0.0.1",
+        description="Address of the web port; `0.0.0.0` or `::` in a container, which is probed from outside.",
+    )
     log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, else JSON.")
     session_timeout_ms: int = Field(
         10_000, ge=1000, le=1_800_000, description="How long the group waits for a silent worker."

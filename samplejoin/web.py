@@ -1,49 +1,31 @@
-"""The worker's web port: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes."""
+"""The worker's pages: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import time
 from typing import Any
 
-from samplejoin.engine.config import WorkerError
+import orjson
 
-STALLED_S = 30.0
-
-
-def refuse_taken(host: str, port: int) -> None:
-    """Raises WorkerError if the web port cannot be opened: Faust would only crash over it, half started."""
-    try:
-        for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            with socket.socket(family, kind) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind(address)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise WorkerError(
-            f"web port {port} on {host} cannot be opened ({reason}): set web_port, --web-port or SAMPLEJOIN_WEB_BIND"
-        ) from error
+from samplejoin.web_port import Answer, Pages
 
 
-def pages(app: Any) -> None:
-    """Registers the pages. `livez` fails when the event loop has not turned for 30 s: it does not answer then."""
+def pages(app: Any) -> Pages:
+    """The pages of a worker. An event loop that does not turn answers none of them, `/livez` least of all."""
 
-    @app.page("/metrics")  # type: ignore[untyped-decorator]  # Faust
-    async def metrics(view: Any, request: Any) -> Any:
-        return view.bytes(app.metrics.text(), content_type="text/plain; version=0.0.4")
+    def metrics() -> Answer:
+        return Answer(200, "text/plain; version=0.0.4", app.metrics.text())
 
-    @app.page("/livez")  # type: ignore[untyped-decorator]  # Faust
-    async def livez(view: Any, request: Any) -> Any:
-        started = time.monotonic()
-        await asyncio.sleep(0)
-        late = time.monotonic() - started > STALLED_S or app.failure is not None
-        return view.json({"live": not late}, status=503 if late else 200)
+    def livez() -> Answer:
+        live = app.failure is None
+        return _json({"live": live}, live)
 
-    @app.page("/readyz")  # type: ignore[untyped-decorator]  # Faust
-    async def readyz(view: Any, request: Any) -> Any:
+    def readyz() -> Answer:
         problems = [str(app.failure)] if app.failure is not None else app.runtime.problems()
         page = {"ready": not problems, "problems": problems, "warnings": app.warnings()}
-        return view.json(page, status=503 if problems else 200)
+        return _json(page, not problems)
+
+    return {"/metrics": metrics, "/livez": livez, "/readyz": readyz}
+
+
+def _json(body: dict[str, Any], well: bool) -> Answer:
+    return Answer(200 if well else 503, "application/json", orjson.dumps(body))

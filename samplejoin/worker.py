@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +22,16 @@ import faust
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
-from faust.cli.worker import worker as WorkerCommand
 from mode.supervisors import CrashingSupervisor
 
 import samplejoin
-from samplejoin import web
+from samplejoin import faust_command
 from samplejoin.agents.clean import Cleaning, clean_agent
 from samplejoin.agents.join import join_agent
 from samplejoin.agents.timer import Ticking, timer_agent
 from samplejoin.collector import Collector
 from samplejoin.configuration import engine_config
+from samplejoin.connections import Refused, refused_since
 from samplejoin.ending import Ending
 from samplejoin.engine import failpoints
 from samplejoin.engine.codec import pack_cell
@@ -49,6 +50,8 @@ from samplejoin.runtime import Runtime
 from samplejoin.settings import WorkerSettings, worker_settings
 from samplejoin.status import StatusLine
 from samplejoin.watchdog import Watchdog, watched_spec
+from samplejoin.web import pages
+from samplejoin.web_port import WebPort, refuse_taken
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +59,10 @@ CHANNEL_BLOCKS = 4
 
 
 class _Boot(BootStrategy):
-    """Sensors, web and agents; no Kafka of Faust's own."""
+    """Sensors and agents; no Kafka and no web pages of Faust's own."""
 
     enable_kafka = False
+    enable_web = False
 
 
 class JoinWorker(faust.Worker):
@@ -85,15 +89,14 @@ class JoinWorker(faust.Worker):
         super()._schedule_shutdown(signal)
 
     def _setup_logging(self) -> None:
-        # Faust's command says WARN unless told otherwise; start-up and status lines are for everybody
-        level = self.loglevel if self.loglevel and str(self.loglevel).upper() not in ("WARN", "30") else "INFO"
-        setup_logging(self.join_app.settings.log_format, level)
+        level = faust_command.log_level(click.get_current_context(silent=True), self.loglevel)
+        setup_logging(self.join_app.settings.log_format, level, str(self.logfile) if self.logfile else None)
 
     def execute_from_commandline(self) -> Any:
         conf = self.join_app.conf
         try:
             if conf.web_enabled:
-                web.refuse_taken(conf.web_bind, conf.web_port)
+                refuse_taken(conf.web_bind, conf.web_port)
         except WorkerError as error:
             self._setup_logging()
             log.error("worker stops: %s", error)
@@ -121,6 +124,7 @@ class JoinApp(faust.App):
         self.job, self.config, self.settings = job, replace(config, spec=spec), settings
         self.failure: BaseException | None = None
         self.worker: JoinWorker | None = None
+        self._started_at = time.monotonic()
         self.metrics = Metrics(job.model.name, samplejoin.__version__)
         steps = {"label": job.model.label or "label", "format": job.model.format}
         self.quality = Quality(self.metrics, job.model.error_rate, steps)
@@ -171,12 +175,13 @@ class JoinApp(faust.App):
         clean_agent(self, blocks, cleaning)
         join_agent(self, entries, runtime.joins)
         timer_agent(self, Ticking(config, runtime.sources, runtime.sender, runtime.look_at_fetches))
-        web.pages(self)
 
         line = StatusLine(self)
 
         @self.timer(interval=1.0, name="say")  # type: ignore[untyped-decorator]  # Faust
         async def say() -> None:
+            if refused := refused_since(self._started_at):  # the client would try for ever, and lock the account
+                self.fatal(refused)
             await runtime.say()
 
         @self.timer(interval=10.0, name="status")  # type: ignore[untyped-decorator]  # Faust
@@ -195,6 +200,7 @@ class JoinApp(faust.App):
 
     async def on_started_init_extra_services(self) -> None:
         """The engine starts when the agents listen."""
+        self._started_at, conf = time.monotonic(), self.conf
         asyncio.get_running_loop().set_exception_handler(_loop_trouble)
         if armed := failpoints.armed():
             log.critical("FAILPOINTS ARE ARMED: this worker will die, freeze or fail on purpose at %s", armed)
@@ -202,14 +208,22 @@ class JoinApp(faust.App):
         self._collector.take_over()
         await self.add_runtime_dependency(Watchdog(self.watch))
         await self.add_runtime_dependency(LoopWatch(self.metrics))
+        if conf.web_enabled:
+            await self.add_runtime_dependency(WebPort(conf.web_bind, conf.web_port, pages(self)))
         await self.add_runtime_dependency(self.runtime)
         log.info(
-            "samplejoin %s, job %s: %d streams, key (%s), window %d s, %d join partitions, brokers %s, web port %d",
+            "samplejoin %s, job %s: %d streams, key (%s), window %d s, %d join partitions, brokers %s, %s",
             samplejoin.__version__, self.job.model.prefix, len(self.job.spec.streams), ", ".join(self.job.model.key),
             self.job.spec.window_ms // 1000, self.config.partitions,
-            self.config.connection.get("bootstrap_servers"), self.job.model.web_port,
+            self.config.connection.get("bootstrap_servers"),
+            f"web port {conf.web_port} on {conf.web_bind}" if conf.web_enabled else "no web port",
         )  # fmt: skip
         await super().on_started_init_extra_services()
+
+    def worker_init(self) -> None:
+        """Called by each of Faust's own commands, with their options."""
+        faust_command.refuse(click.get_current_context(silent=True))
+        super().worker_init()
 
     def _create_directories(self) -> None:
         """Faust's own tables are not used; the engine makes the state directory, and says what is wrong with it."""
@@ -220,7 +234,7 @@ class JoinApp(faust.App):
             return
         self.failure = error
         self.runtime.give_up()
-        if isinstance(error, WorkerError | JobError) or type(error).__name__ == "StoreError":
+        if isinstance(error, WorkerError | JobError | Refused) or type(error).__name__ == "StoreError":
             log.error("worker stops: %s", error)
         else:
             log.error("worker stops on an unexpected error; what was not committed is done again by the next owner",
@@ -266,21 +280,17 @@ def __getattr__(name: str) -> Any:
     """`app`, made of `SAMPLEJOIN_JOB` when it is first asked for; a bad job file ends with its problems only."""
     if name != "app":
         raise AttributeError(name)
-    _no_banner()
+    faust_command.show_what_is_there()
+    faust_command.refuse_relative_workdir(sys.argv)
     try:
         settings = worker_settings()
         made = make_app(settings.job, settings)
     except JobError as error:
         raise click.UsageError(str(error)) from None
-    except (KafkaError, WorkerError, OSError) as error:
+    except (KafkaError, Refused, WorkerError, OSError) as error:
         raise click.ClickException(str(error)) from None
     globals()["app"] = made
     return made
-
-
-def _no_banner() -> None:
-    """Keeps `faust worker` from printing its banner, which names Faust's own broker and stores, not this job's."""
-    WorkerCommand.on_worker_created = lambda command, worker: None  # type: ignore[method-assign,assignment]
 
 
 def _loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 from aiokafka.errors import KafkaError
 
-from samplejoin.core.words import said, why_away
+from samplejoin.connections import Refused, why_away
+from samplejoin.core.words import said
 from samplejoin.engine.config import WorkerError
 from samplejoin.engine.kafka import is_away
 from samplejoin.engine.transaction import CommitFailed
@@ -31,18 +33,19 @@ def confirm(yes: bool) -> None:
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Mistakes and refusals without a traceback: exit code 2 for job file and environment, 1 for all else."""
+    since = time.monotonic()
     try:
         yield
     except JobError as error:
         click.echo(str(error), err=True)
         raise SystemExit(WRONG_JOB) from None
     except KafkaError as error:
-        raise click.ClickException(_away(error) if is_away(error) else said(error)) from None
-    except (WorkerError, CommitFailed, OSError) as error:
+        raise click.ClickException(_away(error, since) if is_away(error) else said(error)) from None
+    except (Refused, WorkerError, CommitFailed, OSError) as error:
         raise click.ClickException(str(error) or type(error).__name__) from None
 
 
-def _away(error: KafkaError) -> str:
+def _away(error: KafkaError, since: float) -> str:
     """The client names the addresses that it has tried, as Python data."""
     tried = ", ".join(f"{host}:{port}" for host, port in re.findall(r"\('([^']+)', (\d+),", str(error)))
-    return f"no broker answers at {tried or 'the addresses in `brokers`'}: {why_away(error)}"
+    return f"no broker answers at {tried or 'the addresses in `brokers`'}: {why_away(error, since)}"

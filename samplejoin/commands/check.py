@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import click
 from samplejoin.commands import advice
 from samplejoin.commands.trial import Trial, Tried
 from samplejoin.core.fingerprint import short
-from samplejoin.core.words import said, why_away
+from samplejoin.core.words import said
 from samplejoin.job.compile import Job, assume_topics, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
 from samplejoin.job.errors import Issue, JobError, Problem
@@ -115,12 +116,17 @@ def _resolved(report: Report, model: JobModel, topics: set[str] | None) -> JobMo
 
 
 def _topics(report: Report, model: JobModel, connection: dict[str, Any], required: bool) -> set[str] | None:
-    """The cluster's topics; None, with a note or a problem, if no broker answers."""
+    """The cluster's topics; None, with a note or a problem, if no broker answers. A refusal is a problem always."""
+    from samplejoin.connections import Refused, why_away
+
+    since, refused = time.monotonic(), False
     try:
         return asyncio.run(_ask(connection))
+    except Refused as error:
+        message, refused = str(error), True
     except Exception as error:  # aiokafka raises many kinds; all mean that topics are not known
-        message = f"no broker answers at {', '.join(model.brokers)}: {why_away(error)}"
-    if required:
+        message = f"no broker answers at {', '.join(model.brokers)}: {why_away(error, since)}"
+    if required or refused:
         report.problems.append(model.places.problem(Issue(("brokers",), message)))
     else:
         report.notes.append(f"{message}; topics are not checked")

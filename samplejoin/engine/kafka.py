@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -21,7 +22,8 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
-from samplejoin.core.words import said, why_away
+from samplejoin.connections import Refused, refused_since, why_away
+from samplejoin.core.words import said
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.records import Reading
 
@@ -151,10 +153,18 @@ def was_cancelled() -> bool:
 
 @asynccontextmanager
 async def running(client: Any) -> AsyncIterator[Any]:
-    """A client for a short job: started, and stopped whatever happens, also if it started half way."""
+    """A client for a short job: started, and stopped whatever happens, also if it started half way.
+
+    Raises Refused if a broker will not have this client.
+    """
+    since = time.monotonic()
     try:
         await client.start()
         yield client
+    except KafkaError as error:
+        if refused := refused_since(since):
+            raise refused from error
+        raise
     finally:
         await (client.close if isinstance(client, AIOKafkaAdminClient) else client.stop)()
 
@@ -170,7 +180,10 @@ async def committed_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, tu
 
 
 async def until_there(what: str, config: EngineConfig, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Runs `attempt` until the brokers answer, with backoff up to 10 s, and says so. Other errors end it."""
+    """Runs `attempt` until the brokers answer, with backoff up to 10 s, and says so. Other errors end it.
+
+    Raises Refused if trying again cannot help: a wrong login, certificate or protocol.
+    """
     return await until_answered(what, config.connection, attempt)
 
 
@@ -178,16 +191,17 @@ async def until_answered(what: str, connection: Mapping[str, Any], attempt: Call
     """As `until_there`, where all that is known are the connection's arguments."""
     wait_s = 0.5
     while True:
+        since = time.monotonic()
         try:
             return await attempt()
         except (KafkaError, OSError, AssertionError) as error:
             if isinstance(error, AssertionError) and not is_away(error):
                 raise
+            if refused := refused_since(since):
+                raise Refused(f"{what}: {refused}") from error
             if not is_away(error):
                 raise WorkerError(f"{what}: {said(error)}") from error
-            brokers = connection.get("bootstrap_servers")
-            log.warning(
-                "%s: no answer from the brokers %s: %s; trying again in %.1f s", what, brokers, why_away(error), wait_s
-            )
+            brokers, why = connection.get("bootstrap_servers"), why_away(error, since)
+            log.warning("%s: no answer from the brokers %s: %s; trying again in %.1f s", what, brokers, why, wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, 10.0)

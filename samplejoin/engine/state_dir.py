@@ -1,11 +1,11 @@
-"""The state directory of a worker: made, tried and locked before anything else starts."""
+"""The state directory of a worker: made, tried and locked before anything else starts, closed to all other users."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
-from typing import IO
 
 from samplejoin.engine.config import WorkerError
 
@@ -15,17 +15,22 @@ class StateDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: IO[str] | None = None
+        self._lock: int | None = None
 
     def lock(self) -> None:
-        """Takes the lock. Raises WorkerError if another worker has it, or if nothing can be written here."""
+        """Takes the lock. Raises WorkerError if another worker has it, if nothing can be written here, or if somebody
+        else could have put something here.
+
+        What the process writes from now on can be read by its own user only: RocksDB takes no mode for its files.
+        """
+        os.umask(0o077)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._file = (self.path / "lock").open("a+")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._file.truncate(0)
-            self._file.write(f"{os.getpid()}\n")
-            self._file.flush()
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._close_to_others()
+            self._lock = _open_lock(self.path / "lock")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._lock, 0)
+            os.write(self._lock, f"{os.getpid()}\n".encode())
         except BlockingIOError:
             raise WorkerError(
                 f"state directory {self.path}: another worker uses it: give each worker a state_dir of its own, or "
@@ -39,6 +44,32 @@ class StateDir:
 
     def unlock(self) -> None:
         """Gives the lock up."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _close_to_others(self) -> None:
+        """Takes the rights of others on what is here, an earlier version's files among it."""
+        here = self.path.lstat()
+        if not stat.S_ISDIR(here.st_mode) or here.st_uid != os.geteuid():
+            what = "belongs to another user" if stat.S_ISDIR(here.st_mode) else "is a link"
+            raise WorkerError(
+                f"state directory {self.path} {what}: delete it, or set state_dir to another place; the worker makes "
+                "it again, from the changelog"
+            )
+        for folder, _, files in os.walk(self.path):
+            os.chmod(folder, 0o700)
+            for name in files:
+                path = os.path.join(folder, name)
+                if not os.path.islink(path):
+                    os.chmod(path, 0o600)
+
+
+def _open_lock(path: Path) -> int:
+    """The lock's file, ours alone: no link to another one, which would be emptied."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    found = os.fstat(lock)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+        os.close(lock)
+        raise WorkerError(f"{path} is not a file of this worker alone: delete it")
+    return lock

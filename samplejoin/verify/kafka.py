@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from samplejoin.connections import Refused, why_away
 from samplejoin.core.skips import Skip, Skips, ranges, unpack
-from samplejoin.core.words import why_away
 from samplejoin.engine.records import RECORD_BYTES, Reading
 
 FETCH_BYTES = 1 << 20
@@ -77,11 +78,14 @@ class Topics:
             await client.close()
 
     async def _reach(self, client: Any) -> None:
+        since = time.monotonic()
         try:
             await client.start()
+        except Refused as error:
+            raise VerifyError(str(error)) from error
         except (KafkaError, OSError, AssertionError) as error:
             brokers = self._connection.get("bootstrap_servers")
-            raise VerifyError(f"no broker answers at {brokers}: {why_away(error)}") from error
+            raise VerifyError(f"no broker answers at {brokers}: {why_away(error, since)}") from error
 
     async def partitions(self) -> dict[str, set[int]]:
         """All topics that this user may see, with their partitions."""

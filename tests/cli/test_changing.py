@@ -34,7 +34,7 @@ def test_no_broker(job, command):
     code, output = run(*command, job, "--yes")
     assert code == 1
     assert "no broker answers at 127.0.0.1:" in output
-    assert "is it running, is the port right, does it want TLS or SASL?" in output
+    assert "cannot be reached (connection refused): is it running" in output
     assert "AddressFamily" not in output
 
 

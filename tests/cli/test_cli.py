@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -18,10 +17,11 @@ from aiokafka.errors import KafkaConnectionError
 from click.testing import CliRunner
 
 import samplejoin
-from samplejoin import cli, web
+from samplejoin import cli
 from samplejoin.cli import COMMANDS, main
 from samplejoin.engine.config import WorkerError
 from samplejoin.logs import _is_news
+from samplejoin.web_port import refuse_taken
 from tests.job.helpers import TEXT, write
 
 
@@ -220,9 +220,8 @@ def taken():
 
 def test_a_taken_web_port_ends_a_worker_with_a_word(tmp_path, taken):
     command = [sys.executable, "-m", "samplejoin.cli", "worker", str(write(tmp_path)), "--web-port", str(taken)]
-    environ = {**os.environ, "SAMPLEJOIN_WEB_BIND": "127.0.0.1"}
     done = subprocess.run(
-        [*command, "--set", "brokers=127.0.0.1:1"], env=environ, capture_output=True, text=True, timeout=60, check=False
+        [*command, "--set", "brokers=127.0.0.1:1"], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
     assert f"worker stops: web port {taken} on 127.0.0.1 cannot be opened (address already in use): set" in done.stderr
@@ -231,13 +230,13 @@ def test_a_taken_web_port_ends_a_worker_with_a_word(tmp_path, taken):
 
 def test_web_addresses_that_cannot_be_opened(taken):
     with pytest.raises(WorkerError, match=r"address already in use.*: set web_port, --web-port or SAMPLEJOIN_WEB_BIND"):
-        web.refuse_taken("127.0.0.1", taken)
+        refuse_taken("127.0.0.1", taken)
     with pytest.raises(WorkerError, match=r"on 192\.0\.2\.1 cannot be opened"):
-        web.refuse_taken("192.0.2.1", 7000)
+        refuse_taken("192.0.2.1", 7000)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    web.refuse_taken("127.0.0.1", port)
+    refuse_taken("127.0.0.1", port)
 
 
 def test_the_log_drops_the_framework_s_chatter_but_not_its_errors():

@@ -177,7 +177,11 @@ def test_no_broker(tmp_path, closed_port):
     path = write(tmp_path, TEXT + f"brokers: 127.0.0.1:{closed_port}\n")
     code, output = run(path)
     assert code == 0
-    assert f"note: no broker answers at 127.0.0.1:{closed_port}: is it running" in output
+    assert (
+        f"note: no broker answers at 127.0.0.1:{closed_port}: broker 127.0.0.1:{closed_port} cannot be reached"
+        in output
+    )
+    assert "(connection refused): is it running" in output
     assert "AddressFamily" not in output
     code, output = run(path, "--broker")
     assert code == 1
