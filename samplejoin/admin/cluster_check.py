@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from samplejoin.core.words import said
 from samplejoin.engine.cluster import Member, broker_settings, group_members, named, topic_settings
-from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.config import EditedError, EngineConfig, WorkerError
 from samplejoin.engine.kafka import TRANSACTION_TIMEOUT_MS, admin, running
 from samplejoin.engine.start import refuse_other_state
 from samplejoin.engine.topics import setting_problems
@@ -24,6 +24,8 @@ class Findings:
 
     wrong: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    #: key of the job file that was edited since the open keys were made -> what to say of it
+    edits: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ async def check_cluster(config: EngineConfig) -> Findings:
     if cluster.topics.get(config.topics.changelog, (0, 0))[0] == config.partitions:
         try:
             await refuse_other_state(config)
+        except EditedError as error:
+            found.edits = dict.fromkeys(error.keys, str(error))
         except WorkerError as error:
             found.wrong.append(str(error))
         except KafkaError as error:  # the right Read on it is missing, say

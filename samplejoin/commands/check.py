@@ -72,6 +72,8 @@ def check(job: Path, records: Path | None, broker: bool | None, sets: tuple[str,
     Exit code 1 if anything is wrong.
     """
     report = run_check(job, records, broker, sets)
+    if not acls:
+        report.rights = []
     if acls and report.rights and output == "text":
         click.echo("\n".join(report.rights))
         for problem in report.problems:
@@ -125,11 +127,13 @@ def _topics(report: Report, model: JobModel, connection: dict[str, Any], require
     except Refused as error:
         message, refused = str(error), True
     except Exception as error:  # aiokafka raises many kinds; all mean that topics are not known
-        message = f"no broker answers at {', '.join(model.brokers)}: {why_away(error, since)}"
+        brokers = ", ".join(map(model.places.secrets.shown, model.brokers))
+        message = f"no broker answers at {brokers}: {why_away(error, since)}"
     if required or refused:
         report.problems.append(model.places.problem(Issue(("brokers",), message)))
     else:
-        report.notes.append(f"{message}; topics are not checked")
+        shown = model.places.secrets.masked(message, ("brokers",))
+        report.notes.append(f"{shown}; topics are not checked")
     return None
 
 
@@ -158,8 +162,10 @@ def _check_cluster(report: Report, job: Job, connection: dict[str, Any]) -> None
     except Exception as error:  # as above: rights that are missing, above all
         report.notes.append(f"the cluster could not be checked: {said(error)}")
         return
-    report.problems += [job.model.places.problem(Issue(("brokers",), each)) for each in found.wrong]
-    report.notes += found.notes
+    places = job.model.places
+    report.problems += [places.problem(Issue(("brokers",), each)) for each in found.wrong]
+    report.problems += [places.problem(Issue(tuple(key.split(".")), found.edits[key])) for key in found.edits]
+    report.notes += map(places.secrets.masked, found.notes)
 
 
 def _rights(job: Job) -> list[str]:
@@ -170,19 +176,20 @@ def _rights(job: Job) -> list[str]:
 
 def _summary(job: Job) -> dict[str, Any]:
     model = job.model
+    shown = model.places.secrets.shown
     return {
-        "name": model.name,
+        "name": shown(model.name),
         "generation": model.generation,
         "fingerprint": short(job.fingerprint),
         "streams": {
-            each.plan.stream.name: f"{each.plan.stream.role}, {', '.join(each.plan.stream.topics)}, "
-            f"time {each.time_field}, clean {each.clean_name}"
+            each.plan.stream.name: f"{each.plan.stream.role}, {', '.join(map(shown, each.plan.stream.topics))}, "
+            f"time {shown(each.time_field)}, clean {shown(each.clean_name)}"
             for each in job.inputs
         },
-        "key": list(model.key),
+        "key": list(map(shown, model.key)),
         "window": format_duration(model.window_ms),
         "sample": [*model.key_names, *model.sample, "label", *(["weight"] if model.keep_negatives < 1 else [])],
-        "outputs": model.output_topics(),
+        "outputs": {name: shown(topic) for name, topic in model.output_topics().items()},
     }
 
 

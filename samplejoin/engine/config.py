@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from samplejoin.core.fingerprint import edited
+from samplejoin.core.fingerprint import differences, edited
 from samplejoin.core.spec import Spec
 
 Start = Literal["earliest", "latest"] | int
@@ -16,6 +16,14 @@ Start = Literal["earliest", "latest"] | int
 
 class WorkerError(Exception):
     """A clear end: the message says what is wrong, where, and what to do. Shown without a traceback."""
+
+
+class EditedError(WorkerError):
+    """State that an edited job cannot go on with. `keys` are the keys of the job file that were edited, if known."""
+
+    def __init__(self, message: str, keys: list[str]) -> None:
+        super().__init__(message)
+        self.keys = keys or ["name"]
 
 
 @dataclass(frozen=True)
@@ -115,8 +123,9 @@ def refuse_edited(config: EngineConfig, partition: int, fingerprint: str) -> Non
     """Raises WorkerError if state with this fingerprint is not of the job as it is now."""
     what = edited(fingerprint, config.fingerprint)
     if what is not None:
-        raise WorkerError(
+        raise EditedError(
             f"join partition {partition}: the open keys of job {config.topics.prefix!r} were made by another version "
             f"of it: {what} since. Set that back; or give the old job `until: TIME` and start this one beside it with "
-            "another `generation` and `start: TIME`; or throw the state away by `samplejoin reset`"
+            "another `generation` and `start: TIME`; or throw the state away by `samplejoin reset`",
+            differences(fingerprint, config.fingerprint) or [],
         )

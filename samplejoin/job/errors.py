@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from samplejoin.job.secrets import Secrets
+
 Path = tuple[str | int, ...]
 """A place in the job file: `("streams", "click", "time_unit")`."""
 
@@ -77,6 +79,8 @@ class Places:
     #: what is said of a path nobody wrote, e.g. a missing key at the top
     default: Place = NOWHERE
     known: dict[Path, Place] = field(default_factory=dict)
+    #: what references stand for: shown by none of the problems
+    secrets: Secrets = field(default_factory=Secrets)
 
     def of(self, path: Path) -> Place:
         """The place of the path, else of the nearest part of the job around it."""
@@ -87,9 +91,11 @@ class Places:
         return self.default
 
     def problem(self, issue: Issue) -> Problem:
-        """The issue with its place."""
+        """The issue with its place, secrets masked."""
         file, line = self.of(issue.path)
-        return Problem(dotted(issue.path), file, line, issue.message, issue.hint)
+        message = self.secrets.masked(issue.message, issue.path)
+        hint = issue.hint and self.secrets.masked(issue.hint, issue.path)
+        return Problem(dotted(issue.path), file, line, message, hint)
 
 
 def dotted(path: Path) -> str:

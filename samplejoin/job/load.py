@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from samplejoin.job.errors import Issue, JobError, Path, Places
+from samplejoin.job.errors import Issue, JobError, Path, Places, RefusedError
 from samplejoin.job.explain import issues_of
+from samplejoin.job.files import read_small
 from samplejoin.job.model import JobModel
 from samplejoin.job.overlay import Overlay
 from samplejoin.job.references import References
@@ -42,7 +43,7 @@ def model_of(
     overlay.environment(environ)
     overlay.command_line(sets)
     issues = overlay.issues + _literal_secrets(overlay)
-    references = References(FilePath(base_dir), environ)
+    references = References(FilePath(base_dir), environ, overlay.places.secrets)
     while not issues:
         resolved = references.resolve(overlay.data)
         issues = references.issues
@@ -58,7 +59,7 @@ def model_of(
         else:
             model._places = overlay.places
             return model
-    raise JobError(references.masked(overlay.places.problem(overlay.hinted(issue))) for issue in issues)
+    raise JobError(overlay.places.problem(overlay.hinted(issue)) for issue in issues)
 
 
 def _read(path: FilePath) -> str:
@@ -66,14 +67,13 @@ def _read(path: FilePath) -> str:
         return JobError([Places().problem(Issue((str(path),), message, hint))])
 
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_small(path, MAX_BYTES)
     except FileNotFoundError:
         raise refused("there is no such file", "samplejoin init NAME makes one") from None
+    except RefusedError as error:
+        raise refused(str(error), error.hint) from None
     except (OSError, ValueError) as error:
         raise refused(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > MAX_BYTES:
-        raise refused(f"is larger than {MAX_BYTES >> 10} KiB")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
-from samplejoin.job.errors import Issue, Path, Problem, RefusedError, did_you_mean, dotted
+from samplejoin.job.errors import Issue, Path, RefusedError, did_you_mean
+from samplejoin.job.files import read_small
+from samplejoin.job.secrets import Secrets
 
 MAX_BYTES = 64 << 10
-_SHOWN_BELOW = 4
-"""Shorter values are masked only in what is said of their own place: they occur in any sentence."""
-
 _REFERENCE = re.compile(r"(\$?)\$\{([^{}]*)\}")
 _OPEN = re.compile(r"(?<!\$)\$\{")
 
 
 class References:
-    """Resolves the references of one job and masks what they stood for."""
+    """Resolves the references of one job; `secrets` learns what they stand for."""
 
-    def __init__(self, base_dir: FilePath, environ: Mapping[str, str]) -> None:
+    def __init__(self, base_dir: FilePath, environ: Mapping[str, str], secrets: Secrets) -> None:
         self.base_dir = base_dir
         self.environ = environ
+        self.secrets = secrets
         self.issues: list[Issue] = []
-        #: what a reference stood for -> the reference
-        self.secrets: dict[str, str] = {}
-        self.places: dict[str, Path] = {}
 
     def resolve(self, value: Any, path: Path = ()) -> Any:
         """The value with all references in its strings resolved; what cannot be is in `issues`."""
@@ -38,16 +34,6 @@ class References:
         if isinstance(value, list):
             return [self.resolve(item, (*path, i)) for i, item in enumerate(value)]
         return value
-
-    def masked(self, problem: Problem) -> Problem:
-        """The problem with every resolved value shown as its reference."""
-        message, hint = problem.message, problem.hint or ""
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            if len(secret) >= _SHOWN_BELOW or dotted(self.places[secret]) == problem.path:
-                word = re.compile(rf"(?<!\w){re.escape(secret)}(?!\w)")
-                message = word.sub(lambda _: self.secrets[secret], message)  # noqa: B023  used at once
-                hint = word.sub(lambda _: self.secrets[secret], hint)  # noqa: B023
-        return replace(problem, message=message, hint=hint or None)
 
     def _text(self, text: str, path: Path) -> str:
         if _OPEN.search(_REFERENCE.sub("", text)):
@@ -62,18 +48,13 @@ class References:
             except RefusedError as error:
                 self.issues.append(Issue(path, str(error), error.hint))
                 return match[0]
-            self._remember(value, match[0], path)
+            self.secrets.add(path, match[0], value)
             return value
 
         resolved = _REFERENCE.sub(look_up, text)
         if resolved != text:
-            self._remember(resolved, text, path)
+            self.secrets.add(path, text, resolved)
         return resolved
-
-    def _remember(self, value: str, reference: str, path: Path) -> None:
-        for form in {value, repr(value)[1:-1]} - {""}:
-            self.secrets[form] = reference
-            self.places[form] = path
 
     def _look_up(self, reference: str) -> str:
         kind, _, name = reference.partition(":")
@@ -87,11 +68,9 @@ class References:
 
     def _file(self, path: FilePath) -> str:
         try:
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-            if len(content) > MAX_BYTES:
-                raise RefusedError(f"{path} is larger than {MAX_BYTES >> 10} KiB")
-            return content.decode().rstrip("\r\n")
+            return read_small(path, MAX_BYTES).decode().rstrip("\r\n")
+        except RefusedError as error:
+            raise RefusedError(f"{path} {error}", error.hint) from None
         except OSError as error:
             raise RefusedError(f"{path} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from samplejoin.core.paths import escaped, names_of
 from samplejoin.job.errors import Issue, RefusedError, did_you_mean
 from samplejoin.job.parts import Output, Stream, field_path, split_aggregate
 from samplejoin.job.units import format_duration
@@ -29,6 +30,7 @@ def issues_of(job: JobModel) -> list[Issue]:
         _processing,
         _names,
         _fields,
+        _columns,
         _outputs,
         _security,
     )
@@ -71,6 +73,34 @@ def _decoding(path: tuple[str, ...], stream: Stream) -> Iterator[Issue]:
             yield Issue((*path, "columns"), f"mean nothing with decode: {stream.decode}")
         if len(set(stream.columns)) < len(stream.columns):
             yield Issue((*path, "columns"), "name a column twice")
+
+
+def _columns(job: JobModel) -> Iterator[Issue]:
+    """What a CSV stream is asked for must be a column: the time, and without a cleaning function all the rest."""
+    for name, stream in job.streams.items():
+        if stream.decode != "csv" or stream.columns is None:
+            continue
+        asked: list[tuple[tuple[str | int, ...], str]] = []
+        if stream.time is not None and stream.time != "@timestamp":
+            asked.append((("streams", name, "time"), stream.time))
+        if stream.clean is None:
+            asked += [(("key", i), field) for i, field in enumerate(job.key)]
+            asked += [(("streams", name, "id"), stream.id)] if stream.id is not None else []
+            fields = [(field_name, f) for field_name, f in job.sample.items() if f.stream == name]
+            asked += [(("sample", field_name, "from"), f.source_field) for field_name, f in fields if f.source_field]
+        for path, field in asked:
+            if not _is_column(field, stream.columns):
+                columns = [escaped(column) for column in stream.columns]
+                hint = did_you_mean(field, columns) or f"the columns are {', '.join(columns)}"
+                yield Issue(path, f"{field} is not a column of {name}", hint)
+
+
+def _is_column(field: str, columns: Iterable[str]) -> bool:
+    """Values of columns are text: nothing lies below them. A path that is wrong in itself is said elsewhere."""
+    try:
+        return len(names_of(field)) == 1 and names_of(field)[0] in columns
+    except ValueError:
+        return True
 
 
 def _time(path: tuple[str, ...], stream: Stream, clock: str) -> Iterator[Issue]:

@@ -155,5 +155,5 @@ class _Reader:
         if not isinstance(node, yaml.MappingNode):
             self._issue(path, "<< needs a mapping", node.start_mark.line + 1)
             return
-        for key, value in self._value(node, path).items():
+        for key, value in (self._value(node, path) or {}).items():  # None: it contains itself, or is too large
             values.setdefault(key, value)

@@ -42,9 +42,9 @@ def test_a_job_that_runs(world, start_worker):
     assert any(note.startswith("workers of the job run: samplejoin-") for note in report["notes"])
     assert worker.get("/readyz")[0] == 200
     assert checked(world, "--set", "generation=2", "--set", "window=30s")["ok"]
-    edited = messages(checked(world, "--set", "window=30s"))
-    assert len(edited) == 1
-    assert "window was edited since" in edited[0]
+    (edited,) = checked(world, "--set", "window=30s")["problems"]
+    assert "window was edited since" in edited["message"]
+    assert (edited["path"], edited["file"]) == ("window", "--set window")
     more = messages(checked(world, "--set", "partitions=6"))
     for each in ("repartition", "changelog"):
         assert f"topic {world.name}-{each} has 4 partitions, the job file says 6" in " ".join(more)

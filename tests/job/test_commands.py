@@ -198,6 +198,18 @@ def test_a_broker(tmp_path):
     assert code == 0, output
 
 
+def test_what_references_stand_for_is_not_printed(tmp_path, closed_port):
+    (tmp_path / "name").write_text("swordfish")
+    (tmp_path / "brokers").write_text(f"localhost:{closed_port}")
+    text = TEXT.replace("topic: clk", "topic: ${file:name}").replace("name: feed", "name: ${file:name}")
+    path = write(tmp_path, text + "brokers: ${file:brokers}\n")
+    for options in ([], ["--broker"], ["-o", "json"]):
+        _, output = run(path, *options)
+        assert "swordfish" not in output.replace(str(tmp_path), "")
+        assert str(closed_port) not in output
+        assert "${file:name}" in output or "${file:brokers}" in output
+
+
 def test_tls_files_are_looked_at_without_a_broker(tmp_path):
     code, output = run(write(tmp_path, TEXT + "security: {protocol: SSL, ca_file: none.pem}\n"), "--no-broker")
     assert code == 1

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 import pytest
 
+from samplejoin.job.compile import compile_job
+from samplejoin.job.connection import client_options
 from samplejoin.job.errors import JobError
 from samplejoin.job.load import load_job, model_of
 from tests.job.helpers import JOB, TEXT, errors_of, job_data, write
@@ -257,6 +263,96 @@ def test_what_a_reference_stood_for_is_not_shown(tmp_path, line, secret):
     assert found
     assert not any(secret in error for error in found if len(secret) > 1), found
     assert not any(f"{secret!r}" in error for error in found), found
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ("label: ${env:X}", "hunter2 and swordfish"),
+        ("label: ${env:X}", "unknown_field > 0"),
+        ("format: ${env:X}", "hunter2"),
+        ("format: ${env:X}", "hunter2:swordfish"),
+        ("label: '${env:X}:swordfish'", "hunter2"),
+        ("brokers: ${env:X}", "hunter2:9092,swordfish"),
+        ("brokers: '${env:X},swordfish:9x'", "hunter2:9092"),
+        ("name: ${env:X}", "hunter2 swordfish"),
+        ("start: ${env:X}", "hunter2"),
+        ("state_dir: ${env:X}\nwindow2: 5", "hunter2"),
+        ("late: ${env:X}", "hunter2\nswordfish\n\ttabs"),
+        ("outputs: {samples: '${env:X}'}", "imp"),
+        ("outputs: {samples: '${env:X}'}", "hunter2/swordfish"),
+        ("junk_keys: ['${env:X}', 1.5]", "hunter2"),
+        ("security: {protocol: SSL, ca_file: '${env:X}'}", "hunter2.pem"),
+    ],
+)
+def test_no_word_of_a_reference_is_shown_by_loading_or_compiling(tmp_path, line, secret):
+    text = TEXT.replace("name: feed\n", "") if line.startswith("name") else TEXT
+    path = write(tmp_path, f"{text}{line}\n")
+
+    def started() -> None:
+        model = load_job(path, environ={"X": secret})
+        client_options(model, tmp_path)
+        compile_job(model, tmp_path)
+
+    with pytest.raises(JobError) as caught:
+        started()
+    found = [f"{problem.message} {problem.hint}" for problem in caught.value.problems]
+    shown = [problem for problem in found if set(re.findall(r"\w{3,}", secret)) & set(re.findall(r"\w+", problem))]
+    assert not shown
+
+
+def test_other_places_say_the_reference_too(tmp_path):
+    text = TEXT.replace("topic: clk", "topic: ${env:X}").replace("topic: imp,", "topic: '${env:X}', time_unit: s,")
+    (error,) = errors_of(write(tmp_path, text), environ={"X": "clicks"})
+    assert "streams.click.time_unit: differs from that of impression, which reads the same topic ${env:X}" in error
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_file_that_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "job.yaml")
+    for path in (tmp_path / "job.yaml", Path("/dev/zero"), Path("/dev/null"), tmp_path):
+        with pytest.raises(JobError, match=r"is not a regular file|Is a directory"):
+            load_job(path, environ={})
+
+
+def test_a_reference_to_what_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "secret")
+    for name in ("secret", "/dev/zero"):
+        (error,) = errors_of(write(tmp_path, SASL % f"${{file:{name}}}"))
+        assert "is not a regular file" in error
+
+
+def test_a_reference_may_be_a_link(tmp_path):
+    """As secrets are in Kubernetes."""
+    (tmp_path / "data").write_text("s3cret")
+    (tmp_path / "secret").symlink_to("data")
+    job = load_job(write(tmp_path, SASL % "${file:secret}"), environ={})
+    assert job.security.password is not None
+    assert job.security.password.get_secret_value() == "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: &a {<<: *a}", 1),
+        ("name: x\na: &a {b: {<<: *a}}", 2),
+        ("a: &a [*a]", 1),
+        ("a: &a {b: *a}", 1),
+        ("a: &a {<<: [*a, *a]}", 1),
+        (
+            "a0: &a0 {k: 1}\n"
+            + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 9)),
+            1,
+        ),
+        ("a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)), 1),
+    ],
+)
+def test_aliases_that_contain_themselves_or_explode(tmp_path, text, line):
+    errors = errors_of(write(tmp_path, text))
+    assert errors[0].startswith(f"job.yaml:{line}: ")
+    assert "an alias contains itself" in errors[0] or "more than 20000 values, aliases included" in errors[0]
 
 
 def test_a_job_error_prints_its_problems_in_order(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -78,9 +80,10 @@ def test_the_password_is_not_shown():
     assert "alice" not in repr(job.security)
 
 
-#: (changes, path, part of the message, part of the hint)
 CSV = {"streams__click__decode": "csv"}
+COLUMNS: dict[str, Any] = {"streams__click__decode": "csv", "streams__click__columns": ["uid", "mid", "ts", "a.b"]}
 
+#: (changes, path, part of the message, part of the hint)
 WRONG = [
     # types and unknown keys
     ({"windo": "5m"}, "windo", "unknown key", "did you mean 'window'"),
@@ -137,6 +140,26 @@ WRONG = [
     ({"streams__click__time": "@timestam"}, "streams.click.time", "is not a field", "'@timestamp' is"),
     ({"limits__sample": "64MiB"}, "limits.sample", "64MiB is over 1MiB", "a message"),
     ({"streams__click__time": "a..b"}, "streams.click.time", "is not a field", "meta.ts"),
+    (
+        {**COLUMNS, "streams__click__time": "when"},
+        "streams.click.time",
+        "when is not a column of click",
+        "uid, mid, ts, a",
+    ),
+    (
+        {**COLUMNS, "streams__click__time": "tss"},
+        "streams.click.time",
+        "tss is not a column of click",
+        "did you mean 'ts'",
+    ),
+    ({**COLUMNS, "key": ["uid", "item"]}, "key.1", "item is not a column of click", "uid, mid, ts"),
+    ({**COLUMNS, "streams__click__id": "event"}, "streams.click.id", "event is not a column of click", ""),
+    (
+        {**COLUMNS, "sample__n": {"from": "click.a.b", "agg": "count"}},
+        "sample.n.from",
+        "a.b is not a column of click",
+        r"did you mean 'a\\.b'",
+    ),
     ({"streams__click__id": "a."}, "streams.click.id", "is not a field", "meta.ts"),
     ({"key": ["uid", "a\\b"]}, "key.1", "a backslash stands before", r"a\.b"),
     ({"key": ["a.b", r"a\.b"]}, "key", "names a field twice", ""),
@@ -239,6 +262,13 @@ def test_a_mistake_is_said_once_and_with_words():
 
 def test_all_problems_are_shown_at_once():
     assert len(problems_of(window=20, partitions=0, windo="x")) == 3
+
+
+def test_columns_are_asked_for_where_no_function_makes_the_rows():
+    assert model(**COLUMNS, sample__n={"from": r"click.a\.b", "agg": "count"})
+    assert model(**COLUMNS, streams__click__clean="functions:clean", sample__n={"from": "click.n", "agg": "sum"})
+    (problem,) = problems_of(**COLUMNS, streams__click__clean="functions:clean", streams__click__time="when")
+    assert problem.path == "streams.click.time"
 
 
 @pytest.mark.rule(10)
