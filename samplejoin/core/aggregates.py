@@ -1,5 +1,7 @@
 """Aggregates of a field over the rows of a window: small classes with `zero`, `add`, `merge`, `result`.
 
+Their docstrings make the table of docs/aggregates.md; a line with an arrow is an example, which a test runs.
+
 A partial is plain data (numbers, strings, bytes, lists), so it can wait in a changelog. Laws, held by tests: `merge`
 is associative and commutative, `zero()` is its identity, and adding rows one by one equals merging their partials
 (rule 2). `order` is the row's place, `(event time in ms, source partition, offset, index)`, and breaks every tie.
@@ -13,7 +15,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from samplejoin.core import exact
-from samplejoin.core.values import given, kept, named, number
+from samplejoin.core.ordering import Descending, canonical, one_kind, rank, scalar, truth
+from samplejoin.core.values import given, kept, number
 
 Order = tuple[int, str, int, int] | list[Any]
 
@@ -41,7 +44,12 @@ class Aggregate:
 
 
 class Count(Aggregate):
-    """Rows, or rows whose field is not null."""
+    """How many rows joined, or how many of them have the field.
+
+    Takes: anything
+    No rows: 0
+    [5, None, "x"] -> 2
+    """
 
     name = "count"
 
@@ -56,7 +64,16 @@ class Count(Aggregate):
 
 
 class Sum(Aggregate):
-    """Exact sum of numbers; integers stay integers."""
+    """The sum, exact and rounded once. Integers stay integers, of any size; with a float it is a float.
+
+    Takes: numbers; true and false are refused, convert them with `int()`
+    No rows: 0
+    [1, 2, None] -> 3
+    [0.1] * 10 -> 1.0
+    [2**63, 2**63] -> 2**64
+    [True] -> refused
+    ["3"] -> refused
+    """
 
     name = "sum"
 
@@ -76,7 +93,12 @@ class Sum(Aggregate):
 
 
 class Mean(Aggregate):
-    """Exact sum over count; None without rows."""
+    """The exact sum over the number of rows that have the field, rounded once.
+
+    Takes: numbers
+    No rows: null
+    [1, 2, None] -> 1.5
+    """
 
     name = "mean"
 
@@ -99,32 +121,50 @@ class _Extreme(Aggregate):
     largest: ClassVar[bool]
 
     def add(self, partial: Any, value: Any, order: Order) -> Any:
-        value = _scalar(self, value)
+        value = scalar(value, self.name)
         return partial if value != value else self.merge(partial, value)
 
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
             return b if a is None else a
-        _one_kind(self, a, b)
+        one_kind(a, b, self.name)
         return a if (rank(a) > rank(b)) == self.largest else b
 
 
 class Min(_Extreme):
-    """Smallest value; None without rows."""
+    """The smallest value.
+
+    Takes: numbers, text or booleans, but not several kinds; NaN is skipped
+    No rows: null
+    [9.5, 12, None] -> 9.5
+    ["9.5", "12.0"] -> "12.0"
+    [42.5, "3"] -> refused
+    """
 
     name = "min"
     largest = False
 
 
 class Max(_Extreme):
-    """Largest value; None without rows."""
+    """The largest value.
+
+    Takes: as `min`
+    No rows: null
+    [9.5, 12, None] -> 12
+    ["9.5", "12.0"] -> "9.5"
+    """
 
     name = "max"
     largest = True
 
 
 class First(Aggregate):
-    """The field of the row lowest in (event time, source)."""
+    """The field of the earliest row; of a label stream, of the rows that have it.
+
+    Takes: anything
+    No rows: null
+    [None, 12.5, None, 9] -> 12.5
+    """
 
     name = "first"
 
@@ -141,7 +181,12 @@ class First(Aggregate):
 
 
 class Last(First):
-    """The field of the row highest in (event time, source)."""
+    """The field of the latest row; of a label stream, of the rows that have it.
+
+    Takes: anything
+    No rows: null
+    [None, 12.5, 9, None] -> 9
+    """
 
     name = "last"
 
@@ -152,12 +197,19 @@ class Last(First):
 
 
 class Any_(Aggregate):
-    """Whether any value is true; False without rows."""
+    """Whether any value is true, or not 0; of a stream itself, whether any row joined.
+
+    Takes: booleans and numbers; text is refused, since "0" and "false" would be true; NaN is skipped
+    No rows: false
+    [0, None, True] -> True
+    [0, False] -> False
+    ["0"] -> refused
+    """
 
     name = "any"
 
     def add(self, partial: Any, value: Any, order: Order) -> Any:
-        return self.merge(partial, _truth(self, value))
+        return self.merge(partial, truth(value, self.name))
 
     def merge(self, a: Any, b: Any) -> Any:
         return b if a is None else a if b is None else a or b
@@ -167,7 +219,13 @@ class Any_(Aggregate):
 
 
 class All(Any_):
-    """Whether every value is true; True without rows."""
+    """Whether no value is false, or 0.
+
+    Takes: as `any`
+    No rows: true
+    [1, None, True] -> True
+    [1, 0] -> False
+    """
 
     name = "all"
 
@@ -179,7 +237,14 @@ class All(Any_):
 
 
 class Distinct(Aggregate):
-    """How many different values there are, told apart by a 64-bit hash of their canonical form."""
+    """How many different values there are: a number, not a list.
+
+    Takes: anything. 1, 1.0, true and "1" differ; the order of an object's keys does not matter
+    No rows: 0
+    ["a", "b", "a", None] -> 2
+    [1, 1.0, True, "1"] -> 4
+    [{"a": 1, "b": 2}, {"b": 2, "a": 1}] -> 1
+    """
 
     name = "distinct"
 
@@ -220,42 +285,38 @@ class _Ranked(Aggregate):
 
 
 class List(_Ranked):
-    """The first `limit` values in (event time, source) order."""
+    """The first `n` values, in the order of event time.
+
+    Takes: anything
+    No rows: []
+    (2) ["a", None, "b", "c"] -> ["a", "b"]
+    """
 
     name = "list"
 
 
 class Top(_Ranked):
-    """The `limit` largest values, largest first, the earlier row first among equals."""
+    """The `n` largest values, largest first; among equals the earlier row comes first.
+
+    Takes: as `min`
+    No rows: []
+    (2) [3, 9.5, None, 12] -> [12, 9.5]
+    (3) [1, 2, 2] -> [2, 2, 1]
+    """
 
     name = "top"
 
     def sort_key(self, item: Any) -> Any:
-        return [_Descending(rank(item[1])), list(item[0])]
+        return [Descending(rank(item[1])), list(item[0])]
 
     def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
-        value = _scalar(self, value)
+        value = scalar(value, self.name)
         return partial if value != value else super().add(partial, value, order)
 
     def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
         if a and b:
-            _one_kind(self, a[0][1], b[0][1])
+            one_kind(a[0][1], b[0][1], self.name)
         return super().merge(a, b)
-
-
-class _Descending:
-    """Turns an order round inside a sort key."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __lt__(self, other: _Descending) -> bool:
-        return bool(other.value < self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Descending) and bool(other.value == self.value)
 
 
 class Custom(Aggregate):
@@ -293,47 +354,3 @@ PLAIN: dict[str, Callable[[], Aggregate]] = {
     c.name: c for c in (Count, Sum, Mean, Min, Max, First, Last, Any_, All, Distinct)
 }
 LIMITED: dict[str, Callable[[int], Aggregate]] = {c.name: c for c in (List, Top)}
-
-
-def rank(value: Any) -> tuple[Any, ...]:
-    """A total order over numbers, over texts and over booleans that no order of arrival can change.
-
-    Equal numbers of different form (1 and 1.0, 0.0 and -0.0) differ here, else which one stays would depend on order.
-    """
-    if type(value) is int or type(value) is float:
-        return (value, type(value) is float, str(value) if value == 0 else "")
-    return (value,)
-
-
-def canonical(value: Any) -> str:
-    """One text for equal JSON values: object keys sorted, 1 and 1.0 and true told apart."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{canonical(k)}:{canonical(value[k])}" for k in sorted(value, key=str)) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(canonical, value)) + "]"
-    return repr(value)
-
-
-def _truth(aggregate: Aggregate, value: Any) -> bool | None:
-    """Whether a value is true; None for NaN, which is no value."""
-    if type(value) is bool:
-        return value
-    if type(value) is int or type(value) is float:
-        return None if value != value else value != 0
-    raise TypeError(f"{aggregate.name} needs a boolean or a number, got {named(value)}")
-
-
-def _scalar(aggregate: Aggregate, value: Any) -> Any:
-    if type(value) not in _KINDS:
-        raise TypeError(f"{aggregate.name} needs a number, text or a boolean, got {named(value)}")
-    return kept(value)
-
-
-#: types whose values can be put in order, as one kind
-_KINDS = {int: "number", float: "number", str: "text", bool: "boolean"}
-
-
-def _one_kind(aggregate: Aggregate, a: Any, b: Any) -> None:
-    """Values of several kinds have no order. Whichever rows meet first, somewhere two kinds do."""
-    if type(a) is not type(b) and _KINDS[type(a)] != _KINDS[type(b)]:
-        raise TypeError(f"{aggregate.name} needs values of one kind, met numbers, text or booleans mixed")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from samplejoin.core.aggregates import canonical
+from samplejoin.core.ordering import canonical
 from samplejoin.core.paths import value_at
 from samplejoin.core.spec import Codec, Field, Plan, Spec
 from samplejoin.core.values import kept

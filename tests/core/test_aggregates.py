@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samplejoin.core import exact
-from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom, canonical
+from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
 from samplejoin.core.cells import merge_partials, partials_of
 from samplejoin.core.keys import encode_key
+from samplejoin.core.ordering import canonical
 from samplejoin.core.spec import JSON, Field, Spec, Stream
 from tests.core import oracle
 from tests.core.harness import packed
