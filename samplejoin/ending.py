@@ -1,4 +1,4 @@
-"""The last resort of a stop: a worker that has not ended soon after SIGTERM or Ctrl-C is ended hard.
+"""The last resort of a stop: a worker that has not ended soon after SIGTERM, Ctrl-C or its failure is ended hard.
 
 A user's function can hold the event loop for as long as it likes, and then nothing of a graceful stop happens. So the
 signals are heard by a thread of its own, which hands them on to the loop and keeps the time.
@@ -26,6 +26,9 @@ STOP_S = 9.0
 #: a call that never gives the interpreter back stops this thread too, but not the one of `faulthandler`
 HARD_S = 9.5
 STDERR = 2
+FAILURE = b"\0"
+"""Stands in the pipe for a signal."""
+ASKING = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM", FAILURE[0]: "its failure"}
 #: that are shown of where the main thread is
 FRAMES = 4
 
@@ -37,17 +40,23 @@ class Ending:
         self._function = function
         self._asked = ""
         self._until_s = 0.0
+        self._here: int | None = None
 
     def listen(self) -> None:
         """Takes the signals from the event loop, whose handlers must be there by now, and hands them on to it.
 
         The interpreter writes their numbers to this pipe at once, whatever it computes.
         """
-        self._signals, here = os.pipe()
-        os.set_blocking(here, False)
-        self._loop = signal.set_wakeup_fd(here, warn_on_full_buffer=False)
+        self._signals, self._here = os.pipe()
+        os.set_blocking(self._here, False)
+        self._loop = signal.set_wakeup_fd(self._here, warn_on_full_buffer=False)
         self._main = threading.get_ident()
         threading.Thread(target=self._listen, name="ending", daemon=True).start()
+
+    def begin(self) -> None:
+        """The worker stops without a signal: it has failed."""
+        if self._here is not None:
+            os.write(self._here, FAILURE)
 
     def _listen(self) -> None:
         while True:
@@ -55,14 +64,15 @@ class Ending:
             if not select.select([self._signals], [], [], left_s)[0]:
                 self._end(f"has not ended within {STOP_S:.0f} s of {self._asked}: it is at {self._place()}")
             for number in os.read(self._signals, 64):
-                if number in (signal.SIGINT, signal.SIGTERM):
-                    self._hear(signal.Signals(number))
-                with suppress(OSError):  # the loop is closed already
-                    os.write(self._loop, bytes([number]))
+                if number in ASKING:
+                    self._hear(number)
+                if number != FAILURE[0]:
+                    with suppress(OSError):  # the loop is closed already
+                        os.write(self._loop, bytes([number]))
 
-    def _hear(self, number: signal.Signals) -> None:
+    def _hear(self, number: int) -> None:
         if not self._asked:
-            self._asked, self._until_s = number.name, time.monotonic() + STOP_S
+            self._asked, self._until_s = ASKING[number], time.monotonic() + STOP_S
             faulthandler.dump_traceback_later(HARD_S, exit=True, file=STDERR)
         elif number == signal.SIGINT:
             self._end("was interrupted again while it was stopping")

@@ -72,12 +72,12 @@ class JoinWorker(faust.Worker):
         super().__init__(app, *args, **kwargs)
         self.spinner = None  # a line of the log says that it has started
         self.join_app = app
-        self._end = Ending(lambda: app.watch.function)
+        self.ending = Ending(lambda: app.watch.function)
         app.worker = self
 
     def install_signal_handlers(self) -> None:
         super().install_signal_handlers()
-        self._end.listen()
+        self.ending.listen()
 
     def _on_sigint(self) -> None:
         """As SIGTERM: mode would print a row of -INT-."""
@@ -247,6 +247,8 @@ class JoinApp(faust.App):
 
     def _stop_worker(self) -> None:
         target = self.worker if self.worker is not None else self
+        if self.worker is not None and self.failure is not None:
+            self.worker.ending.begin()
         self._ending = asyncio.ensure_future(target.stop())
 
 

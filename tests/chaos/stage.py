@@ -157,6 +157,9 @@ class Stage:
             self.check(worker)
             self.settle(worker)
             status = worker.stop(STOP_S)
+        if status == 1 and worker.has_said("It is ended hard"):
+            self.notes.append(f"worker {worker.number} did not stop in time, and was ended hard")
+            return
         if status == -signal.SIGTERM and began - worker.started < STARTING_S:
             return  # it was still being loaded
         if status != 0:

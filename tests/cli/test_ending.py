@@ -1,0 +1,33 @@
+"""The last resort of a stop ends a process that computes on, also where nothing else of it gets a turn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import time
+from samplejoin import ending
+
+ending.STOP_S, ending.HARD_S = {times}
+end = ending.Ending(lambda: "functions:clean")
+end.listen()
+end.begin()
+time.sleep(0.3)  # until its thread has heard
+{compute}
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "compute", "said"),
+    [
+        ("0.5, 60", "while True: pass", "of its failure: it is at functions:clean, <string>:"),
+        ("0.5, 1", "sum(range(1 << 60))", "Timeout"),  # one call into C, which does not give the interpreter back
+    ],
+)
+def test_a_process_that_computes_on_is_ended(times, compute, said):
+    script = SCRIPT.format(times=times, compute=compute)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
