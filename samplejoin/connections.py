@@ -93,7 +93,7 @@ async def _first_request(connection: Any) -> None:
     try:
         await connection.send(MetadataRequest([]))
     except BaseException:
-        connection.close()
+        await connection.close()
         raise
 
 
@@ -179,7 +179,7 @@ async def _listener(host: str, port: int) -> Spoken | None:
         except (OSError, KafkaError):
             return None
         finally:
-            connection.close()
+            await connection.close()
         login = answer.error_code != IllegalSaslStateError.errno
         return Spoken(context is not None, tuple(answer.enabled_mechanisms) if login else None)
     return None

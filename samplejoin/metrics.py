@@ -35,6 +35,11 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "gap_refused": ("samplejoin_gap_refused", ("source",), "Blocks and ticks refused because rows before them miss."),
     "straddle_refused": ("samplejoin_straddle_refused", ("source",), "Blocks refused for a cell merged in part."),
+    "refused_records": (
+        "samplejoin_refused_records",
+        ("topic",),
+        "Records in the job's internal topics that none of its workers wrote.",
+    ),
     "commits": ("samplejoin_commits", (), "Commits of join partitions."),
     "changelog_rows": ("samplejoin_changelog_rows", (), "Keys put or deleted by commits."),
     "rebalances": ("samplejoin_rebalances", (), "Assignments taken away from this worker."),

@@ -76,7 +76,7 @@ class Runtime(Service):
         self.repartition = LateProducer()
         self.sender = Sender(self.repartition, config.topics.repartition, fatal)
         self.dead_letters = LateProducer()
-        self.control = Control(config, worker, self.dead_letters)
+        self.control = Control(config, worker, self.dead_letters, metrics, fatal)
         self.skips = SkipList(config)
         self.reading = Reading(config.max_record_bytes, skipped=self._skipped)
         self.group = Group(
@@ -248,6 +248,8 @@ class Runtime(Service):
         found = []
         if self._away_since is not None:
             found.append(f"no answer from the brokers for {time.monotonic() - self._away_since:.0f} s")
+        elif deafness := self.control.deafness():
+            found.append(deafness)
         if not self.group.assigned:
             return [*found, "no assignment yet, or a rebalance is under way"]
         missing = sorted(self.group.joins - set(self.joins.running))

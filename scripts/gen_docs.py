@@ -36,6 +36,7 @@ HINTS = {
     "skipped_entries": "rises after restarts; steadily: somebody rewound offsets",
     "rewound_entries": "above 0: somebody moved the group's offsets back; see `samplejoin reset`",
     "gap_refused": "**alert** if it goes on rising for minutes: the clock stands. A few at a restart are fine",
+    "refused_records": "above 0: somebody else writes into an internal topic",
     "straddle_refused": "**alert** if it goes on rising: as above",
     "commits": "0 for a minute: the worker is stuck or has no partition",
     "changelog_rows": "",

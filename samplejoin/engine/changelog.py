@@ -6,6 +6,7 @@ are kept until every key in them has been closed, then trimmed: no time retentio
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from samplejoin.engine.codec import pack_commit, pack_state, unpack_commit
+from samplejoin.engine.codec import GarbageError, pack_commit, pack_state, unpack_commit
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.kafka import reader
+
+log = logging.getLogger(__name__)
 
 PART_BYTES = 3 << 20
 #: commits whose last part is still missing; more owners than this never write at once
@@ -130,16 +133,23 @@ def _deletes_in_parts(all_deletes: list[bytes]) -> Iterator[dict[str, Any]]:
 class PartJoiner:
     """Puts commits together from their parts, in log order; one of which a part is missing is left out.
 
-    Parts of two commits can alternate: without transactions a paused owner may still write.
+    Parts of two commits can alternate: without transactions a paused owner may still write. What none of ours wrote
+    is passed over: it changes no state.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: str = "changelog") -> None:
+        self._where = where
         #: by id of the attempt: its first offset, and its parts so far
         self._open: dict[bytes, tuple[int, list[dict[str, Any]]]] = {}
 
     def add(self, offset: int, value: bytes) -> Commit | None:
-        """The commit that the record at `offset` ends, None if it ends none."""
-        body = unpack_commit(value)
+        """The commit that the record at `offset` ends, None if it ends none. Raises FormatError for a newer format."""
+        try:
+            body = unpack_commit(value)
+        except GarbageError as error:
+            log.error("%s offset %d: not a record of this job, passed over: %s. Only the job's workers may write "
+                      "there: look at who else does, and at the access rights", self._where, offset, error)  # fmt: skip
+            return None
         first, parts = self._open.pop(body["id"], (offset, []))
         if len(parts) != body["part"]:
             return None
@@ -164,6 +174,13 @@ def join_parts(values: Iterable[tuple[int, bytes]]) -> Iterator[Commit]:
         commit = joiner.add(offset, value)
         if commit is not None:
             yield commit
+
+
+def _id_of(value: bytes) -> bytes | None:
+    try:
+        return bytes(unpack_commit(value)["id"])
+    except GarbageError:
+        return None
 
 
 def _puts_of(parts: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
@@ -210,7 +227,7 @@ class ChangelogReader:
         while await self._consumer.position(self.tp) <= offset:
             for record in (await self._consumer.getmany(self.tp, timeout_ms=200, max_records=1)).get(self.tp, ()):
                 if record.offset == offset:
-                    return bytes(unpack_commit(record.value)["id"])
+                    return _id_of(record.value)
         return None
 
     async def read(self, position: int, ending: bool = True) -> AsyncIterator[Commit]:
@@ -219,7 +236,7 @@ class ChangelogReader:
         Not `ending`: goes on with what is appended later.
         """
         self._consumer.seek(self.tp, position)
-        joiner = PartJoiner()
+        joiner = PartJoiner(f"topic {self.tp.topic} partition {self.tp.partition}")
         while position < self.end or not ending:
             for record in (await self._consumer.getmany(self.tp, timeout_ms=200)).get(self.tp, ()):
                 commit = joiner.add(record.offset, record.value)

@@ -29,6 +29,23 @@ class FormatError(WorkerError):
     """A record of our own topics that this version cannot read."""
 
 
+class GarbageError(FormatError):
+    """A record in one of our own topics that no version of ours wrote: the message says why not."""
+
+
+#: in all formats, those to come too, a record begins with its kind, its format and a zstd frame: so that what is only
+#: newer can be told from what is not ours
+_MAGIC = b"\x28\xb5\x2f\xfd"
+#: keys, streams, slices, low, high, rows, packed cells
+_Columns = tuple[list[bytes], list[int], list[int], list[int], list[int], list[int], list[bytes]]
+_decode_block = msgspec.msgpack.Decoder(tuple[str, int, int | None, int, _Columns]).decode
+_decode_bare = msgspec.msgpack.Decoder(tuple[str, int, int | None, int, tuple[()]]).decode
+_decode_tick = msgspec.msgpack.Decoder(
+    tuple[list[tuple[str, int, int | None, int, int | None, bool, int | None]], dict[str, int]]
+).decode
+_decode_commit = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+
 _writes = NEWEST
 
 
@@ -54,14 +71,25 @@ def pack_entry(entry: Entry) -> bytes:
 
 
 def unpack_entry(value: bytes) -> Entry:
-    """The block or tick of a record value. Raises FormatError."""
+    """The block or tick of a record value. Raises GarbageError, or FormatError for a format that is newer."""
     kind, body = _open(value)
-    if kind == _BLOCK:
-        source, generation, after, upto, columns = body
-        return Block(source, generation, after, upto, list(zip(*columns, strict=True)))
-    if kind == _TICK:
-        return Tick([TickEntry(*fields) for fields in body[0]], body[1])
-    raise FormatError(f"record of kind {kind!r} in the repartition topic")
+    try:
+        if kind == _BLOCK:
+            source, generation, after, upto, columns = _block(body)
+            return Block(source, generation, after, upto, list(zip(*columns, strict=True)))
+        if kind == _TICK:
+            entries, partitions = _decode_tick(body)
+            return Tick([TickEntry(*fields) for fields in entries], partitions)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise GarbageError(f"its fields are not those of a block or tick ({error})") from error
+    raise GarbageError("it is a commit, which belongs into the changelog")
+
+
+def _block(body: Any) -> tuple[str, int, int | None, int, Any]:
+    try:
+        return _decode_block(body)
+    except msgspec.ValidationError:  # one that covers offsets and has no cells, which is rare, or none of ours
+        return _decode_bare(body)
 
 
 def pack_commit(body: dict[str, Any]) -> bytes:
@@ -70,12 +98,14 @@ def pack_commit(body: dict[str, Any]) -> bytes:
 
 
 def unpack_commit(value: bytes) -> dict[str, Any]:
-    """What `pack_commit` was given. Raises FormatError."""
+    """What `pack_commit` was given. Raises GarbageError, or FormatError for a format that is newer."""
     kind, body = _open(value)
     if kind != _COMMIT:
-        raise FormatError(f"record of kind {kind!r} in the changelog topic")
-    fields: dict[str, Any] = body
-    return fields
+        raise GarbageError("it is a block or tick, which belongs into the repartition topic")
+    try:
+        return _decode_commit(body)
+    except msgspec.MsgspecError as error:
+        raise GarbageError(f"its fields are not those of a commit ({error})") from error
 
 
 def pack_state(state: Any) -> bytes:
@@ -102,11 +132,16 @@ def _seal(kind: bytes, body: Any) -> bytes:
     return kind + bytes([_writes]) + bytes(cramjam.zstd.compress(_encode(body), level=1))
 
 
-def _open(value: bytes) -> tuple[bytes, Any]:
-    if len(value) < 2 or not OLDEST <= value[1] <= NEWEST:
-        found = value[1] if len(value) > 1 else "none"
+def _open(value: bytes | None) -> tuple[bytes, Any]:
+    """Kind and packed fields of a record."""
+    if not value or value[:1] not in (_BLOCK, _TICK, _COMMIT) or value[2:6] != _MAGIC:
+        raise GarbageError("it does not begin as records of samplejoin do")
+    if not OLDEST <= value[1] <= NEWEST:
         raise FormatError(
-            f"record format {found}, this version reads {OLDEST} to {NEWEST}: another version of samplejoin wrote it. "
-            "Run that version, or one that reads both"
+            f"record format {value[1]}, this version reads {OLDEST} to {NEWEST}: another version of samplejoin wrote "
+            "it. Run that version, or one that reads both"
         )
-    return value[:1], _decode(cramjam.zstd.decompress(value[2:]))
+    try:
+        return value[:1], cramjam.zstd.decompress(value[2:])
+    except cramjam.DecompressionError as error:
+        raise GarbageError(f"it cannot be decompressed ({error})") from error

@@ -7,45 +7,77 @@ is behind). Losing or doubling any of it costs speed or memory, never a row: cor
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
-import orjson
+import msgspec
 from aiokafka import TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from mode import Service
 
+from samplejoin.core.words import said
 from samplejoin.engine.config import EngineConfig
-from samplejoin.engine.kafka import reader, until_there
+from samplejoin.engine.kafka import is_away, reader, until_there
+from samplejoin.engine.meters import Meters
+from samplejoin.engine.refused import RefusedRecords
+
+log = logging.getLogger(__name__)
 
 FRESH_S = 5.0
+#: a worker that has not heard itself for so long although Kafka takes its words is deaf
+DEAF_S = 30.0
+RETRY_S = 1.0
+
+
+class Word(msgspec.Struct, forbid_unknown_fields=True):
+    """What a worker says: per source the event time read up to, in ms, and whether it is at its end; per join
+    partition the records that it is behind."""
+
+    worker: str
+    sources: dict[str, tuple[int, bool]]
+    lags: dict[int, int]
+
+
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Word).decode
 
 
 class Control(Service):
     """Keeps the latest word of every worker; `may_read` is asked before each fetch."""
 
-    def __init__(self, config: EngineConfig, worker: str, producer: Any, **kwargs: Any) -> None:
-        self.config, self.worker, self.producer = config, worker, producer
+    def __init__(
+        self,
+        config: EngineConfig,
+        worker: str,
+        producer: Any,
+        meters: Meters,
+        fatal: Callable[[BaseException], None],
+        **kwargs: Any,
+    ) -> None:
+        self.config, self.worker, self.producer, self.fatal = config, worker, producer, fatal
+        self.refused = RefusedRecords(meters, "Nothing is lost: speed depends on this topic, and no row")
         #: source -> (event time read up to in ms, at its end, heard at)
         self.sources: dict[str, tuple[int, bool, float]] = {}
         #: join partition -> (records behind, heard at)
         self.lags: dict[int, tuple[int, float]] = {}
         #: when this worker's own word last came back through the topic
         self.heard_itself_at = -FRESH_S
+        self._listening_since = time.monotonic()
         self._rose: tuple[int, float] = (-1, 0.0)
         self._unanswered_since: float | None = None
         super().__init__(**kwargs)
 
     async def on_start(self) -> None:
-        self.add_future(self._listen())
+        self.add_future(self._listen_or_end())
 
     async def say(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
         """One word to everybody, this worker included."""
-        body = orjson.dumps({"worker": self.worker, "sources": sources, "lags": {str(p): n for p, n in lags.items()}})
-        self._hear(body)
+        word = Word(self.worker, sources, lags)
+        self._hear(word)
         if self._unanswered_since is None:
             self._unanswered_since = time.monotonic()
-        (await self.producer.send(self.config.topics.control, body, partition=0)).add_done_callback(self._sent)
+        (await self.producer.send(self.config.topics.control, _encode(word), partition=0)).add_done_callback(self._sent)
 
     def silent_s(self) -> float:
         """For how long the brokers have owed an acknowledgement to this worker, which speaks every second."""
@@ -58,6 +90,13 @@ class Control(Service):
     def is_listening(self) -> bool:
         """Whether what others say is heard here: this worker's own words come back."""
         return time.monotonic() - self.heard_itself_at < FRESH_S
+
+    def deafness(self) -> str | None:
+        """What is wrong if this worker does not hear what it says itself, in words; None while it does."""
+        deaf_s = time.monotonic() - max(self.heard_itself_at, self._listening_since)
+        if deaf_s < DEAF_S or self.silent_s() > FRESH_S:
+            return None
+        return f"nothing heard from topic {self.config.topics.control} for {deaf_s:.0f} s, not even its own words"
 
     def backlogged(self) -> bool:
         """Whether a join partition is further behind than `max_backlog` records of its log."""
@@ -85,16 +124,33 @@ class Control(Service):
         patience_s = (self.config.spec.max_wait_ms or 10_000) / 1000
         return read_time > slowest + self.config.align_ms and now - self._rose[1] < patience_s
 
-    def _hear(self, body: bytes, back: bool = False) -> None:
+    def _hear(self, word: Word, back: bool = False) -> None:
         """Takes a word in; `back`: it has come through the topic."""
-        now = time.monotonic()
-        word = orjson.loads(body)
-        if back and word["worker"] == self.worker:
+        now, topics = time.monotonic(), self.config.spec.topics()
+        if back and word.worker == self.worker:
             self.heard_itself_at = now
-        for source, (event_time, at_end) in word["sources"].items():
-            self.sources[source] = (event_time, at_end, now)
-        for partition, lag in word["lags"].items():
-            self.lags[int(partition)] = (lag, now)
+        for source, (event_time, at_end) in word.sources.items():
+            if source.partition(" ")[0] in topics:
+                self.sources[source] = (event_time, at_end, now)
+        for partition, lag in word.lags.items():
+            if 0 <= partition < self.config.partitions:
+                self.lags[partition] = (lag, now)
+
+    def hear(self, record: Any) -> None:
+        """Takes a record of the topic in, whoever wrote it."""
+        try:
+            word = _decode(record.value or b"")
+        except (msgspec.MsgspecError, ValueError) as error:
+            self.refused.add(self.config.topics.control, 0, record.offset, error)
+            return
+        self._hear(word, back=True)
+
+    async def _listen_or_end(self) -> None:
+        """A worker that no longer listens would go on, blind to the others."""
+        try:
+            await self._listen()
+        except Exception as error:
+            self.fatal(error)
 
     async def _listen(self) -> None:
         tp = TopicPartition(self.config.topics.control, 0)
@@ -109,9 +165,15 @@ class Control(Service):
                 except OffsetOutOfRangeError:  # away for longer than the topic is kept
                     await consumer.seek_to_end(tp)
                     continue
+                except KafkaError as error:
+                    if not is_away(error):
+                        raise
+                    log.info("reading the control topic: %s; trying again", said(error))
+                    await asyncio.sleep(RETRY_S)
+                    continue
                 for records in heard.values():
                     for record in records:
-                        self._hear(record.value, back=True)
+                        self.hear(record)
                 await asyncio.sleep(0)
         finally:
             async with asyncio.timeout(2):

@@ -22,7 +22,7 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
-from samplejoin.connections import Refused, refused_since, why_away
+from samplejoin.connections import refused_since, why_away
 from samplejoin.core.words import said
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.records import Reading
@@ -198,7 +198,7 @@ async def until_answered(what: str, connection: Mapping[str, Any], attempt: Call
             if isinstance(error, AssertionError) and not is_away(error):
                 raise
             if refused := refused_since(since):
-                raise Refused(f"{what}: {refused}") from error
+                raise refused from error
             if not is_away(error):
                 raise WorkerError(f"{what}: {said(error)}") from error
             brokers, why = connection.get("bootstrap_servers"), why_away(error, since)

@@ -6,7 +6,7 @@ from typing import Any
 
 from samplejoin.core.clock import NEVER
 from samplejoin.core.messages import Block
-from samplejoin.engine.codec import FormatError, unpack_commit, unpack_entry, unpack_state
+from samplejoin.engine.codec import FormatError, GarbageError, unpack_commit, unpack_entry, unpack_state
 from samplejoin.verify.kafka import Topics, VerifyError, partition_list
 from samplejoin.verify.rows import Scope
 
@@ -68,7 +68,11 @@ async def first_offsets(topics: Topics, repartition: str, partitions: int) -> di
     first: dict[str, int] = {}
     async for _, records in topics.read(begins, ends):
         for record in records:
-            for source, offset in _first_in(unpack_entry(record.value)):
+            try:
+                entry = unpack_entry(record.value)
+            except GarbageError:  # the join passes over it too
+                continue
+            for source, offset in _first_in(entry):
                 first[source] = min(offset, first.get(source, offset))
     return first or None
 

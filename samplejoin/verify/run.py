@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samplejoin.core.keys import partition_of
-from samplejoin.engine.codec import FormatError, unpack_entry
+from samplejoin.engine.codec import FormatError, GarbageError, unpack_entry
 from samplejoin.job.compile import Job
 from samplejoin.verify.ground import time_text
 from samplejoin.verify.kafka import Topics, VerifyError
@@ -125,6 +125,8 @@ async def _replay(
             for record in records:
                 try:
                     log.step(unpack_entry(record.value), record.offset, record.timestamp)
+                except GarbageError:  # the join passes over it too
+                    continue
                 except FormatError as error:
                     raise VerifyError(f"topic {tp.topic}/{tp.partition} offset {record.offset}: {error}") from error
             report.replay.entries += len(records)

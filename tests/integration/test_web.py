@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.scenes import watch_until
 from tests.integration.support import Worker, World, feed, wait_for
+from tests.support.kafka import produce
 
 pytestmark = pytest.mark.kafka
 
@@ -84,6 +85,25 @@ def test_health_pages_follow_the_worker(world: World, start_worker):
     problems = [problem for _, body in seen for problem in json.loads(body)["problems"]]
     assert "not in the group yet" in problems
     assert json.loads(worker.get("/livez")[1]) == {"live": True}
+    for foreign in ("/", "/router/x/", "/table/x/"):
+        assert worker.get(foreign)[0] == 404, "a page of Faust's own"
+
+    garbage: list[bytes | None] = [b"not ours", None, b"B\x01" + bytes(50)]
+    for topic in ("repartition", "control", "changelog"):
+        produce(world.kafka.bootstrap, f"{world.name}-{topic}", [(0, value, None, None) for value in garbage])
+    wait_for(lambda: worker.metric("samplejoin_refused_records_total") == 6, 30, worker.log_tail, [worker])
+    world.send(feed(seed=95, seconds=20, per_second=50, start_s=600))
+    world.end()
+    world.wait_until_complete([worker])
+    world.check()
+    wait_for(lambda: worker.get("/readyz")[0] == 200, 30, worker.log_tail, [worker])
+    assert worker.stop() == 0
+    log = worker.log.read_text()
+    assert log.count("not a record of this job, passed over") == 2, "once a minute for each topic"
+    assert "Traceback" not in log
+    again = start_worker(world, 2)  # which reads the changelog from its beginning
+    again.wait_ready()
+    assert "changelog partition 0 offset" in again.log.read_text()
 
 
 def test_logs_are_json_lines_where_there_is_no_terminal(world: World, start_worker):

@@ -116,7 +116,8 @@ class KafkaServer(Service):
     """A KRaft broker and controller in one JVM, on loopback, with its data in a temporary folder.
 
     `stop()` or `kill()` it, and `start()` brings it back on the same port and data; `close()` ends it for good.
-    With `proxy_port` it listens a second time, for clients that reach it through a proxy on that port.
+    With `proxy_port` it listens a second time, for clients that reach it through a proxy on that port. `listeners` are
+    further ones, name -> protocol (`{"LOGIN": "SASL_SSL"}`), at the addresses in `at`.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class KafkaServer(Service):
         properties: Mapping[str, object] | None = None,
         node: Node | None = None,
         proxy_port: int | None = None,
+        listeners: Mapping[str, str] | None = None,
         heap: str = "1g",
     ) -> None:
         java = shutil.which("java")
@@ -148,14 +150,19 @@ class KafkaServer(Service):
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 
-        listeners, advertised = [f"PLAINTEXT://{self.bootstrap}"], [f"PLAINTEXT://{self.bootstrap}"]
+        plain, advertised = [f"PLAINTEXT://{self.bootstrap}"], [f"PLAINTEXT://{self.bootstrap}"]
         if proxy_port:
-            listeners.append(f"PROXIED://{self.behind_proxy}")
+            plain.append(f"PROXIED://{self.behind_proxy}")
             advertised.append(f"PROXIED://{LOOPBACK}:{proxy_port}")
+        #: name of a further listener -> its address
+        self.at = {name: f"{LOOPBACK}:{free_port()}" for name in listeners or {}}
+        also = [f"{name}://{address}" for name, address in self.at.items()]
+        protocols = "".join(f",{name}:{protocol}" for name, protocol in (listeners or {}).items())
         settings = PROPERTIES | {
+            "listener.security.protocol.map": f"{PROPERTIES['listener.security.protocol.map']}{protocols}",
             "node.id": node.number,
-            "listeners": ",".join([*listeners, f"CONTROLLER://{LOOPBACK}:{node.controller}"]),
-            "advertised.listeners": ",".join(advertised),
+            "listeners": ",".join([*plain, *also, f"CONTROLLER://{LOOPBACK}:{node.controller}"]),
+            "advertised.listeners": ",".join([*advertised, *also]),
             "inter.broker.listener.name": "PLAINTEXT",
             "controller.quorum.voters": node.voters,
             "log.dirs": self.dir / "data",

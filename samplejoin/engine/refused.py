@@ -1,0 +1,34 @@
+"""Records in our own topics that none of ours wrote: passed over, counted, and named, but not once for each."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from samplejoin.engine.meters import Meters
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 60.0
+
+
+class RefusedRecords:
+    """Those of one topic. `then` says what follows for the user."""
+
+    def __init__(self, meters: Meters, then: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._meters, self._then, self._monotonic = meters, then, monotonic
+        self._said_at = -EVERY_S
+        self._unsaid = 0
+
+    def add(self, topic: str, partition: int, offset: int, why: Exception) -> None:
+        """Counts a record; names it if none was named for a minute."""
+        self._meters.add("refused_records", (topic,))
+        self._unsaid += 1
+        if self._monotonic() - self._said_at >= EVERY_S:
+            log.error(
+                "topic %s partition %d offset %d: not a record of this job, passed over (%d since the last such line): "
+                "%s. Only the job's workers may write there: look at who else does, and at the access rights. %s",
+                topic, partition, offset, self._unsaid, why, self._then,
+            )  # fmt: skip
+            self._said_at, self._unsaid = self._monotonic(), 0

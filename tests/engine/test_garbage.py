@@ -1,0 +1,169 @@
+"""Records in the job's own topics that no worker wrote: refused, counted, named; what is only newer is told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import cramjam
+import msgspec
+import pytest
+
+from samplejoin.core.messages import Block, Tick, TickEntry
+from samplejoin.engine.changelog import PartJoiner
+from samplejoin.engine.codec import (
+    NEWEST,
+    FormatError,
+    GarbageError,
+    pack_cell,
+    pack_commit,
+    pack_entry,
+    unpack_commit,
+    unpack_entry,
+)
+from samplejoin.engine.config import EngineConfig, Topics
+from samplejoin.engine.control import DEAF_S, FRESH_S, Control
+from samplejoin.engine.refused import RefusedRecords
+
+CELL = (b'["u"]', 0, 3, 5, 7, 2, pack_cell((0, 3, 2, [])))
+BLOCK = pack_entry(Block("clicks 000001", 3, None, 7, [CELL]))
+EMPTY = pack_entry(Block("clicks 000001", 3, 7, 9, []))
+TICK = pack_entry(Tick([TickEntry("clicks 000001", 3, None, 7, 5, True, None)], {"clicks": 4}))
+COMMIT = pack_commit({"id": b"x", "part": 0, "last": False})
+
+
+def record(value: bytes | None, offset: int = 7) -> Any:
+    return SimpleNamespace(offset=offset, value=value)
+
+
+def sealed(kind: bytes, body: Any) -> bytes:
+    return kind + bytes([NEWEST]) + bytes(cramjam.zstd.compress(msgspec.msgpack.encode(body)))
+
+
+GARBAGE: list[bytes | None] = [
+    None,
+    b"",
+    b"B",
+    b"Bad luck",
+    b'{"json": 1}',
+    b"B\x01" + b"x" * 50,
+    BLOCK[:-3],
+    BLOCK[:20],
+    sealed(b"B", "text"),
+    sealed(b"B", ["s", 1, 2, 3]),
+    sealed(b"B", ["s", 1, 2, "x", []]),
+    sealed(b"B", ["s", 1, 2, 3, [[1]]]),
+    sealed(b"B", ["s", 1, 2, 3, [[b"k"], [0], [0], [0], [0], [1], ["text"]]]),
+    sealed(b"B", ["s", 1, 2, 3, [[b"k", b"l"], [0], [0], [0], [0], [1], [b"c"]]]),
+    sealed(b"T", [[["s", 1]], {}]),
+    sealed(b"T", [[], {"clicks": "many"}]),
+]
+
+
+@pytest.mark.rule(7, 8)
+@pytest.mark.parametrize("value", [*GARBAGE, COMMIT])
+def test_garbage_in_the_repartition_topic_is_told(value):
+    with pytest.raises(GarbageError):
+        unpack_entry(value)
+
+
+@pytest.mark.parametrize("value", [*GARBAGE, BLOCK, TICK, sealed(b"C", [1])])
+def test_garbage_in_the_changelog_is_passed_over(value, caplog):
+    assert PartJoiner("topic job-changelog partition 3").add(7, value) is None
+    (said,) = caplog.messages
+    assert said.startswith("topic job-changelog partition 3 offset 7: not a record of this job, passed over: it")
+
+
+def test_our_own_records_are_none():
+    assert unpack_entry(BLOCK) == Block("clicks 000001", 3, None, 7, [CELL])
+    assert unpack_entry(EMPTY) == Block("clicks 000001", 3, 7, 9, [])
+    assert isinstance(unpack_entry(TICK), Tick)
+    assert unpack_commit(COMMIT)["id"] == b"x"
+
+
+@pytest.mark.parametrize("value", [BLOCK, TICK])
+def test_a_newer_format_is_refused_and_says_what_to_do(value):
+    newer = value[:1] + bytes([NEWEST + 1]) + value[2:]
+    with pytest.raises(FormatError, match=f"record format {NEWEST + 1}, .*Run that version") as refused:
+        unpack_entry(newer)
+    assert not isinstance(refused.value, GarbageError)
+
+
+def test_damaged_records_never_raise_anything_else():
+    r = random.Random(5)
+    for _ in range(3000):
+        value = bytearray(r.choice([BLOCK, TICK, EMPTY]))
+        for _ in range(r.randrange(1, 4)):
+            value[r.randrange(len(value))] = r.randrange(256)
+        with contextlib.suppress(FormatError):
+            unpack_entry(bytes(value[: r.randrange(1, len(value) + 1)]))
+
+
+class Meters:
+    """Remembers what was counted."""
+
+    def __init__(self) -> None:
+        self.counted: list[Any] = []
+
+    def add(self, name: str, labels: tuple[str, ...], by: float = 1) -> None:
+        self.counted.append((name, *labels))
+
+
+def test_refused_records_are_counted_each_and_named_once_a_minute(caplog):
+    meters, now = Meters(), [0.0]
+    refused = RefusedRecords(meters, "Nothing is lost", lambda: now[0])  # type: ignore[arg-type]
+    for at in (0.0, 1.0, 59.0, 60.0):
+        now[0] = at
+        refused.add("job-control", 0, 7, ValueError("empty"))
+    assert meters.counted == [("refused_records", "job-control")] * 4
+    assert [(r.levelno, r.args[3]) for r in caplog.records] == [(logging.ERROR, 1), (logging.ERROR, 3)]
+    assert "topic job-control partition 0 offset 7: not a record of this job, passed over" in caplog.text
+
+
+def control(tmp_path: Any) -> tuple[Control, Meters]:
+    topics = Topics("job", "s", None, None, "d")
+    spec = SimpleNamespace(topics=lambda: ["clicks"], max_wait_ms=None)
+    config = EngineConfig(spec, "print", topics, 4, tmp_path, {})  # type: ignore[arg-type]
+    meters = Meters()
+    return Control(config, "me", None, meters, pytest.fail), meters  # type: ignore[arg-type]
+
+
+WORD = b'{"worker":"you","sources":{"clicks 000001":[5,false]},"lags":{"2":9}}'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *GARBAGE, b"[]", b"\xff", WORD[:-1], WORD.replace(b"[5,false]", b"5"), WORD.replace(b"9", b'"many"'),
+        WORD.replace(b'"2"', b'"two"'), WORD.replace(b'"you"', b"{}"), WORD.replace(b'"lags"', b'"logs"'),
+        WORD.replace(b"5,", b"1e400,"), b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_garbage_in_the_control_topic_does_not_deafen(tmp_path, value):
+    heard, meters = control(tmp_path)
+    heard.hear(record(value))
+    heard.hear(record(WORD))
+    assert heard.sources["clicks 000001"][:2] == (5, False)
+    assert heard.lags[2][0] == 9
+    assert meters.counted == [("refused_records", "job-control")]
+
+
+def test_words_about_what_the_job_does_not_have_are_not_kept(tmp_path):
+    heard, _ = control(tmp_path)
+    heard.hear(record(b'{"worker":"you","sources":{"other 000001":[5,false]},"lags":{"-1":9,"4":9}}'))
+    assert (heard.sources, heard.lags) == ({}, {})
+
+
+def test_a_deaf_worker_says_so(tmp_path):
+    heard, _ = control(tmp_path)
+    assert heard.deafness() is None
+    heard.heard_itself_at -= DEAF_S
+    heard._listening_since -= DEAF_S
+    assert "nothing heard from topic job-control for " in str(heard.deafness())
+    heard.hear(record(b'{"worker":"me","sources":{},"lags":{}}'))
+    assert heard.deafness() is None
+    assert heard.is_listening()
+    assert FRESH_S < DEAF_S
