@@ -47,6 +47,8 @@ class Cleaning:
     turns: Turns
     #: is told of each dead letter: stream, reason, function, error
     on_dead: Callable[[str, str, str, str], None] = lambda *_: None
+    #: is told of a time decades before its record's: stream, time and record's time in ms
+    on_far: Callable[[str, int, int], None] = lambda *_: None
     slice_records: int = RUN_RECORDS
 
     async def block(self, block: SourceBlock) -> None:
@@ -76,6 +78,8 @@ class Cleaning:
         self.meters.add("records", (owned.tp.topic,), cleaned.records)
         for (stream, outcome), count in cleaned.counts.items():
             self.meters.add("events", (stream, outcome), count)
+        for stream, times in cleaned.far.items():
+            self.on_far(stream, *times)
         return cleaned
 
     def _slice(self, owned: OwnedSource, records: list[Any], before: Cleaned | None) -> Cleaned:

@@ -42,6 +42,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "commits": ("samplejoin_commits", (), "Commits of join partitions."),
     "changelog_rows": ("samplejoin_changelog_rows", (), "Keys put or deleted by commits."),
+    "far_times": ("samplejoin_far_times", ("stream",), "Runs of records with times decades before their records'."),
     "rebalances": ("samplejoin_rebalances", (), "Assignments taken away from this worker."),
 }
 GAUGES: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -63,6 +64,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "last_event": ("samplejoin_last_event_timestamp_seconds", ("topic", "partition"), "Highest event time read."),
     "last_commit_seconds": ("samplejoin_last_commit_timestamp_seconds", ("partition",), "When it last committed."),
     "left_out": ("samplejoin_left_out_sources", ("partition",), "Sources that max_wait leaves out of the clock."),
+    "null_fields": ("samplejoin_null_fields", ("stream", "field"), "1 for a field that the first rows did not have."),
     "error_ratio": ("samplejoin_error_ratio", ("stream",), "Share of a stream's records that are dead letters."),
     "sample_error_ratio": ("samplejoin_sample_error_ratio", (), "Share of closed windows that are dead letters."),
     "join_ratio": ("samplejoin_join_ratio", ("stream",), "Share of this worker's samples that the stream joined."),

@@ -37,10 +37,12 @@ from samplejoin.engine import failpoints
 from samplejoin.engine.codec import pack_cell
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import until_answered
-from samplejoin.job.cleaning import Cleaner, Watch
+from samplejoin.input_watch import InputWatch
+from samplejoin.job.cleaning import Watch
 from samplejoin.job.compile import Job, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
 from samplejoin.job.errors import JobError
+from samplejoin.job.first_rows import WatchingCleaner
 from samplejoin.job.load import Sets, load_job
 from samplejoin.logs import setup_logging
 from samplejoin.loop_watch import LoopWatch
@@ -127,6 +129,7 @@ class JoinApp(faust.App):
         self._started_at = time.monotonic()
         self.metrics = Metrics(job.model.name, samplejoin.__version__)
         steps = {"label": job.model.label or "label", "format": job.model.format}
+        self.input = InputWatch(self.metrics, {name: s.time_unit for name, s in job.model.streams.items()})
         self.quality = Quality(self.metrics, job.model.error_rate, steps)
         super().__init__(
             config.topics.prefix,
@@ -159,7 +162,7 @@ class JoinApp(faust.App):
             config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
             fatal=self.fatal, worker=worker, drained=self._stop_worker if self.settings.drain else None,
         )  # fmt: skip
-        cleaner = Cleaner(self.job, self.watch, self.job.model.start_ms, pack_cell)
+        cleaner = WatchingCleaner(self.job, self.watch, pack_cell, self.input.field_is_null)
         cleaning = Cleaning(
             config,
             cleaner,
@@ -170,6 +173,7 @@ class JoinApp(faust.App):
             runtime.hot_keys,
             runtime.turns,
             self.quality.record_failed,
+            self.input.time_is_far,
         )
         runtime.emitter.on_dead = self.quality.sample_failed
         clean_agent(self, blocks, cleaning)
@@ -243,7 +247,7 @@ class JoinApp(faust.App):
 
     def warnings(self) -> list[str]:
         """What is not well though the worker runs: clocks that are held, functions that fail too often."""
-        return self.runtime.clocks.warnings() + self.quality.warnings
+        return self.runtime.clocks.warnings() + self.quality.warnings + self.input.warnings()
 
     def _stop_worker(self) -> None:
         target = self.worker if self.worker is not None else self

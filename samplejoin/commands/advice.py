@@ -8,13 +8,12 @@ from typing import Any
 
 from samplejoin.commands.trial import Trial, TriedRow
 from samplejoin.core.keys import key_values
-from samplejoin.core.paths import escaped, value_at
+from samplejoin.core.paths import paths_of, value_at
 from samplejoin.core.words import few
 from samplejoin.job.errors import Issue, did_you_mean
 from samplejoin.job.time_hints import iso
 
 _MISSING = object()
-_DEPTH = 3
 
 
 def unknown_fields(trial: Trial) -> Iterator[Issue]:
@@ -34,23 +33,13 @@ def _unknown(trial: Trial, stream: str, path: str, place: tuple[str, ...]) -> It
     rows = [row.row for row in _rows(trial, stream)]
     if not rows or any(value_at(row, path, _MISSING) is not _MISSING for row in rows):
         return
-    known = dict.fromkeys(name for row in rows for name in _paths(row))
+    known = dict.fromkeys(name for row in rows for name in paths_of(row))
     message = f"no row of {stream} carries {path}; they carry {few(known)}"
     yield Issue(place, message, did_you_mean(path, known))
 
 
 def _rows(trial: Trial, stream: str) -> list[TriedRow]:
     return [row for row in trial.rows if row.stream == stream]
-
-
-def _paths(row: dict[str, Any], before: str = "", depth: int = _DEPTH) -> Iterator[str]:
-    """The paths of all fields, nested ones too."""
-    for name, value in row.items():
-        path = before + escaped(str(name))
-        if isinstance(value, dict) and value and depth > 1:
-            yield from _paths(value, f"{path}.", depth - 1)
-        else:
-            yield path
 
 
 def orphans(trial: Trial) -> Iterator[tuple[str, bool]]:

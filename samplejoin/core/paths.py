@@ -6,10 +6,12 @@ object has no fields; what a path does not lead to is as good as null.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 _ESCAPED = ".@\\"
+_DEPTH = 3
 
 
 @lru_cache(1024)
@@ -64,3 +66,13 @@ def source_of(path: str, get: str = "get", missing: str = "None") -> str:
     for name in rest:
         source = f"(_d.get({name!r}{default}) if isinstance(_d := {source}, dict) else {missing})"
     return source
+
+
+def paths_of(data: dict[str, Any], before: str = "", depth: int = _DEPTH) -> Iterator[str]:
+    """The paths of all fields, nested ones too, to a depth of three."""
+    for name, value in data.items():
+        path = before + escaped(str(name))
+        if isinstance(value, dict) and value and depth > 1:
+            yield from paths_of(value, f"{path}.", depth - 1)
+        else:
+            yield path

@@ -7,7 +7,7 @@ import json
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.scenes import watch_until
+from tests.integration.scenes import edit_job, watch_until
 from tests.integration.support import Worker, World, feed, wait_for
 from tests.support.kafka import produce
 
@@ -115,3 +115,30 @@ def test_logs_are_json_lines_where_there_is_no_terminal(world: World, start_work
     lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
     assert all({"event", "level", "logger", "timestamp"} <= line.keys() for line in lines)
     assert any(line["event"].startswith("samplejoin ") for line in lines)
+
+
+@pytest.mark.rule(8, 12)
+def test_a_worker_says_why_nothing_comes_out(world: World, start_worker):
+    """A stream without events that holds the clock, then a format that always fails: `/readyz`, metrics and log."""
+    with (world.root / "functions.py").open("a") as file:
+        file.write("\n\ndef fail(sample):\n    raise KeyError('price')\n")
+    edit_job(
+        world, ("  like: {role", "  like: {idle: hold, role"), ("label: clicks > 0", "label: clicks > 0\nformat: functions:fail")
+    )
+    records = [(s, p, r) for s, p, r in feed(seed=95, seconds=60, per_second=20) if s != "like"]
+    world.send(records)
+    worker = start_worker(world, 1)
+    held = {"stream": "like", "source": f"{world.name}-like 000000", "why": "empty"}
+    wait_for(lambda: worker.metric("samplejoin_clock_held_by", **held) == 4, 60, worker.log_tail, [worker])
+    assert {("0",), ("1",), ("2",), ("3",)} == series(worker)["samplejoin_watermark_delay_seconds"]
+    wait_for(
+        lambda: "clock not known yet, held by stream like" in worker.log.read_text(), 30, worker.log_tail, [worker]
+    )
+    world.end()
+    error = "most at format (functions:fail); the last error: KeyError: 'price'"
+    warned = lambda: [w for w in json.loads(worker.get("/readyz")[1])["warnings"] if error in w]  # noqa: E731
+    wait_for(lambda: bool(warned()), 60, worker.log_tail, [worker])
+    assert worker.get("/readyz")[0] == 200
+    assert error in worker.log.read_text()
+    assert worker.metric("samplejoin_sample_error_ratio") == 1
+    assert worker.stop() == 0

@@ -1,0 +1,45 @@
+"""What is odd in a job's input though no record fails: fields that no row has, times in another unit."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from samplejoin.job.time_hints import too_far
+
+log = logging.getLogger(__name__)
+
+SAY_AGAIN_S = 600.0
+
+
+class InputWatch:
+    """Logs what it is told of, and keeps it for `/readyz`. `units` has the `time_unit` of each stream."""
+
+    def __init__(self, metrics: Any, units: Mapping[str, str], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.metrics, self.units, self._monotonic = metrics, units, monotonic
+        self._fields: list[str] = []
+        #: stream -> what was last said of its times, and when they were last far off
+        self._times: dict[str, tuple[str, float]] = {}
+        self._said_at: dict[str, float] = {}
+
+    def field_is_null(self, stream: str, path: str, said: str) -> None:
+        """A field of the job file was null in all first rows of the stream."""
+        self.metrics.set("null_fields", (stream, path), 1)
+        self._fields.append(said)
+        log.warning("%s", said)
+
+    def time_is_far(self, stream: str, time_ms: int, record_ms: int) -> None:
+        """An event time lies decades before its record's. Said once in ten minutes per stream."""
+        self.metrics.add("far_times", (stream,))
+        now, said = self._monotonic(), too_far(stream, time_ms, record_ms, self.units[stream])
+        self._times[stream] = said, now
+        if now - self._said_at.get(stream, -SAY_AGAIN_S) >= SAY_AGAIN_S:
+            self._said_at[stream] = now
+            log.warning("%s", said)
+
+    def warnings(self) -> list[str]:
+        """Null fields, and times that were far off within the last ten minutes."""
+        now = self._monotonic()
+        return self._fields + [said for said, at in self._times.values() if now - at < SAY_AGAIN_S]

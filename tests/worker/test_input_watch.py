@@ -1,0 +1,41 @@
+"""Odd input is said in the log, in `/readyz` and as metrics; times at most once in ten minutes."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from samplejoin.input_watch import SAY_AGAIN_S, InputWatch
+from samplejoin.metrics import Metrics
+
+NOW = 1_764_000_000_000
+
+
+@pytest.fixture
+def metrics():
+    return Metrics("job", "1")
+
+
+@pytest.mark.rule(9)
+def test_times_in_another_unit_are_said_with_the_unit_that_is_meant(metrics, caplog):
+    now = [0.0]
+    watch = InputWatch(metrics, {"click": "ms"}, lambda: now[0])
+    with caplog.at_level(logging.WARNING):
+        for _ in range(int(2 * SAY_AGAIN_S)):
+            watch.time_is_far("click", NOW // 1000, NOW)
+            now[0] += 1
+    assert len(caplog.records) == 2
+    assert "the times of click lie 55 years before their records'" in caplog.text
+    assert "is time_unit: s meant, not ms?" in caplog.text
+    assert watch.warnings() == [caplog.records[-1].getMessage()]
+    assert 'samplejoin_far_times_total{pipeline="job",stream="click"} 1200.0' in metrics.text().decode()
+    now[0] += SAY_AGAIN_S
+    assert watch.warnings() == []
+
+
+def test_a_null_field_stays_said(metrics, caplog):
+    watch = InputWatch(metrics, {})
+    watch.field_is_null("click", "dwel", "sample.dwell: …")
+    assert watch.warnings() == ["sample.dwell: …"] == [record.getMessage() for record in caplog.records]
+    assert 'samplejoin_null_fields{field="dwel",pipeline="job",stream="click"} 1.0' in metrics.text().decode()
