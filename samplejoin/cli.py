@@ -28,6 +28,9 @@ COMMANDS = {
     "reset": _Command("samplejoin.commands.reset", "Make a stopped job start anew."),
     "migrate": _Command("samplejoin.commands.migrate", "Take a job's open keys to another number of partitions."),
     "demo": _Command("samplejoin.commands.demo", "Join real events into labelled samples, and watch.", "demo"),
+    "broker": _Command("samplejoin.commands.broker", "Run a broker in memory, to try a job without Kafka.", "demo"),
+    "produce": _Command("samplejoin.commands.records", "Send lines to a topic, for trying a job."),
+    "consume": _Command("samplejoin.commands.records", "Print what a topic holds."),
     "schema": _Command("samplejoin.commands.schema", "Print the JSON Schema of job files, for editors."),
     "version": _Command("samplejoin.commands.version", "Print the version."),
 }

@@ -38,6 +38,8 @@ class Delay:
     """How late one join partition's clock is. `delay_s` counts from its assignment while `value_ms` is not known."""
 
     value_ms: int | None
+    #: behind the broker's time
+    behind_s: float
     delay_s: float
     holder: Holder | None
     at_end: bool
@@ -77,11 +79,11 @@ class Clocks:
         held = f", held by {_said(slowest.holder)}" if slowest.holder and slowest.delay_s > self._usual_s else ""
         if slowest.value_ms is None:
             return f"not known yet, held by {_said(slowest.holder)}" if slowest.holder else "not known yet"
-        if slowest.at_end and not held:
+        if slowest.at_end and slowest.behind_s > self._usual_s and not held:
             return f"at {_moment(slowest.value_ms)}, the end of its data"
-        if slowest.delay_s * 1000 >= REPLAY_MS:
+        if slowest.behind_s * 1000 >= REPLAY_MS:
             return f"at {_moment(slowest.value_ms)}{held}"
-        return f"{slowest.delay_s:.1f} s behind{held}"
+        return f"{slowest.behind_s:.1f} s behind{held}"
 
     def warnings(self) -> list[str]:
         """The clock that something other than reading holds; empty if none is."""
@@ -112,6 +114,7 @@ def _delay(clock: Clock, owned_s: float) -> Delay:
     late_ms = delay_ms(clock)
     return Delay(
         None if clock.value == NEVER else clock.value,
+        max(0, clock.now - clock.value) / 1000,
         owned_s if late_ms is None else late_ms / 1000,
         holder_of(clock),
         clock.spec.clock == "event" and is_at_end(clock),

@@ -120,10 +120,11 @@ def test_logs_are_json_lines_where_there_is_no_terminal(world: World, start_work
 @pytest.mark.rule(8, 12)
 def test_a_worker_says_why_nothing_comes_out(world: World, start_worker):
     """A stream without events that holds the clock, then a format that always fails: `/readyz`, metrics and log."""
-    with (world.root / "functions.py").open("a") as file:
-        file.write("\n\ndef fail(sample):\n    raise KeyError('price')\n")
+    (world.root / "failing.py").write_text("def fail(sample):\n    raise KeyError('price')\n")
     edit_job(
-        world, ("  like: {role", "  like: {idle: hold, role"), ("label: clicks > 0", "label: clicks > 0\nformat: functions:fail")
+        world,
+        ("  like: {role", "  like: {idle: hold, role"),
+        ("label: clicks > 0", "label: clicks > 0\nformat: failing:fail"),
     )
     records = [(s, p, r) for s, p, r in feed(seed=95, seconds=60, per_second=20) if s != "like"]
     world.send(records)
@@ -135,7 +136,7 @@ def test_a_worker_says_why_nothing_comes_out(world: World, start_worker):
         lambda: "clock not known yet, held by stream like" in worker.log.read_text(), 30, worker.log_tail, [worker]
     )
     world.end()
-    error = "most at format (functions:fail); the last error: KeyError: 'price'"
+    error = "most at format (failing:fail); the last error: KeyError: 'price'"
     warned = lambda: [w for w in json.loads(worker.get("/readyz")[1])["warnings"] if error in w]  # noqa: E731
     wait_for(lambda: bool(warned()), 60, worker.log_tail, [worker])
     assert worker.get("/readyz")[0] == 200

@@ -1,0 +1,90 @@
+"""`samplejoin produce` and `samplejoin consume`: records in and out of a topic, for trying a job."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+import click
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from samplejoin.core.words import brief
+from samplejoin.engine.kafka import running
+
+WAIT_S = 10.0
+
+_brokers = click.option(
+    "--brokers", envvar="SAMPLEJOIN_BROKERS", default="localhost:9092", show_default=True, metavar="HOST:PORT",
+    help="Without TLS or a login: it is for trying out.",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("topic")
+@click.argument("lines", type=click.File("rb"), default="-")
+@_brokers
+def produce(topic: str, lines: Any, brokers: str) -> None:
+    """Send each line of the file LINES (else of standard input) as a record to TOPIC, which must exist."""
+    count = _done(_produce(brokers, topic, (line.rstrip(b"\r\n") for line in lines)), brokers)
+    click.echo(f"{count} records sent to {topic}")
+
+
+@click.command()
+@click.argument("topic")
+@click.option("--headers", is_flag=True, help="Print key and headers before the value.")
+@_brokers
+def consume(topic: str, headers: bool, brokers: str) -> None:
+    """Print what TOPIC holds now, a record a line: what is committed, partition by partition."""
+    for record in _done(_consume(brokers, topic), brokers):
+        click.echo(_text(record) if headers else record.value or b"")
+
+
+async def _produce(brokers: str, topic: str, values: Iterable[bytes]) -> int:
+    async with running(AIOKafkaProducer(bootstrap_servers=brokers, request_timeout_ms=int(WAIT_S * 1000))) as producer:
+        await _partitions(producer.client, topic)
+        sent = [await producer.send(topic, value) for value in values if value]
+        for each in sent:
+            await each
+    return len(sent)
+
+
+async def _consume(brokers: str, topic: str) -> list[Any]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=brokers, enable_auto_commit=False, isolation_level="read_committed", fetch_max_wait_ms=50
+    )
+    records: list[Any] = []
+    async with running(consumer):
+        tps = [TopicPartition(topic, number) for number in await _partitions(consumer._client, topic)]
+        consumer.assign(tps)
+        ends = await consumer.end_offsets(tps)
+        for tp in tps:
+            consumer.seek(tp, 0)
+            while await consumer.position(tp) < ends[tp]:
+                records += (await consumer.getmany(tp, timeout_ms=200)).get(tp, [])
+    return records
+
+
+async def _partitions(client: Any, topic: str) -> list[int]:
+    """Of a topic that is there. Raises ClickException for another: nobody should make one by a slip of the pen."""
+    metadata = await client.fetch_all_metadata()
+    if topic not in metadata.topics():
+        there = ", ".join(sorted(name for name in metadata.topics() if not name.startswith("__"))) or "none"
+        raise click.ClickException(f"topic {topic} does not exist; there are: {there}")
+    return sorted(metadata.partitions_for_topic(topic))
+
+
+def _text(record: Any) -> str:
+    headers = " ".join(f"{name}={(value or b'').decode('utf-8', 'replace')}" for name, value in record.headers)
+    key, value = ((each or b"").decode("utf-8", "replace") for each in (record.key, record.value))
+    return f"{key} {headers} {value}"
+
+
+def _done(work: Coroutine[Any, Any, Any], brokers: str) -> Any:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        return asyncio.run(work)
+    except (KafkaError, OSError) as error:
+        raise click.ClickException(f"no answer from {brokers}: {brief(error)}") from None
