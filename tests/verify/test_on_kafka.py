@@ -11,6 +11,8 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from samplejoin.job.compile import compile_job
+from samplejoin.job.load import load_job
 from tests.integration.support import START_MS, World, feed, wait_for
 from tests.support.kafka import consume_all
 
@@ -46,6 +48,7 @@ def resend(world: World, record: Any, value: bytes | None = None, **headers: byt
 def test_a_right_job_then_one_that_was_tampered_with(world, start_worker):
     """At a resolution of 1 ms: every window has an end of its own."""
     world.job_file.write_text(world.job_file.read_text().replace("window: 20s", "window: 20001ms\nresolution: 1ms"))
+    world.spec = compile_job(load_job(world.job_file, environ={}), world.job_file.parent).spec
     world.send(feed(7, 60, 50))
     world.send([("impression", 0, {"uid": "bad", "mid": "bad", "ts": "never", "drop": 1})])
     world.end()
