@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Container, Iterable, Iterator
 
-from samplejoin.core.partition import KeyState, Partition
+from samplejoin.core.cells import KeyState
+from samplejoin.core.partition import Partition
 from samplejoin.engine.changelog import Commit, pages_of
 from samplejoin.engine.codec import pack_state, unpack_state
 from samplejoin.engine.config import EngineConfig

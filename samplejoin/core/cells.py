@@ -19,7 +19,13 @@ from samplejoin.core.words import RAISED, said
 WireCell = tuple[bytes, int, int, int, int, int, Any]
 Cell = list[Any]
 
+KeyState = list[Any]
+
 STREAM, SLICE, ROWS, PARTIALS = range(4)
+#: a label cell that came late and waits for an anchor has one element more, where it came from: `[source, offset]`
+MARK = 4
+#: of a key's state; of a large key's CELLS is None and BODY is not
+CELLS, BODY, CLOSED = range(3)
 
 
 def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
@@ -134,23 +140,26 @@ def _partials(spec: Spec, cell: WireCell) -> list[Any]:
     return partials
 
 
-def insert(plans: tuple[Plan, ...], cells: list[Cell], cell: Cell, room: int) -> bool:
-    """Merges a cell into a key's list; False if it would be one more than `room` and may not be."""
+def insert(plans: tuple[Plan, ...], cells: list[Cell], cell: Cell) -> int:
+    """Merges a cell into a key's list; returns the rows of the cell that it is part of now."""
     stream, slice_ = cell[STREAM], cell[SLICE]
     plan = plans[stream]
-    if not plan.single:
+    if not plan.single and len(cell) == MARK:
         for known in cells:
-            if known[STREAM] == stream and known[SLICE] == slice_:
+            if known[STREAM] == stream and known[SLICE] == slice_ and len(known) == MARK:
                 try:
                     known[PARTIALS] = merge_partials(plan, known[PARTIALS], cell[PARTIALS])
                 except RAISED:  # a user's aggregate: kept apart, its sample will say so (rule 12)
                     continue
-                known[ROWS] += cell[ROWS]
-                return True
-    if len(cells) >= room and not plan.anchor:
-        return False
+                known[ROWS] = rows = known[ROWS] + cell[ROWS]
+                return int(rows)
     cells.append(cell)
-    return True
+    return int(cell[ROWS])
+
+
+def unmarked(cell: Cell) -> Cell:
+    """The cell without its mark."""
+    return cell if len(cell) == MARK else cell[:MARK]
 
 
 def order_of(cell: Cell) -> tuple[Any, ...]:

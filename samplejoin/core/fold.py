@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
-from samplejoin.core.cells import PARTIALS, SLICE, STREAM, Cell, merge_partials, of_field, order_of
+from samplejoin.core.cells import PARTIALS, SLICE, STREAM, Cell, merge_partials, of_field, order_of, unmarked
 from samplejoin.core.keys import decode_key
 from samplejoin.core.spec import Codec, Plan, Spec
 from samplejoin.core.words import RAISED
@@ -26,6 +28,9 @@ class Window:
         """The first anchor's `[order, payload, id]`."""
         first: list[Any] = self.anchor[PARTIALS][0]
         return first
+
+
+_slice = attrgetter("slice")
 
 
 def windows_of(spec: Spec, cells: list[Cell]) -> list[Window]:
@@ -65,20 +70,20 @@ def _join(window: Window, cell: Cell, anchor: bool, has_anchor: bool) -> None:
 
 
 def holder(spec: Spec, windows: list[Window], slice_: int) -> Window | None:
-    """The one window a label of that slice belongs to (rule 3), None if no window holds it."""
-    latest = spec.attribution == "last" or (spec.repeat == "merge" and spec.clock == "event")
-    best = None
-    for window in windows:
-        if window.slice <= slice_:
-            if slice_ < window.end:
-                best = window
-                if not latest:
-                    return best
-        elif best is not None or window.slice - spec.before > slice_:
-            break
-        else:
-            return _earliest(windows, window, spec.attribution == "last")
-    return best
+    """The one window a label of that slice belongs to (rule 3), None if no window holds it. By search: all are of one
+    length, so if the latest one that begins at or before the label does not hold it, none of those before it does."""
+    begin = bisect_right(windows, slice_, key=_slice)
+    if spec.attribution == "first":
+        at = bisect_right(windows, slice_ - spec.window, key=_slice)
+        if at < begin:
+            return windows[at]
+    elif begin and slice_ < windows[begin - 1].end:
+        return windows[begin - 1]
+    if begin == len(windows) or windows[begin].slice - spec.before > slice_:
+        return None
+    if spec.attribution == "last":
+        begin = bisect_right(windows, windows[begin].slice, key=_slice) - 1
+    return windows[begin]
 
 
 def whole_window(spec: Spec, cells: list[Cell]) -> tuple[Cell, int] | None:
@@ -112,7 +117,7 @@ def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[
             if window is None:
                 rest.append(cell)
             else:
-                window.labels.append(cell)
+                window.labels.append(unmarked(cell))
     return rest
 
 
@@ -187,12 +192,3 @@ def read_fields(plan: Plan, codec: Codec, partials: list[Any]) -> dict[str, Any]
         except RAISED as error:  # a user's aggregate
             raise of_field(source, error) from error
     return values
-
-
-def _earliest(windows: list[Window], window: Window, highest: bool) -> Window:
-    """Among windows of the same slice the first, or with `attribution: last` the last."""
-    if highest:
-        for other in windows:
-            if other.slice == window.slice:
-                window = other
-    return window

@@ -1,31 +1,35 @@
 """One join partition as a state machine: entries of its repartition log in, outcomes out. Knows nothing of Kafka.
 
 The same log gives the same outcomes, whoever steps it and however often (rules 6 and 8). A key's state is the list
-`[cells, cut, closed]`: its cells; the slices of label cells dropped by `max_rows` (`[first, last]` or None); and, with
-`late: correct`, the windows that have gone out: `[slice, order, end, revision, weight, dirty]`. It rests packed by the
-job's codec, and is opened to be changed or closed.
+`[cells, None, closed]`: its cells; and, with `late: correct`, the windows that have gone out: `[slice, order, end,
+revision, weight, dirty]`. It rests packed by the job's codec, and is opened to be changed or closed. A key that has
+grown too large for one record is a `Large` one for the rest of its life.
 """
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from samplejoin.core.cells import ROWS, SLICE, STREAM, Cell, WireCell, insert
+from samplejoin.core import aside, leaves
+from samplejoin.core.cells import BODY, CELLS, CLOSED, SLICE, STREAM, Cell, KeyState, WireCell, insert
 from samplejoin.core.clock import Clock
+from samplejoin.core.closing import Closing
 from samplejoin.core.deadlines import Deadlines
 from samplejoin.core.finish import Finisher
-from samplejoin.core.fold import Window, assign_labels, cell_fields, holder, windows_of
+from samplejoin.core.fold import Window, assign_labels, holder, windows_of
+from samplejoin.core.large import DIRTY, RECORD, Large, new_head
 from samplejoin.core.messages import Block, Entry, Source, Tick
-from samplejoin.core.outcomes import DeadSample, Outcomes, SideRow
+from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.spec import Spec
-from samplejoin.core.words import RAISED, said
 
-KeyState = list[Any]
-CELLS, CUT, CLOSED = range(3)
 #: due keys that are taken at once
 TAKEN_KEYS = 256
+#: a small key may have this part of what a bucket may have (rule 11): it can be forgotten without its count
+SMALL_PART = 16
+#: a small key's bytes are reckoned again when a cell has taken so many rows more
+LOOK_ROWS = 64
+UNLIMITED = 1 << 62
 
 
 class Partition:
@@ -40,7 +44,7 @@ class Partition:
     ) -> None:
         self.spec = spec
         self.keys: dict[bytes, Any] = {} if keys is None else keys
-        self._need = need or (lambda keys: None)
+        self.need = need or (lambda keys: None)
         #: H of rule 7: highest covered offset per source
         self.covered: dict[Source, int] = {}
         self.clock = Clock(spec)
@@ -56,12 +60,17 @@ class Partition:
         #: keys that have nothing open: all they hold is remembered for corrections. Only of keys closed here: after a
         #: restart a key counts as open until it is looked at
         self.remembered: set[bytes] = set()
+        #: keys that a sweep has looked at to the end, and need not again at this clock
+        self._looked: set[bytes] = set()
+        self._small_cells = min(leaves.LEAF_ENTRIES, max(1, spec.max_rows // SMALL_PART))
+        self._small_bytes = min(leaves.LEAF_BYTES, spec.max_bytes // SMALL_PART)
 
     # ---- entries of the log -------------------------------------------------------------------------------------
 
     def apply(self, entry: Entry, log_offset: int, append_ms: int, out: Outcomes) -> None:
         """Steps one entry. The caller sweeps to the end before the next one."""
         self.clock.see_append_time(append_ms)
+        self._looked.clear()
         if isinstance(entry, Block):
             self._block(entry, out)
         else:
@@ -83,7 +92,7 @@ class Partition:
             cells = [cell for cell in cells if cell[3] > covered]
         self.covered[source] = block.upto
         self.clock.rows_taken(source)
-        self._need(cell[0] for cell in cells)
+        self.need(cell[0] for cell in cells)
         for cell in self._open_keys(cells):
             self._merge(cell, source, out)
 
@@ -140,30 +149,60 @@ class Partition:
         spec = self.spec
         plan = spec.plans[stream]
         state = self.keys.get(key)
-        cell = spec.codec.loads(partials) if type(partials) is bytes else [stream, slice_, rows, partials]
+        if type(partials) is bytes:
+            cell, size = spec.codec.loads(partials), len(partials)
+        else:
+            cell = [stream, slice_, rows, partials]
+            size = len(spec.codec.pack(cell))
+        heavy = False
         if type(state) is bytes:
+            heavy = len(state) > self._small_bytes
             state = self.keys[key] = spec.codec.loads(state)
+        large = Large(self, key, state) if state is not None and state[CELLS] is None else None
         if spec.clock == "processing":
             slice_ = cell[SLICE] = clock
         if slice_ < clock:
             out.count("late_rows", plan.stream.name, rows)
-            if not self._accept_late(key, cell, state, source, low, out):
+            if not aside.accept_late(self, key, cell, large if large is not None else state, [source, low], out):
                 return
         if state is None:
-            self.keys[key] = [[cell], None, []]
-        elif not insert(spec.plans, state[CELLS], cell, spec.max_rows):
-            cut = state[CUT]
-            state[CUT] = [min(cut[0], slice_), max(cut[1], slice_)] if cut else [slice_, slice_]
-            out.count("truncated_rows", plan.stream.name, rows)
+            state = self.keys[key] = [[cell], None, []]
+        elif large is None and not (heavy or self._outgrows(state[CELLS], size)):
+            total = insert(spec.plans, state[CELLS], cell)
+            if total % LOOK_ROWS < rows and self._bytes_of(state[CELLS]) > self._small_bytes:
+                large = self._grow(key, state)
+        else:
+            large = self._grow(key, state) if large is None else large
+            if not large.add(cell):
+                out.count("truncated_rows", plan.stream.name, rows)
         self.changed[key] = None
         if self.remembered:
             self.remembered.discard(key)
         if plan.anchor or spec.clock == "processing":
             self.deadlines.add(slice_ + spec.window, key)
-        elif state is None or not any(spec.plans[c[STREAM]].anchor for c in state[CELLS]):
+        elif large is not None:
+            if large.holder(slice_) is None:
+                self.deadlines.add(max(slice_ + spec.before + 1, clock + 1), key)
+        elif not any(spec.plans[c[STREAM]].anchor for c in state[CELLS]):
             self.deadlines.add(max(slice_ + spec.before + 1, clock + 1), key)
         else:
             self._watch_label(key, state, slice_)
+
+    def _outgrows(self, cells: list[Cell], size: int) -> bool:
+        """Whether a key with these cells cannot stay a small one with a further one of `size` bytes."""
+        if len(cells) >= self._small_cells:
+            return True
+        return size > self._small_bytes // leaves.LEAF_ENTRIES and size + self._bytes_of(cells) > self._small_bytes
+
+    def _bytes_of(self, cells: list[Cell]) -> int:
+        return sum(len(self.spec.codec.pack(cell)) for cell in cells)
+
+    def _grow(self, key: bytes, state: KeyState) -> Large:
+        """Makes a small key a large one."""
+        head = self.keys[key] = new_head(self.clock.slice, self.spec.window, self.spec.before)
+        large = Large(self, key, head)
+        large.take_over(state[CELLS], state[CLOSED])
+        return large
 
     def _watch_label(self, key: bytes, state: KeyState, slice_: int) -> None:
         """A label beside anchors needs a deadline of its own only if none of them holds it yet."""
@@ -175,49 +214,10 @@ class Partition:
         if window is None:
             self.deadlines.add(slice_ + self.spec.before + 1, key)
 
-    def _accept_late(
-        self, key: bytes, cell: Cell, state: KeyState | None, source: Source, low: int, out: Outcomes
-    ) -> bool:
-        """Rule 5: whether a late cell is still taken into the key's state."""
-        spec, clock = self.spec, self.clock.slice
-        slice_ = cell[SLICE]
-        windows = windows_of(spec, state[CELLS]) if state else []
-        if spec.plans[cell[STREAM]].anchor:
-            if spec.repeat == "merge" and any(w.slice <= slice_ < w.end and clock < w.end for w in windows):
-                return True
-            self._side("late", key, cell, out, [source, low])
-            return False
-        window = holder(spec, windows, slice_)
-        if window is not None:
-            if state is not None and window.end <= clock:
-                self._mark_dirty(key, state, window, out)
-            return True
-        if slice_ + spec.before >= clock:
-            return True
-        remembered = spec.late == "correct" and slice_ + spec.correction >= clock
-        self._side("orphan" if remembered else "late", key, cell, out, [source, low])
-        return False
-
-    def _mark_dirty(self, key: bytes, state: KeyState, window: Window, out: Outcomes) -> None:
-        for record in state[CLOSED]:
-            if record[0] == window.slice and tuple(record[1]) == tuple(window.first[0]):
-                record[5] = True
-                self._revise[key] = None
-                out.count("late_corrections")
-
-    def _side(self, kind: Any, key: bytes, cell: Cell, out: Outcomes, source: list[Any] | None = None) -> None:
-        name = self.spec.streams[cell[STREAM]].name
-        if kind == "orphan" and self.spec.is_beside_cut(cell[SLICE]):  # the other generation may have joined it
-            out.count("cut_rows", name, cell[ROWS])
-            return
-        out.count(f"{kind}_dropped_rows", name, cell[ROWS])
-        slice_ms = cell[SLICE] * self.spec.resolution_ms
-        fields: dict[str, Any] = {}
-        try:
-            fields = cell_fields(self.spec, cell)
-        except RAISED as error:  # a user's aggregate (rule 12)
-            out.dead.append(DeadSample(key, "", slice_ms, "aggregate", said(error), traceback.format_exc(), {}))
-        out.side_rows.append(SideRow(kind, key, name, slice_ms, cell[ROWS], source, fields))
+    def correct(self, key: bytes, out: Outcomes) -> None:
+        """A label has joined a window of the key that has gone out: the next tick sends a revision."""
+        self._revise[key] = None
+        out.count("late_corrections")
 
     # ---- windows ------------------------------------------------------------------------------------------------
 
@@ -226,34 +226,42 @@ class Partition:
         return self._revising or self.deadlines.due(self.clock.slice)
 
     def sweep(self, out: Outcomes, limit: int | None = None) -> bool:
-        """Closes windows that the clock has ended; at most `limit` keys are looked at. True if more are due (1, 15)."""
-        left = TAKEN_KEYS if limit is None else limit
+        """Closes windows that the clock has ended; at most `limit` keys are looked at, of large ones so many windows.
+
+        True if more are due (1, 15).
+        """
+        left = UNLIMITED if limit is None else limit
         while left > 0 and (key := self._next_revision()) is not None:
-            self._close_due([key], out, revise=True)
-            left -= 1 if limit is not None else 0
+            left -= 1 + self._close_due([key], out, left, revise=True)
         while left > 0 and (keys := self.deadlines.take(self.clock.slice, min(left, TAKEN_KEYS))):
-            self._close_due(keys, out)
-            left -= len(keys) if limit is not None else 0
+            left -= len(keys) + self._close_due(keys, out, left)
         self.finisher.count(out)
         return self.due()
 
-    def _close_due(self, keys: list[bytes], out: Outcomes, revise: bool = False) -> None:
-        """Looks at keys whose deadline has come. Most have one window and nothing else: they go a short way."""
+    def _close_due(self, keys: list[bytes], out: Outcomes, left: int, revise: bool = False) -> int:
+        """Looks at keys whose deadline has come. Most have one window and nothing else: they go a short way.
+
+        Returns what large ones have cost beside.
+        """
         states, clock, loads = self.keys, self.clock.slice, self.spec.codec.loads
         finish_whole, changed = self.finisher.finish_whole, self.changed
         short = not self.clock.left_out
-        self._need(keys)
+        spent = 0
+        self.need(keys)
         for key in keys:
             state = states.get(key)
             if state is None:
                 continue
             if type(state) is bytes:
                 state = loads(state)
-            if short and not state[CUT] and finish_whole(key, state[CELLS], clock, out):
+            if short and not state[BODY] and finish_whole(key, state[CELLS], clock, out):
                 changed[key] = None
                 del states[key]
-            else:
+            elif state[BODY]:
+                spent += self._close_large(key, state, out, left - spent, revise)
+            elif revise or key not in self._looked:
                 self._close(key, state, clock, out, revise)
+        return spent
 
     def _next_revision(self) -> bytes | None:
         if not self._revising:
@@ -265,7 +273,7 @@ class Partition:
         return key
 
     def _close(self, key: bytes, state: KeyState, clock: int, out: Outcomes, revise: bool) -> None:
-        spec, cut = self.spec, state[CUT]
+        spec = self.spec
         windows = windows_of(spec, state[CELLS])
         pending = assign_labels(spec, windows, state[CELLS])
         kept: list[Cell] = []
@@ -281,7 +289,7 @@ class Partition:
             kept += window.anchors + window.labels
         for cell in pending:
             if cell[SLICE] + spec.before < clock:
-                self._side("orphan", key, cell, out)
+                aside.unheld(self, key, cell, out)
             else:
                 self.deadlines.add(cell[SLICE] + spec.before + 1, key)
                 kept.append(cell)
@@ -289,25 +297,47 @@ class Partition:
         self.changed[key] = None
         if spec.correction:
             (self.remembered.add if closed and not is_open else self.remembered.discard)(key)
-        if cut and not kept and cut[1] + spec.before >= clock:  # an anchor to come may hold what was dropped
-            self.deadlines.add(cut[1] + spec.before + 1, key)
-            self.keys[key] = [[], cut, []]
-        elif kept:
-            self.keys[key] = [kept, cut, closed]
+        if kept:
+            self.keys[key] = [kept, None, closed]
+            self._looked.add(key)
         else:
             del self.keys[key]
 
+    def _close_large(self, key: bytes, state: KeyState, out: Outcomes, left: int, revise: bool) -> int:
+        """As `_close`, in part if `left` does not suffice: the key is due again then. Returns what it has cost."""
+        if not revise and key in self._looked:
+            return 0
+        large, clock = Large(self, key, state), self.clock.slice
+        closing = Closing(self, large, out, left)
+        self.keys[key] = state
+        self.changed[key] = None
+        if revise:
+            if not closing.correct():
+                self._revise[key] = None
+                self._revising = True
+        elif not closing.close():
+            self.deadlines.add(clock, key)
+        elif large.empty and large.needed_until() <= clock:
+            del self.keys[key]
+            self.remembered.discard(key)
+        else:
+            if large.empty:
+                self.deadlines.add(large.needed_until(), key)
+            elif self.spec.correction:
+                (self.remembered.discard if large.is_open else self.remembered.add)(key)
+            self._looked.add(key)
+        return left - closing.left
+
     def _emit(self, key: bytes, state: KeyState, window: Window, out: Outcomes, revise: bool) -> list[Any]:
         """Sends the window's sample, its correction, or nothing if it has gone out unchanged; returns its record."""
-        spec, cut = self.spec, state[CUT]
+        spec = self.spec
         if spec.clock == "processing" and not spec.plans[window.anchor[STREAM]].anchor:
             for cell in window.anchors:
-                self._side("orphan", key, cell, out)
+                aside.put(self, "orphan", key, cell, out)
             return []
-        truncated = bool(cut) and cut[0] < window.end and cut[1] >= window.slice - spec.before
         missing = self.clock.missing_streams() if self.clock.left_out else ()
         if not spec.correction:  # nothing is remembered of a window that has gone out
-            self.finisher.finish(key, window, out, truncated=truncated, missing=missing)
+            self.finisher.finish(key, window, out, missing=missing)
             return []
         order = list(window.first[0])
         for record in state[CLOSED]:
@@ -315,12 +345,11 @@ class Partition:
                 if record[5] and revise:
                     out.revised = True
                     weight = self.finisher.finish(
-                        key, window, out, revision=record[3] + 1, previous_weight=record[4],
-                        truncated=truncated, missing=missing,
-                    )  # fmt: skip
+                        key, window, out, revision=record[3] + 1, previous_weight=record[4], missing=missing
+                    )
                     record[3:] = [record[3] + 1, weight or record[4], False]
                 return list(record)
-        weight = self.finisher.finish(key, window, out, truncated=truncated, missing=missing)
+        weight = self.finisher.finish(key, window, out, missing=missing)
         self.deadlines.add(window.end + spec.correction, key)
         return [window.slice, order, window.end, 0, weight, False]
 
@@ -338,15 +367,26 @@ class Partition:
             self._revising = data[2]
             self._revise = dict.fromkeys(data[3] if len(data) > 3 else ())
 
-    def watch(self, key: bytes, state: KeyState) -> None:
-        """Enters a key's deadlines, from its state alone: where they were not kept."""
+    def watch(self, name: bytes, state: Any) -> None:
+        """Enters a record's deadlines, from its state alone: where they were not kept."""
+        if leaves.is_leaf(name):
+            self._watch_cells(leaves.home_of(name), [cell for cell in state if cell[STREAM] is not None])
+        elif state[CELLS] is None:
+            large = Large(self, name, state)
+            self.deadlines.add(large.needed_until(), name)
+            if large.body[DIRTY]:
+                self._revise[name] = None
+        else:
+            self._watch_cells(name, state[CELLS])
+            for record in state[CLOSED]:
+                self.deadlines.add(record[2] + self.spec.correction, name)
+                if record[5]:
+                    self._revise[name] = None
+
+    def _watch_cells(self, key: bytes, cells: list[Cell]) -> None:
         spec = self.spec
-        for stream, slice_, *_ in state[CELLS]:
-            anchor = spec.clock == "processing" or spec.plans[stream].anchor
-            self.deadlines.add(slice_ + (spec.window if anchor else spec.before + 1), key)
-        if not state[CELLS]:
-            self.deadlines.add(state[CUT][1] + spec.before + 1, key)
-        for record in state[CLOSED]:
-            self.deadlines.add(record[2] + spec.correction, key)
-            if record[5]:
-                self._revise[key] = None
+        for cell in cells:
+            opens = spec.clock == "processing" or spec.plans[cell[STREAM]].anchor
+            self.deadlines.add(cell[SLICE] + (spec.window if opens else spec.before + 1), key)
+            if opens and len(cell) > RECORD:
+                self.deadlines.add(cell[SLICE] + spec.window + spec.correction, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,17 +22,23 @@ Idle = Literal["advance", "hold"]
 ClockMode = Literal["event", "processing"]
 
 
+def _marshal(value: Any) -> bytes:
+    return marshal.dumps(value, 2)  # from 3 on it depends on who else refers to an object
+
+
 class Codec(NamedTuple):
     """Values to bytes and back. What `loads` returns must equal what `dumps` was given, for JSON data.
 
     A cell can travel packed, if `loads` reads it too; between the two parts of `lone` it is, unopened, the packed state
-    of a key that has nothing else. `key` is `keys.decode_key`, or a faster twin of it.
+    of a key that has nothing else. `key` is `keys.decode_key`, or a faster twin of it. `pack` gives a cell's bytes, to
+    tell how large it is: equal cells must be equally large.
     """
 
     dumps: Callable[[Any], bytes]
     loads: Callable[[bytes], Any]
     lone: tuple[bytes, bytes] | None = None
     key: Callable[[bytes], list[Any]] = decode_key
+    pack: Callable[[Any], bytes] = _marshal
 
 
 def _json(value: Any) -> bytes:
@@ -86,7 +93,9 @@ class Spec:
     clock: ClockMode = "event"
     idle_after_ms: int = 5000
     max_wait_ms: int | None = None
+    #: label cells, and their bytes, that are kept per key and bucket, which is as long as a window (rule 11)
     max_rows: int = 10_000
+    max_bytes: int = 16 << 20
     #: a larger sample is a dead letter (rule 12)
     max_sample_bytes: int = 512 << 10
     #: event times of the first anchors that are joined, and of the first that are not any more; None: no bound

@@ -45,5 +45,5 @@ def _key(key: bytes) -> list[Any]:
 #: what stands around a cell in the msgpack of `[[cell], None, []]`
 _LONE = (b"\x93\x91", b"\xc0\x90")
 
-CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode, _LONE, _key)
+CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode, _LONE, _key, _encode)
 """What `loads` returns equals what `dumps` was given; tuples come back as lists."""

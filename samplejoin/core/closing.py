@@ -1,0 +1,117 @@
+"""Closing the windows of a large key, from its earliest on, in parts: each step looks at what it closes only.
+
+What was begun is in the state after each part, so a sweep can end, commit or crash inside a key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from samplejoin.core import aside
+from samplejoin.core.cells import SLICE, STREAM
+from samplejoin.core.fold import Window
+from samplejoin.core.large import DIRTY, ORPHANED, OUT, RECORD, Large
+from samplejoin.core.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    from samplejoin.core.partition import Partition
+
+#: of labels that no window held, taken at once
+ORPHAN_LEAVES = 4
+#: cells that cost about as much as a key with one window
+CELLS_PER_KEY = 8
+
+
+class Closing:
+    """One look at a large key. `left` is how many keys' worth may still be spent; at 0 it stops between two windows."""
+
+    def __init__(self, partition: Partition, large: Large, out: Outcomes, left: int) -> None:
+        self.partition, self.large, self.out, self.left = partition, large, out, left
+        self.spec, self.clock = partition.spec, partition.clock.slice
+
+    def close(self) -> bool:
+        """Sends what has ended, drops orphans, forgets what cannot be corrected any more. False: there is more."""
+        large, clock = self.large, self.clock
+        if not (self._send_ended() and self._drop_orphans() and self._forget()):
+            return False
+        large.body[OUT], large.body[ORPHANED] = clock - self.spec.window, clock - self.spec.before
+        large.forget_counts(clock)
+        return True
+
+    def correct(self) -> bool:
+        """Sends a revision of every window that a late label has joined. False: there is more."""
+        dirty = self.large.body[DIRTY]
+        while dirty:
+            if self.left <= 0:
+                return False
+            for window in self._windows(dirty.pop(0)):
+                revision, weight, changed = window.anchor[RECORD]
+                if changed:
+                    self.out.revised = True
+                    sent = self._finish(window, revision + 1, weight)
+                    window.anchor[RECORD] = [revision + 1, sent or weight, False]
+        return True
+
+    def _send_ended(self) -> bool:
+        large, window = self.large, self.spec.window
+        while (start := large.start_after(large.body[OUT])) is not None and start + window <= self.clock:
+            if self.left <= 0:
+                return False
+            self._send(start)
+            large.body[OUT] = start
+        return True
+
+    def _send(self, start: int) -> None:
+        spec, large, deadlines = self.spec, self.large, self.partition.deadlines
+        for window in self._windows(start):
+            if spec.clock == "processing" and not spec.plans[window.anchor[STREAM]].anchor:
+                for cell in window.anchors:
+                    aside.put(self.partition, "orphan", large.key, cell, self.out)
+                continue
+            weight = self._finish(window)
+            if spec.correction:
+                window.anchor[RECORD:] = [[0, weight, False]]
+        end = start + spec.window
+        if spec.correction:
+            deadlines.add(end + spec.correction, large.key)
+        else:
+            large.remove(start)
+        if large.shifts:  # an anchor that came before others may have taken their windows, which held these
+            for low, high in large.gaps(max(end, self.clock - spec.before), end + spec.window):
+                for cell in large.labels_in(low, high):
+                    deadlines.add(cell[SLICE] + spec.before + 1, large.key)
+
+    def _windows(self, start: int) -> list[Window]:
+        windows = self.large.windows(start)
+        self.left -= sum(1 + (len(w.anchors) + len(w.labels)) // CELLS_PER_KEY for w in windows)
+        return windows
+
+    def _finish(self, window: Window, revision: int = 0, previous_weight: float = 0.0) -> float:
+        clock = self.partition.clock
+        return self.partition.finisher.finish(
+            self.large.key, window, self.out, revision=revision, previous_weight=previous_weight,
+            truncated=self.large.truncated(window.slice),
+            missing=clock.missing_streams() if clock.left_out else (),
+        )  # fmt: skip
+
+    def _drop_orphans(self) -> bool:
+        """Labels that no window holds and none can hold any more (rule 4); those that came late are late (rule 5)."""
+        large = self.large
+        for low, high in large.gaps(large.body[ORPHANED], self.clock - self.spec.before):
+            while cells := large.take_labels(low, high, ORPHAN_LEAVES):
+                for cell in cells:
+                    aside.unheld(self.partition, large.key, cell, self.out)
+                self.left -= 1 + len(cells) // CELLS_PER_KEY
+                if self.left <= 0:
+                    return False
+            large.body[ORPHANED] = high
+        return True
+
+    def _forget(self) -> bool:
+        large, kept = self.large, self.spec.window + self.spec.correction
+        while self.spec.correction and (start := large.first_start()) is not None and start + kept <= self.clock:
+            if self.left <= 0:
+                return False
+            large.remove(start)
+            self.left -= 1
+        return True

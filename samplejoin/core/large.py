@@ -1,0 +1,387 @@
+"""A key with more cells than one record should hold: its cells lie in leaves, its windows are found by search.
+
+A small key's state is `[cells, None, closed]`; a large one's is its head, `[None, body]`, and leaves beside it. The
+body holds the directories of the leaves, what is counted per bucket (rule 11), and how far closing has come. Labels of
+windows that begin in the same slice are one range of slices, whatever the job's options: that range, and the neighbours
+that bound it, are all that closing a window looks at.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
+from typing import Any
+from zlib import crc32
+
+from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, unmarked
+from samplejoin.core.fold import Window, windows_of
+from samplejoin.core.leaves import Leaves, Shelf
+from samplejoin.core.words import RAISED
+
+ANCHORS, LABELS, IDS, STARTS, BUCKETS, DIRTY, OUT, ORPHANED, NUMBER = range(9)
+#: of an anchor cell that has opened a window which has gone out: `[revision, weight, dirty]`
+RECORD = 4
+BUCKET, TAKEN, BYTES, FIRST_CUT, LAST_CUT = range(5)
+
+
+def new_head(clock: int, window: int, before: int) -> list[Any]:
+    """The state of a large key without cells, at a clock to which all is closed."""
+    directories: list[Any] = [[[], [], []] for _ in range(3)]
+    return [None, [*directories, [], [], [], clock - window, clock - before, 0]]
+
+
+class Large:
+    """A large key, opened: changes go into its head, which the caller keeps, and into its leaves."""
+
+    def __init__(self, shelf: Shelf, key: bytes, head: list[Any]) -> None:
+        self.spec, self.key, self.body = shelf.spec, key, head[1]
+        self._streams = streams = len(self.spec.plans)
+        self._each = self.spec.repeat == "each" and self.spec.clock == "event"
+        body = self.body
+
+        def rank(cell: Cell) -> int:
+            place: int = cell[SLICE] * streams + cell[STREAM]
+            return place
+
+        self.anchors = Leaves(shelf, key, body[ANCHORS], rank, self._next_number)
+        self.labels = Leaves(shelf, key, body[LABELS], rank, self._next_number)
+        #: with `repeat: each`, by id: [None, rank, stream, id, slices of its anchors]
+        self.ids = Leaves(shelf, key, body[IDS], lambda entry: int(entry[1]), self._next_number)
+
+    def _next_number(self) -> int:
+        self.body[NUMBER] += 1
+        return int(self.body[NUMBER])
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no cell left."""
+        return not (self.anchors or self.labels)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is more than what is remembered of windows that have gone out."""
+        last = self.labels.before(1 << 80)
+        return self.start_after(self.body[OUT]) is not None or (last is not None and self.holder(last[SLICE]) is None)
+
+    @property
+    def shifts(self) -> bool:
+        """Whether an anchor can move the windows behind it."""
+        return not self._each or bool(self.ids)
+
+    # ---- rows ---------------------------------------------------------------------------------------------------
+
+    def add(self, cell: Cell) -> bool:
+        """Merges or inserts a cell; False if it is a label past the bounds of its bucket (rule 11): it is dropped."""
+        spec, plan = self.spec, self.spec.plans[cell[STREAM]]
+        opens = plan.anchor or spec.clock == "processing"
+        leaves = self.anchors if opens else self.labels
+        bucket = None if plan.anchor else self._bucket(cell[SLICE] // spec.window)
+        place = cell[SLICE] * self._streams + cell[STREAM]
+        if not plan.single and len(cell) == RECORD:
+            for known in leaves.open(place, place + 1):
+                if len(known) > RECORD:
+                    continue  # a label that waits to be called late
+                try:
+                    merged = merge_partials(plan, known[PARTIALS], cell[PARTIALS])
+                except RAISED:  # a user's aggregate: kept apart, its sample will say so (rule 12)
+                    continue
+                grown = self._size([*cell[:ROWS], known[ROWS] + cell[ROWS], merged]) - self._size(known[:RECORD])
+                if bucket and not self._has_room(bucket, cell[SLICE], 0, grown):
+                    return False
+                known[PARTIALS], known[ROWS] = merged, known[ROWS] + cell[ROWS]
+                leaves.grow(place, grown)
+                return True
+        size = self._size(cell)
+        if bucket and not self._has_room(bucket, cell[SLICE], 1, size):
+            return False
+        leaves.insert(cell, size)
+        if opens:
+            self._opened(cell)
+        return True
+
+    def take_over(self, cells: list[Cell], closed: list[Any]) -> None:
+        """The cells of a small key, and what it remembers of the windows that have gone out."""
+        records = {(record[0], tuple(record[1])): record[3:] for record in closed}
+        for window in windows_of(self.spec, cells) if records else ():
+            record = records.get((window.slice, tuple(window.first[0])))
+            if record is not None:
+                window.anchor.append(record)
+                if record[2]:
+                    self._note_dirty(window.slice)
+        for cell in sorted(cells, key=lambda cell: int(cell[SLICE])):
+            plan, size = self.spec.plans[cell[STREAM]], self._size(cell)
+            if not plan.anchor:
+                bucket = self._bucket(cell[SLICE] // self.spec.window)
+                bucket[TAKEN] += 1
+                bucket[BYTES] += size
+            if plan.anchor or self.spec.clock == "processing":
+                self.anchors.insert(cell, size)
+                self._opened(cell)
+            else:
+                self.labels.insert(cell, size)
+
+    def _size(self, cell: Cell) -> int:
+        return len(self.spec.codec.pack(cell))
+
+    def _bucket(self, number: int) -> list[Any]:
+        buckets = self.body[BUCKETS]
+        at = bisect_left(buckets, number, key=lambda b: b[BUCKET])
+        if at == len(buckets) or buckets[at][BUCKET] != number:
+            buckets.insert(at, [number, 0, 0, None, None])
+        found: list[Any] = buckets[at]
+        return found
+
+    def _has_room(self, bucket: list[Any], slice_: int, cells: int, size: int) -> bool:
+        """Takes so much of a bucket, or notes that a label of this slice is dropped.
+
+        A bucket is as long as a window, so one that has a slice between its first and last cut has one of these too.
+        """
+        spec = self.spec
+        if bucket[TAKEN] + cells > spec.max_rows or bucket[BYTES] + max(0, size) > spec.max_bytes:
+            first, last = bucket[FIRST_CUT], bucket[LAST_CUT]
+            bucket[FIRST_CUT] = slice_ if first is None else min(first, slice_)
+            bucket[LAST_CUT] = slice_ if last is None else max(last, slice_)
+            return False
+        bucket[TAKEN] += cells
+        bucket[BYTES] += size
+        return True
+
+    def truncated(self, start: int) -> bool:
+        """Whether a label was dropped that the window beginning there would hold."""
+        low, high = start - self.spec.before, start + self.spec.window
+        buckets = self.body[BUCKETS]
+        for at in range(bisect_left(buckets, low // self.spec.window, key=lambda b: b[BUCKET]), len(buckets)):
+            number, _, _, first, last = buckets[at]
+            if number * self.spec.window >= high:
+                break
+            if first is not None and first < high and last >= low:
+                return True
+        return False
+
+    # ---- where windows begin ----------------------------------------------------------------------------------------
+
+    def start_upto(self, slice_: int) -> int | None:
+        """The latest slice at or before this one in which a window begins."""
+        if not self._each:
+            starts = self.body[STARTS]
+            at = bisect_right(starts, slice_)
+            return starts[at - 1] if at else None
+        cell = self.anchors.before((slice_ + 1) * self._streams)
+        while cell is not None and not self._begins(cell):
+            cell = self.anchors.before(cell[SLICE] * self._streams)
+        return None if cell is None else cell[SLICE]
+
+    def start_after(self, slice_: int) -> int | None:
+        """The earliest slice behind this one in which a window begins."""
+        if not self._each:
+            starts = self.body[STARTS]
+            at = bisect_right(starts, slice_)
+            return starts[at] if at < len(starts) else None
+        cell = self.anchors.after((slice_ + 1) * self._streams)
+        while cell is not None and not self._begins(cell):
+            cell = self.anchors.after((cell[SLICE] + 1) * self._streams)
+        return None if cell is None else cell[SLICE]
+
+    def first_start(self) -> int | None:
+        """The slice in which the earliest window begins."""
+        if not self._each:
+            return self.body[STARTS][0] if self.body[STARTS] else None
+        cell = self.anchors.after(self.body[ANCHORS][0][0]) if self.anchors else None
+        return None if cell is None else cell[SLICE]
+
+    def holder(self, slice_: int) -> int | None:
+        """Where the windows begin of which one holds a label of that slice (rule 3), None if no window does."""
+        spec = self.spec
+        if self._each and spec.attribution == "first":
+            start = self.start_after(slice_ - spec.window)
+            return start if start is not None and start - spec.before <= slice_ else None
+        start = self.start_upto(slice_)
+        if start is not None and slice_ < start + spec.window:
+            return start
+        start = self.start_after(slice_)
+        return start if start is not None and start - spec.before <= slice_ else None
+
+    def label_range(self, start: int) -> tuple[int, int]:
+        """The slices, the last one exclusive, whose labels belong to a window that begins there."""
+        spec = self.spec
+        last, end = self.start_upto(start - 1), start + spec.window
+        low = start - spec.before if last is None else max(last + spec.window, start - spec.before)
+        if self._each and spec.attribution == "first":
+            return low, end
+        following = self.start_after(start)
+        return min(low, start), end if following is None else min(end, following)
+
+    def gaps(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """The parts of a range of slices that no window holds."""
+        spec = self.spec
+        while low < high:
+            start = self.start_upto(low)
+            if start is not None and low < start + spec.window:
+                low = start + spec.window
+                continue
+            start = self.start_after(low)
+            end = high if start is None else min(high, start - spec.before)
+            if low < end:
+                yield low, end
+            low = high if start is None else start + spec.window
+
+    def _begins(self, cell: Cell) -> bool:
+        """Whether a window begins in the slice of this anchor: not if all there repeat earlier ones by their ids."""
+        slice_ = cell[SLICE]
+        return self._opens(cell) or any(map(self._opens, self._anchors_of(slice_, slice_ + 1)))
+
+    def _opens(self, cell: Cell) -> bool:
+        id_ = cell[PARTIALS][0][2]
+        return id_ is None or cell[SLICE] in self._chain(self._slices_of(cell[STREAM], id_))
+
+    def _chain(self, slices: Iterable[int]) -> list[int]:
+        """Of the slices of an id's anchors those in which it opens a window (rule 7)."""
+        chain: list[int] = []
+        for slice_ in slices:
+            if not chain or slice_ >= chain[-1] + self.spec.window:
+                chain.append(slice_)
+        return chain
+
+    def _opened(self, cell: Cell) -> None:
+        """Enters where windows begin, with a further anchor."""
+        if self._each:
+            if cell[PARTIALS][0][2] is not None:
+                self._note_id(cell[STREAM], cell[PARTIALS][0][2], cell[SLICE])
+            return
+        window, starts = self.spec.window, self.body[STARTS]
+        first = end = bisect_right(starts, cell[SLICE])
+        if first and cell[SLICE] < starts[first - 1] + window:
+            return
+        new: list[int] = [cell[SLICE]]
+        while True:  # until it meets what was there before
+            following = self.anchors.after((new[-1] + window) * self._streams)
+            while end < len(starts) and (following is None or starts[end] < following[SLICE]):
+                end += 1
+            if following is None or (end < len(starts) and starts[end] == following[SLICE]):
+                break
+            new.append(following[SLICE])
+        starts[first:end] = new
+
+    # ---- ids --------------------------------------------------------------------------------------------------------
+
+    def _slices_of(self, stream: int, id_: Any) -> list[int]:
+        place = crc32(repr((stream, id_)).encode("utf-8", "surrogatepass"))
+        for entry in self.ids.between(place, place + 1):
+            if entry[2] == stream and entry[3] == id_:
+                slices: list[int] = entry[4]
+                return slices
+        return []
+
+    def _note_id(self, stream: int, id_: Any, slice_: int, gone: bool = False) -> None:
+        place = crc32(repr((stream, id_)).encode("utf-8", "surrogatepass"))
+        entries = self.ids.take(place, place + 1)
+        mine = next((e for e in entries if e[2] == stream and e[3] == id_), None)
+        if mine is None:
+            mine = [None, place, stream, id_, []]
+            entries.append(mine)
+        if gone:
+            mine[4].remove(slice_)
+        else:
+            insort(mine[4], slice_)
+        for entry in entries:
+            if entry[4]:
+                self.ids.insert(entry, self._size(entry))
+
+    # ---- windows ----------------------------------------------------------------------------------------------------
+
+    def windows(self, start: int) -> list[Window]:
+        """The windows that begin in this slice, with their labels."""
+        windows = windows_of(self.spec, list(self._anchors_from(start)))
+        low, high = self.label_range(start)
+        mine = windows[-1 if self.spec.attribution == "last" else 0]
+        mine.labels = [unmarked(cell) for cell in self.labels.between(low * self._streams, high * self._streams)]
+        for window in windows:
+            window.anchors = [cell[:RECORD] for cell in window.anchors]
+        return windows
+
+    def correct(self, start: int) -> None:
+        """Notes that a label has joined the windows beginning there, which have gone out."""
+        windows = windows_of(self.spec, list(self._anchors_from(start)))
+        windows[-1 if self.spec.attribution == "last" else 0].anchor[RECORD][2] = True
+        self._note_dirty(start)
+
+    def _note_dirty(self, start: int) -> None:
+        dirty = self.body[DIRTY]
+        at = bisect_left(dirty, start)
+        if at == len(dirty) or dirty[at] != start:
+            dirty.insert(at, start)
+
+    def labels_in(self, low: int, high: int) -> list[Cell]:
+        """Label cells by slice."""
+        return list(self.labels.between(low * self._streams, high * self._streams))
+
+    def take_labels(self, low: int, high: int, leaves: int | None = None) -> list[Cell]:
+        """Removes label cells by slice, from the lowest so many leaves."""
+        return self.labels.take(low * self._streams, high * self._streams, leaves)
+
+    def remove(self, start: int) -> None:
+        """Forgets the windows that begin there, with their cells; none begins earlier."""
+        low, high = self.label_range(start)
+        self.take_labels(low, high)
+        if not self._each:
+            self.anchors.take(start * self._streams, (start + self.spec.window) * self._streams)
+            del self.body[STARTS][0]
+            return
+        ids = set()
+        for cell in self.anchors.take(start * self._streams, (start + 1) * self._streams):
+            if cell[PARTIALS][0][2] is not None:
+                ids.add((cell[STREAM], cell[PARTIALS][0][2]))
+                self._note_id(cell[STREAM], cell[PARTIALS][0][2], start, gone=True)
+        for stream, id_ in ids:
+            for slice_ in [s for s in self._slices_of(stream, id_) if s < start + self.spec.window]:
+                self._remove_repeat(stream, id_, slice_)
+
+    def _remove_repeat(self, stream: int, id_: Any, slice_: int) -> None:
+        place = slice_ * self._streams + stream
+        removed = False
+        for cell in self.anchors.take(place, place + 1):
+            if not removed and cell[PARTIALS][0][2] == id_:
+                removed = True
+                self._note_id(stream, id_, slice_, gone=True)
+            else:
+                self.anchors.insert(cell, self._size(cell))
+
+    def _anchors_of(self, low: int, high: int) -> Iterator[Cell]:
+        leaves = self.anchors.open if self.spec.correction else self.anchors.between
+        return leaves(low * self._streams, high * self._streams)
+
+    def _anchors_from(self, start: int) -> Iterator[Cell]:
+        """The anchors of the windows that begin in this slice; with `correction`, to be changed."""
+        if not self._each:
+            yield from self._anchors_of(start, start + self.spec.window)
+            return
+        ids = set()
+        for cell in self._anchors_of(start, start + 1):
+            if self._opens(cell):
+                yield cell
+                ids.add((cell[STREAM], cell[PARTIALS][0][2]))
+        for stream, id_ in ids:
+            for slice_ in {s for s in self._slices_of(stream, id_) if id_ is not None}:
+                if start < slice_ < start + self.spec.window:
+                    yield from (c for c in self._anchors_of(slice_, slice_ + 1) if _is(c, stream, id_))
+
+    # ---- an end -----------------------------------------------------------------------------------------------------
+
+    def forget_counts(self, clock: int) -> None:
+        """Drops the counts of buckets that no window known now or later can reach into."""
+        spec, buckets = self.spec, self.body[BUCKETS]
+        reach = spec.window + spec.before + spec.window + spec.correction
+        del buckets[: bisect_right(buckets, clock, key=lambda b: int(b[BUCKET]) * spec.window + reach)]
+
+    def needed_until(self) -> int:
+        """The clock from which on a key without cells need not be known: no row in time meets its counts or cuts."""
+        window, ends = self.spec.window, [int(self.body[OUT])]
+        for number, _, _, _, last_cut in self.body[BUCKETS]:
+            ends.append((number + 1) * window)
+            if last_cut is not None:
+                ends.append(last_cut + self.spec.before + 1)
+        return max(ends)
+
+
+def _is(cell: Cell, stream: int, id_: Any) -> bool:
+    return bool(cell[STREAM] == stream and cell[PARTIALS][0][2] == id_)
