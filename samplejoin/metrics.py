@@ -24,7 +24,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("stream",),
         "Label rows that no window held, so near `start` or `until` that another generation may have joined them.",
     ),
-    "truncated_rows": ("samplejoin_truncated_rows", ("stream",), "Label rows dropped by limits.rows."),
+    "truncated_rows": ("samplejoin_truncated_rows", ("stream",), "Label rows dropped by limits.rows or limits.key."),
     "dead_letters": ("samplejoin_dead_letters", ("reason",), "Records and samples that could not be used."),
     "skipped_records": ("samplejoin_skipped_records", ("topic",), "Records passed over by `samplejoin skip`."),
     "skipped_entries": ("samplejoin_skipped_entries", ("source",), "Blocks that were merged before (replays)."),

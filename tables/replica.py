@@ -25,8 +25,8 @@ from samplejoin.stores import Store, StoreError
 log = logging.getLogger(__name__)
 
 STATE, META, PAGE = b"s", b"m", b"d"
-#: 2: with deadline pages and the id of the last commit; a store of format 1 is rebuilt from the changelog
-STORE_FORMAT = 2
+#: 3: with large keys in leaves; a store of an earlier format is rebuilt from the changelog
+STORE_FORMAT = 3
 #: rows written to the store at once: a batch holds the interpreter
 BATCH_ROWS = 20_000
 _PAGE = struct.Struct(">qqI")
@@ -212,7 +212,7 @@ class Replica:
         return changelog.begin
 
     async def _is_prefix(self, meta: list[Any], changelog: ChangelogReader) -> bool:
-        if meta[0] == 1:  # knows neither its last commit's id nor what it needs of the changelog
+        if meta[0] < STORE_FORMAT:
             return False
         return bool(await changelog.id_at(meta[3] - 1) == meta[6])
 

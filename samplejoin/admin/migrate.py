@@ -13,6 +13,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import partition_of
+from samplejoin.core.leaves import home_of, is_leaf
 from samplejoin.core.merge import NoCutError, merged_state
 from samplejoin.core.partition import Partition
 from samplejoin.engine.changelog import Commit, pages_of, parts_of
@@ -154,10 +155,10 @@ async def _fill(homes: dict[int, _Home], old: EngineConfig, new: EngineConfig) -
     for number in range(old.partitions):
         replica = Replica(old, number, MemoryStore())
         for key, key_state in (await replica.recover(1 << 62) or {}).items():
-            home = homes.get(partition_of(key, new.partitions))
+            home = homes.get(partition_of(home_of(key), new.partitions))
             if home is not None:
                 await home.put(key, key_state)
-                count += 1
+                count += not is_leaf(key)
         log.info("took over join partition %d of %d: %d open keys so far", number + 1, old.partitions, count)
     for home in homes.values():
         await home.commit()
@@ -175,7 +176,7 @@ class _Home:
         self._deadline = 0
 
     async def put(self, key: bytes, state: bytes) -> None:
-        """One open key."""
+        """One open key, or a leaf of a large one."""
         self._puts.append((key, state))
         self._bytes += len(key) + len(state)
         if self._bytes > COMMIT_BYTES:

@@ -15,13 +15,15 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from samplejoin.engine.codec import GarbageError, pack_commit, pack_state, unpack_commit
+from samplejoin.engine.codec import FormatError, GarbageError, pack_commit, pack_state, unpack_commit
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.kafka import reader
 
 log = logging.getLogger(__name__)
 
 PART_BYTES = 3 << 20
+#: of the keys' states in a commit. 2: large keys in leaves
+STATE_FORMAT = 2
 #: commits whose last part is still missing; more owners than this never write at once
 OPEN_COMMITS = 4
 
@@ -66,7 +68,7 @@ def parts_of(commit: Commit) -> Iterable[bytes]:
             body |= {
                 "start": commit.start, "position": commit.position, "state": commit.partition_state,
                 "fingerprint": commit.fingerprint, "deadline": commit.deadline, "swept": commit.swept,
-                "needed": commit.needed,
+                "needed": commit.needed, "format": STATE_FORMAT,
             }  # fmt: skip
         yield pack_commit(body)
 
@@ -143,7 +145,7 @@ class PartJoiner:
         self._open: dict[bytes, tuple[int, list[dict[str, Any]]]] = {}
 
     def add(self, offset: int, value: bytes) -> Commit | None:
-        """The commit that the record at `offset` ends, None if it ends none. Raises FormatError for a newer format."""
+        """The commit that the record at `offset` ends, None if it ends none. Raises FormatError."""
         try:
             body = unpack_commit(value)
         except GarbageError as error:
@@ -159,6 +161,11 @@ class PartJoiner:
             if len(self._open) > OPEN_COMMITS:
                 del self._open[next(iter(self._open))]
             return None
+        if body.get("format", 1) != STATE_FORMAT:
+            raise FormatError(
+                f"the changelog holds state of format {body.get('format', 1)}, this version reads {STATE_FORMAT}: run "
+                "the version of samplejoin that wrote it, or start over: samplejoin reset"
+            )
         return Commit(
             body["start"], body["position"], _puts_of(parts), [k for p in parts for k in p.get("deletes", ())],
             body["state"], body["fingerprint"], body["deadline"], first, offset + 1,

@@ -163,6 +163,7 @@ def _spec(model: JobModel, fields: tuple[core.Field, ...], label: Any, format_: 
         idle_after_ms=model.idle_after_ms,
         max_wait_ms=model.max_wait_ms,
         max_rows=model.limits.rows,
+        max_bytes=model.limits.key_bytes,
         max_sample_bytes=model.limits.sample_bytes,
         start_ms=model.start_ms,
         until_ms=model.until_ms,

@@ -16,7 +16,7 @@ PLAIN = {
 def fingerprint_of(model: JobModel) -> str:
     """The fingerprint of a job whose patterns are resolved: below 300 bytes, the same on every machine."""
     data: dict[str, Any] = model.model_dump(mode="json", include=PLAIN)
-    data["rows"] = model.limits.rows
+    data["rows"], data["key_bytes"] = model.limits.rows, model.limits.key_bytes
     data["streams"] = [
         [name, s.role, s.pattern or sorted(s.topic_names), s.decode, s.columns, s.time_field, s.time_unit, s.id]
         + ([s.delimiter] if s.delimiter != "," else [])
@@ -28,4 +28,5 @@ def fingerprint_of(model: JobModel) -> str:
 
 def _job_key(name: str) -> str:
     """As the job file calls it."""
-    return "limits.rows" if name == "rows" else name.removesuffix("_ms")
+    limits = {"rows": "limits.rows", "key_bytes": "limits.key"}
+    return limits.get(name) or name.removesuffix("_ms")

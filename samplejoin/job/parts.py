@@ -297,13 +297,26 @@ class Security(Part):
     key_file: str | None = Field(None, description="PEM file of the client's key; relative to the job file.")
 
 
+def _holds_rows(size: int) -> int:
+    if size < 4 << 20:
+        raise RefusedError("is below 4MiB, which a few of the largest rows have", "16MiB")
+    return size
+
+
 class Limits(Part):
     """Bounds that keep one bad key or record from hurting the rest."""
 
     rows: int = Field(
         10_000, ge=1, le=10_000_000,
-        description="(stream, slice) cells kept per key; past it labels are dropped, the sample says `truncated`.",
+        description="Label cells, one per stream and slice, kept per key within the length of a window (event time "
+        "divided by `window`); past it labels are dropped, the sample says `truncated`.",
     )  # fmt: skip
+    key_bytes: Annotated[Size, AfterValidator(_holds_rows)] = Field(
+        16 << 20,
+        alias="key",
+        description="Bytes of label cells kept per key within the length of a window, `4MiB` or more; past it as past "
+        "`rows`.",
+    )
     record_bytes: Annotated[Size, AfterValidator(_fits_memory)] = Field(
         8 << 20,
         alias="record",

@@ -10,14 +10,17 @@ from typing import Any
 from samplejoin.core.aggregates import Custom
 from samplejoin.core.fold import Window
 from samplejoin.core.spec import Spec
-from samplejoin.verify.rows import SLICE, STREAM
+from samplejoin.verify.rows import PARTIALS, SLICE, STREAM
+
+#: of a cell beside its partials, at most
+CELL_BYTES = 32
 
 
 class Overfull:
-    """The buckets (slices divided by `window`) of a key that have more label cells than `max_rows`."""
+    """The buckets (slices divided by `window`) of a key with more label cells than `max_rows`, or perhaps bytes than `max_bytes`."""
 
     def __init__(self, spec: Spec, rows: Sequence[list[Any]]) -> None:
-        self._spec, self._buckets = spec, _overfull(spec, rows) if len(rows) > spec.max_rows else []
+        self._spec, self._buckets = spec, _overfull(spec, rows)
 
     def __bool__(self) -> bool:
         return bool(self._buckets)
@@ -31,6 +34,7 @@ class Overfull:
 
 def _overfull(spec: Spec, rows: Sequence[list[Any]]) -> list[int]:
     cells: Counter[int] = Counter()
+    sizes: Counter[int] = Counter()
     seen: set[tuple[int, int]] = set()
     for row in rows:
         stream, slice_ = row[STREAM], row[SLICE]
@@ -42,4 +46,6 @@ def _overfull(spec: Spec, rows: Sequence[list[Any]]) -> list[int]:
         if apart or (stream, slice_) not in seen:
             seen.add((stream, slice_))
             cells[slice_ // spec.window] += 1
-    return sorted(bucket for bucket, count in cells.items() if count > spec.max_rows)
+        sizes[slice_ // spec.window] += CELL_BYTES + len(spec.codec.pack(row[PARTIALS]))
+    over = {bucket for bucket, count in cells.items() if count > spec.max_rows}
+    return sorted(over.union(bucket for bucket, size in sizes.items() if size > spec.max_bytes))
