@@ -322,7 +322,7 @@ async def test_a_newer_format_is_refused_with_a_word(owner, changelog):
     owner.commit([b"a"])
     meta = unpack_state(owner.store.get(META))
     owner.store.write([(META, pack_state([9, *meta[1:]]))], [])
-    with pytest.raises(WorkerError, match=r"state format 9, this version reads up to 2.*delete the directory"):
+    with pytest.raises(WorkerError, match=r"state format 9, this version reads up to 3.*delete the directory"):
         await recovered(owner.config, owner.store)
 
 

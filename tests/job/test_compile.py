@@ -374,8 +374,8 @@ def test_the_fingerprint_does_not_change_with_tuning(folder, changes):
 
 def test_the_fingerprint_is_stable(folder):
     assert compiled(folder).fingerprint == (
-        "96a94eba1b15fd5a attribution=d785 before=8236 clock=4264 correction=8236 format=33ee junk_keys=4a0e "
-        "keep_negatives=7eb8 key=4a11 label=c52d late=5f0d limits.rows=c3d6 name=283d partitions=88ed "
+        "d05c3eafacc4b68a attribution=d785 before=8236 clock=4264 correction=8236 format=33ee junk_keys=4a0e "
+        "keep_negatives=7eb8 key=4a11 label=c52d late=5f0d limits.key=75eb limits.rows=c3d6 name=283d partitions=88ed "
         "repeat=d6d5 resolution=8e31 sample=f47c streams=7643 window=6bc1"
     )
 
