@@ -17,7 +17,7 @@ CELL_BYTES = 32
 
 
 class Overfull:
-    """The buckets (slices divided by `window`) of a key with more label cells, or perhaps more bytes, than its bounds."""
+    """The buckets (slices divided by `window`) of a key with more label cells, or perhaps bytes, than its bounds."""
 
     def __init__(self, spec: Spec, rows: Sequence[list[Any]]) -> None:
         self._spec, self._buckets = spec, _overfull(spec, rows)
