@@ -7,3 +7,10 @@ from typing import Any
 
 def clean(record: dict[str, Any]) -> Any:
     return record["rows"]
+
+
+def picky(record: dict[str, Any]) -> dict[str, Any] | None:
+    """Drops what says so, and fails where it must."""
+    if record.get("fail"):
+        raise ValueError("asked for")
+    return None if record.get("drop") else record
