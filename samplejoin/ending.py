@@ -75,7 +75,7 @@ class Ending:
             self._asked, self._until_s = ASKING[number], time.monotonic() + STOP_S
             faulthandler.dump_traceback_later(HARD_S, exit=True, file=STDERR)
         elif number == signal.SIGINT:
-            self._end("was interrupted again while it was stopping")
+            self._end("was interrupted while it was stopping")
 
     def _place(self) -> str:
         """The user's function that runs, if any, and where the main thread is: the innermost frame first."""
