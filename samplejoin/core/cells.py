@@ -64,7 +64,7 @@ def _id(plan: Plan, row: dict[str, Any]) -> str | int | None:
     try:
         return ident(value_at(row, name), plan.junk_ids) if name else None
     except (TypeError, ValueError) as error:
-        raise type(error)(f"id {name}: {said(error)}") from error
+        raise type(error)(f"id {name}: {error}") from error
 
 
 def ident(value: Any, junk: frozenset[Any]) -> str | int | None:
@@ -87,7 +87,8 @@ def of_field(field: Field, error: BaseException) -> TypeError | ValueError:
     """What an aggregate or a codec has raised, with the field it was about."""
     kind = TypeError if isinstance(error, TypeError) else ValueError
     source = field.stream if field.source_field is None else f"{field.stream}.{field.source_field}"
-    return kind(f"field {field.name} (from {source}): {said(error)}")
+    text = str(error) if type(error) is kind else said(error)
+    return kind(f"field {field.name} (from {source}): {text}")
 
 
 def merge_partials(plan: Plan, a: list[Any], b: list[Any]) -> list[Any]:

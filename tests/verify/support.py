@@ -12,6 +12,7 @@ import orjson
 from samplejoin.core.fingerprint import short
 from samplejoin.core.keys import decode_key, partition_of
 from samplejoin.core.outcomes import Sample
+from samplejoin.formats import json
 from samplejoin.job.compile import Job, compile_job
 from samplejoin.job.load import model_of
 from samplejoin.offline import InputRecord, run_offline
@@ -109,7 +110,7 @@ def side_record(job: Job, kind: str, key: bytes, stream: str, slice_ms: int, sou
         "kind": kind, "key": decode_key(key), "stream": stream, "slice_ms": slice_ms, "rows": rows, "fields": {},
         "source": source,
     }  # fmt: skip
-    return Out(key, orjson.dumps(body), (("stream", stream.encode()), ("job", job.spec.name.encode())))
+    return Out(key, json.dumps(body), (("stream", stream.encode()), ("job", job.spec.name.encode())))
 
 
 def letter_record(source: str, stream: str, reason: str, error: str = "") -> Out:
