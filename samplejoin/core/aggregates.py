@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from samplejoin.core import exact
 from samplejoin.core.ordering import Descending, canonical, one_kind, rank, scalar, truth
 from samplejoin.core.values import given, kept, number
+from samplejoin.core.words import RAISED, said
 
 Order = tuple[int, str, int, int] | list[Any]
 
@@ -333,16 +334,21 @@ class Custom(Aggregate):
         return copy.deepcopy(self.user.zero())
 
     def add(self, partial: Any, value: Any, order: Order) -> Any:
-        return self._held(kept, "add", self.user.add(partial, value))
+        return self._held(kept, "add", partial, value)
 
     def merge(self, a: Any, b: Any) -> Any:
-        return self._held(kept, "merge", self.user.merge(copy.deepcopy(a), copy.deepcopy(b)))
+        return self._held(kept, "merge", copy.deepcopy(a), copy.deepcopy(b))
 
     def result(self, partial: Any) -> Any:
-        return self._held(given, "result", self.user.result(copy.deepcopy(partial)))
+        return self._held(given, "result", copy.deepcopy(partial))
 
-    def _held(self, check: Callable[[Any], Any], method: str, value: Any) -> Any:
-        """What the user's method returned, held to its promise."""
+    def _held(self, check: Callable[[Any], Any], method: str, *arguments: Any) -> Any:
+        """What the user's method returns, held to its promise. Raises TypeError or ValueError, naming the method."""
+        try:
+            value = getattr(self.user, method)(*arguments)
+        except RAISED as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{self.name}.{method}() raised {said(error)}") from error
         try:
             return check(value)
         except (TypeError, ValueError) as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import orjson
 
 from samplejoin.core.fingerprint import short
@@ -93,8 +95,10 @@ class Emitter:
 
 
 def _as_json(value: Any) -> bytes:
-    """JSON of whatever a sample may hold: what orjson refuses (integers beyond 64 bits, say) goes the slower way."""
-    try:
+    """JSON of whatever a user's label function may have left in a sample: what has no form there as text."""
+    with suppress(TypeError, ValueError):
         return orjson.dumps(value, default=str)
+    try:  # integers beyond 64 bits
+        return msgspec.json.encode(value, enc_hook=str)
     except (TypeError, ValueError):
         return json.dumps(value, default=str, skipkeys=True).encode("utf-8", "replace")

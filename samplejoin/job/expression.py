@@ -51,7 +51,10 @@ def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str
     scope = {"__builtins__": {}, **FUNCTIONS, **_GUARDS}
 
     def label(sample: dict[str, Any]) -> Any:
-        value = eval(code, scope, sample)  # only nodes of _ALLOWED: no attribute, subscript or call of anything else
+        try:
+            value = eval(code, scope, sample)  # only nodes of _ALLOWED: no attribute, no subscript, no other call
+        except TypeError as error:
+            raise TypeError(f"{text[:60]}: {error}") from None
         if value != value:
             raise ValueError("the label is NaN")
         return int(value) if value is True or value is False else value

@@ -221,6 +221,17 @@ def test_ids_beyond_64_bits_are_refused_and_never_rounded(folder):
     assert f"an integer does not fit into 64 bits: {LARGE}; send it as text" in error
 
 
+@pytest.mark.rule(4)
+def test_side_rows_are_json_whatever_they_carry(folder):
+    """A sum beyond 64 bits beside a NaN."""
+    sample = {agg: {"from": f"click.{agg}", "agg": agg} for agg in ("sum", "max", "last")}
+    job = kit(folder, streams__click__decode="functions:lenient", sample=sample, label="1", key=["uid", "mid"])
+    clicked(job, mid=LARGE, sum=LARGE, max=1.5, last=float("nan"))
+    assert job.finish() == []
+    (orphan,) = job.orphans
+    assert (orphan["key"], orphan["fields"]) == (["u", LARGE], {"sum": LARGE, "max": 1.5, "last": None})
+
+
 @pytest.mark.rule(2, 10)
 def test_integers_are_exact_or_refused(folder):
     sample = {"total": {"from": "click.n", "agg": "sum"}, "n": {"from": "click.n", "agg": "max"}}

@@ -62,11 +62,13 @@ def test_odd_values_are_no_differences_and_no_traceback():
         ts = START_MS + number * 100
         topics.send("shows", {"user": odd, "ts": ts, "pos": number})
         for field in ("x", "id", "n", "user"):
-            topics.send("clicks", {"user": odd, "ts": ts + 1, "x": 1, "n": 1, "odd": {field: odd} if odd in ODD else {}})
+            topics.send(
+                "clicks", {"user": odd, "ts": ts + 1, "x": 1, "n": 1, "odd": {field: odd} if odd in ODD else {}}
+            )
         topics.send("clicks", {"user": odd, "ts": ts + 2000, "n": 9 if odd == "merge" else 2, "id": ""})
         topics.send("clicks", {"user": odd, "ts": ts + 2001, "n": 3, "id": 0})
     written(job, end(topics))
     report = verify(job, topics)
     assert report.errors == []
-    assert {letter.headers[-1][0] for letter in topics.letters}
+    assert len(topics.letters) > len(ODD)
     assert len(topics.samples) >= 4
