@@ -1,7 +1,8 @@
 # One virtual environment, .venv, is all this makes; Kafka's jars go to a cache outside the tree.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-KAFKA_JARS := $(or $(SAMPLEJOIN_KAFKA_JARS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/samplejoin/kafka-4.1.0)
+KAFKA_VERSION := 4.1.0
+KAFKA_JARS := $(or $(SAMPLEJOIN_KAFKA_JARS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/samplejoin/kafka-$(KAFKA_VERSION))
 BIN := .venv/bin
 PEERS := quix bytewax faust
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -40,8 +41,8 @@ lint: setup ## ruff, mypy, import directions
 docs: setup ## write the generated pages of docs/ anew
 	$(BIN)/python scripts/gen_docs.py
 
-kafka-jars: ## the jars of the tests' Kafka (Java, Maven)
-	@scripts/kafka/fetch.sh "$(KAFKA_JARS)"
+kafka-jars: ## the jars of the tests' Kafka (Java, Maven): KAFKA_VERSION=3.9.1
+	@scripts/kafka/fetch.sh "$(KAFKA_JARS)" $(KAFKA_VERSION)
 
 clean: ## remove what was built, .venv too
 	rm -rf .venv build dist *.egg-info .*_cache .hypothesis

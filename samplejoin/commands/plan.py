@@ -53,7 +53,7 @@ def _number(_: click.Context, __: click.Parameter, value: float) -> float:
 @click.command()
 @click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--rate", callback=_rate, required=True, metavar="RATE", help="Events per second of all inputs: 20000, 500k, 1.5m."
+    "--rate", callback=_rate, required=True, metavar="RATE", help="Rows per second of all inputs: 20000, 500k, 1.5m."
 )
 @click.option("--window", callback=_window, metavar="DURATION", help="Another window than the job file's: 20m.")
 @click.option(

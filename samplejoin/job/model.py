@@ -133,7 +133,7 @@ class JobModel(Part):
     late: Literal["count", "topic", "correct"] = Field(
         "count",
         description="Labels that come after their sample: counted; sent to `outputs.late`; or a new revision of the "
-        "sample within `correction`.",
+        "sample within `correction`. For labels only: a late impression never opens a window, nor makes a revision.",
     )
     correction_ms: Duration = Field(
         0, alias="correction", description="With `late: correct`: how long after its end a window can be corrected."

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Copies the jars of a Kafka broker into DIR, once. Half a copy never counts: the folder appears by a rename.
+# fetch.sh DIR [VERSION]: copies the jars of a Kafka broker into DIR, once. Half a copy never counts: the folder appears
+# by a rename.
 set -euo pipefail
-dir=$1
+dir=$1 version=${2:-4.1.0}
 [ -d "$dir" ] && exit 0
 
 for tool in java mvn; do
@@ -15,7 +16,8 @@ done
 mkdir -p "$(dirname "$dir")"
 part=$(mktemp -d "$dir.XXXXXX")
 trap 'rm -rf "$part"' EXIT
-echo "kafka-jars: copying Kafka's jars to $dir (54 MB, once)"
-mvn --batch-mode --quiet --file "$(dirname "$0")/pom.xml" dependency:copy-dependencies -DoutputDirectory="$part"
+echo "kafka-jars: copying the jars of Kafka $version to $dir (54 MB, once)"
+mvn --batch-mode --quiet --file "$(dirname "$0")/pom.xml" dependency:copy-dependencies -Dkafka.version="$version" \
+    -DoutputDirectory="$part"
 chmod 755 "$part"
 mv -T "$part" "$dir"
