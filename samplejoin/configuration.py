@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from samplejoin.engine.config import EngineConfig, Start, Topics
+from samplejoin.engine.memory import Memory, available
 from samplejoin.job.compile import Job
 from samplejoin.job.model import JobModel
 from samplejoin.settings import WorkerSettings
@@ -51,6 +52,7 @@ def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, A
         align_ms=model.align_ms,
         max_backlog=model.max_backlog,
         cache_keys=model.limits.cache_keys,
+        memory=Memory(model.limits.memory_bytes or available()),
         start=_start(model),
         replication_factor=model.replication_factor,
         standby_replicas=model.standby_replicas,

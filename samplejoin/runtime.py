@@ -69,16 +69,16 @@ class Runtime(Service):
     ) -> None:
         self.config, self.metrics, self.fatal = config, metrics, fatal
         self.sources = Sources(config)
-        self._cache = shared_cache()
+        self._cache = shared_cache(config.memory.block_cache, config.memory.write_buffers)
         self.emitter = Emitter(config, metrics, {})
         self.turns = Turns()
         self.joins = Joins(config, self.emitter, metrics, self._table, self._standby, fatal, self.turns)
         self.repartition = LateProducer()
-        self.sender = Sender(self.repartition, config.topics.repartition, fatal)
+        self.sender = Sender(self.repartition, config.topics.repartition, fatal, config.memory.unacked)
         self.dead_letters = LateProducer()
         self.control = Control(config, worker, self.dead_letters, metrics, fatal)
         self.skips = SkipList(config)
-        self.reading = Reading(config.max_record_bytes, skipped=self._skipped)
+        self.reading = Reading(config.max_record_bytes, skipped=self._skipped, fetched_bytes=config.memory.fetched)
         self.group = Group(
             config,
             self.sources,

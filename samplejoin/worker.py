@@ -240,6 +240,9 @@ class JoinApp(faust.App):
         self.runtime.give_up()
         if isinstance(error, WorkerError | JobError | Refused) or type(error).__name__ == "StoreError":
             log.error("worker stops: %s", error)
+        elif isinstance(error, MemoryError):
+            log.error("worker stops: out of memory: %s. Give it more, or set limits.memory. If it is always the same "
+                      "record, pass over it: samplejoin skip", error)  # fmt: skip
         else:
             log.error("worker stops on an unexpected error; what was not committed is done again by the next owner",
                       exc_info=error)  # fmt: skip

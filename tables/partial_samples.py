@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Iterable, Iterator
+from itertools import chain
 
 from samplejoin.core.cells import KeyState
 from samplejoin.core.partition import Partition
@@ -15,6 +16,7 @@ from samplejoin.engine.changelog import Commit, pages_of
 from samplejoin.engine.codec import pack_state, unpack_state
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.failpoints import reached
+from samplejoin.engine.memory import KEY_BYTES
 from samplejoin.stores import Store
 from samplejoin.tables.replica import STATE, Replica
 
@@ -37,6 +39,8 @@ class PartialSamples:
         self._changed: dict[bytes, None] = {}
         #: keys deleted by a commit that the store does not have yet
         self._deleting: set[bytes] = set()
+        #: states in the cache at rest, in bytes: never less than they are, since what they replace is not looked at
+        self._bytes = 0
         #: keys deleted since a warming began, None while none is under way
         self._deleted: set[bytes] | None = None
 
@@ -50,6 +54,7 @@ class PartialSamples:
         for key, state in zip(missing, self.store.get_many([STATE + key for key in missing]), strict=True):
             if state is not None:
                 cache[key] = state
+                self._bytes += len(state)
 
     def __len__(self) -> int:
         """Open keys in the cache: all of them unless it had to drop some."""
@@ -81,6 +86,8 @@ class PartialSamples:
             else:
                 packed = cache[key] = pack_state(state)
                 puts.append((key, packed))
+        commit.put_bytes = sum(map(len, chain.from_iterable(puts)))
+        self._bytes += commit.put_bytes
         self._deleting = set(deletes)
         if self._deleted is not None:
             self._deleted.update(deletes)
@@ -92,14 +99,25 @@ class PartialSamples:
         self.replica.store_commit(commit)
         self.committed_position = commit.position
         self._deleting = set()
-        if len(self.cache) > self.config.cache_keys:
-            self._evict(changed_since)
+        if self.is_full():
+            self._bytes = sum(len(state) for state in self.cache.values() if type(state) is bytes)
+            if self.is_full(7 / 8):
+                self._evict(changed_since)
+
+    def is_full(self, part: float = 1.0) -> bool:
+        """Whether the cache has come to that part of its share, of memory or of keys."""
+        keys = len(self.cache)
+        room = self.config.memory.cached * part - KEY_BYTES * keys
+        return keys > self.config.cache_keys * part or self._bytes > room
 
     def _evict(self, changed: Container[bytes]) -> None:
-        """Drops the longest-cached clean keys, down to three quarters."""
-        target = self.config.cache_keys * 3 // 4
-        for key in [key for key in self.cache if key not in changed][: len(self.cache) - target]:
-            del self.cache[key]
+        """Drops the longest-cached clean keys, down to three quarters; what has changed stays until its commit."""
+        for key in [key for key in self.cache if key not in changed]:
+            if not self.is_full(3 / 4):
+                break
+            state = self.cache.pop(key)
+            if type(state) is bytes:
+                self._bytes -= len(state)
         self._deleted = None
         self._know_all(False)
 
@@ -112,7 +130,7 @@ class PartialSamples:
 
     async def recover(self) -> None:
         """Brings the store to the changelog's end. Raises WorkerError as `Replica` does."""
-        self.resume(await self.replica.recover(self.config.cache_keys))
+        self.resume(await self.replica.recover(self.config.cache_keys, self.config.memory.cached))
 
     def resume(self, rows: dict[bytes, bytes] | None) -> None:
         """Goes on from the replica; `rows` are all open keys, None: they are in the store."""
@@ -120,6 +138,7 @@ class PartialSamples:
         self._know_all(rows is not None)
         self.cache.clear()
         self.cache.update(rows or ())
+        self._bytes = sum(map(len, self.cache.values()))
 
     def fill(self, partition: Partition) -> Iterator[None]:
         """Gives `partition` its own state and its deadlines, in steps; all keys are read only if they are not kept."""
@@ -147,9 +166,10 @@ class PartialSamples:
         for count, (key, state) in enumerate(self.replica.states(), 1):
             if key not in self.cache and key not in deleted and key not in self._changed:
                 self.cache[key] = state
+                self._bytes += len(state)
             if count % WARM_ROWS == 0:
                 await asyncio.sleep(0)
-            if self._deleted is None or len(self.cache) >= self.config.cache_keys:
+            if self._deleted is None or self.is_full(3 / 4):
                 break
         else:
             self._know_all(True)

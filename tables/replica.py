@@ -12,6 +12,7 @@ import logging
 import struct
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from aiokafka.errors import OffsetOutOfRangeError
@@ -20,6 +21,7 @@ from samplejoin.engine.changelog import ChangelogReader, Commit
 from samplejoin.engine.codec import pack_state, unpack_state
 from samplejoin.engine.config import EngineConfig, WorkerError, refuse_edited
 from samplejoin.engine.failpoints import reached
+from samplejoin.engine.memory import KEY_BYTES
 from samplejoin.stores import Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ STATE, META, PAGE = b"s", b"m", b"d"
 STORE_FORMAT = 3
 #: rows written to the store at once: a batch holds the interpreter
 BATCH_ROWS = 20_000
+#: and bytes: they wait in memory until then
+BATCH_BYTES = 16 << 20
 _PAGE = struct.Struct(">qqI")
 
 
@@ -66,6 +70,7 @@ class Replica:
         self._pages: list[tuple[int, bytes]] = []
         #: rows and pages to be written; None: to be deleted
         self._rows: dict[bytes, bytes | None] = {}
+        self._waiting_bytes = 0
         self._new_pages: list[tuple[bytes, bytes]] = []
 
     # ---- bringing it forward ------------------------------------------------------------------------------------
@@ -95,6 +100,7 @@ class Replica:
         self._check_fingerprint(commit.fingerprint)
         self._stand_behind(commit)
         self._rows.update(commit.puts)
+        self._waiting_bytes += sum(map(len, chain.from_iterable(commit.puts)))
         self._rows.update(dict.fromkeys(commit.deletes))
         self._last = commit
         self.replayed += len(commit.puts) + len(commit.deletes)
@@ -130,7 +136,7 @@ class Replica:
         commit = self._last
         if commit is None:
             return {}
-        rows, self._rows, self._last = self._rows, {}, None
+        rows, self._rows, self._last, self._waiting_bytes = self._rows, {}, None, 0
         puts = [(key, value) for key, value in rows.items() if value is not None]
         self._write(commit, puts, [key for key, value in rows.items() if value is None])
         return rows
@@ -157,19 +163,19 @@ class Replica:
 
     # ---- recovery -----------------------------------------------------------------------------------------------
 
-    async def recover(self, room: int) -> dict[bytes, bytes] | None:
+    async def recover(self, room: int, room_bytes: int) -> dict[bytes, bytes] | None:
         """Brings the store to the changelog's end.
 
         Returns all open keys if it had to begin with nothing and they are at most `room`, else None.
         """
         while True:
             try:
-                return await self._recover(room)
+                return await self._recover(room, room_bytes)
             except OffsetOutOfRangeError:  # its last owner has trimmed what was to be read next
                 log.info("join partition %d: the changelog was trimmed, reading it anew", self.partition)
                 self._begin()
 
-    async def _recover(self, room: int) -> dict[bytes, bytes] | None:
+    async def _recover(self, room: int, room_bytes: int) -> dict[bytes, bytes] | None:
         async with ChangelogReader(self.config, self.partition) as changelog:
             at = await self._start(changelog)
             rebuilt = self.partition_state is None
@@ -177,10 +183,10 @@ class Replica:
             async for commit in changelog.read(at):
                 self.replay(commit)
                 reached("recovery-read")
-                if len(self._rows) >= BATCH_ROWS:
-                    rows = _applied(rows, self.flush(), room)
+                if len(self._rows) >= BATCH_ROWS or self._waiting_bytes >= BATCH_BYTES:
+                    rows = _applied(rows, self.flush(), room, room_bytes)
                     await asyncio.sleep(0)
-            rows = _applied(rows, self.flush(), room)
+            rows = _applied(rows, self.flush(), room, room_bytes)
             if rebuilt and self.partition_state is None and at > 0:
                 self._refuse_a_cut(at, "")
             if self._unproven_from is not None and self.needed is not None and self.needed < self._unproven_from:
@@ -275,9 +281,9 @@ class Replica:
 
 
 def _applied(
-    rows: dict[bytes, bytes] | None, changed: dict[bytes, bytes | None], room: int
+    rows: dict[bytes, bytes] | None, changed: dict[bytes, bytes | None], room: int, room_bytes: int
 ) -> dict[bytes, bytes] | None:
-    """All rows after a change; None once they are, or were, more than `room`."""
+    """All rows after a change; None once they are, or were, more than `room`, of keys or of bytes."""
     if rows is None:
         return None
     for key, state in changed.items():
@@ -285,4 +291,6 @@ def _applied(
             rows.pop(key, None)
         else:
             rows[key] = state
-    return rows if len(rows) <= room else None
+    if len(rows) > room or sum(map(len, rows.values())) + KEY_BYTES * len(rows) > room_bytes:
+        return None
+    return rows

@@ -154,7 +154,7 @@ async def _fill(homes: dict[int, _Home], old: EngineConfig, new: EngineConfig) -
     count = 0
     for number in range(old.partitions):
         replica = Replica(old, number, MemoryStore())
-        for key, key_state in (await replica.recover(1 << 62) or {}).items():
+        for key, key_state in (await replica.recover(1 << 62, 1 << 62) or {}).items():
             home = homes.get(partition_of(home_of(key), new.partitions))
             if home is not None:
                 await home.put(key, key_state)

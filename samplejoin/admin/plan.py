@@ -12,6 +12,7 @@ from math import ceil
 
 from samplejoin.admin import plan_figures as figures
 from samplejoin.engine.config import WorkerError
+from samplejoin.engine.memory import Memory
 from samplejoin.engine.trim import KEEP_MS
 from samplejoin.job.model import JobModel
 
@@ -162,6 +163,8 @@ class _Job:
         """Deadlines of all open keys, and the states that are cached."""
         cached = min(self.keys, self.partitions * self.model.limits.cache_keys)
         state_bytes = figures.CACHED_BYTES_PER_KEY + figures.STATE_BYTES_PER_KEY * self.load.scale
+        if self.model.limits.memory_bytes is not None:
+            cached = min(cached, self.workers * Memory(self.model.limits.memory_bytes).cached / state_bytes)
         return self.keys * figures.DEADLINE_BYTES_PER_KEY + cached * state_bytes
 
     @property

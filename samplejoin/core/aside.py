@@ -10,7 +10,7 @@ from samplejoin.core.fold import Window, cell_fields, holder, windows_of
 from samplejoin.core.large import Large
 from samplejoin.core.outcomes import DeadSample, Outcomes, SideRow
 from samplejoin.core.spec import Spec
-from samplejoin.core.words import RAISED, said
+from samplejoin.core.words import RAISED, not_for_memory, said
 
 if TYPE_CHECKING:
     from samplejoin.core.partition import Partition
@@ -66,6 +66,7 @@ def put(
     try:
         fields = cell_fields(spec, cell)
     except RAISED as error:  # a user's aggregate (rule 12)
+        not_for_memory(error, f"a row of stream {name}")
         out.dead.append(DeadSample(key, "", slice_ms, "aggregate", said(error), traceback.format_exc(), {}))
     out.side_rows.append(SideRow(kind, key, name, slice_ms, cell[ROWS], source, fields))
 

@@ -14,7 +14,7 @@ from samplejoin.core.ordering import canonical
 from samplejoin.core.paths import value_at
 from samplejoin.core.spec import Codec, Field, Plan, Spec
 from samplejoin.core.values import kept
-from samplejoin.core.words import RAISED, said
+from samplejoin.core.words import RAISED, not_for_memory, said
 
 WireCell = tuple[bytes, int, int, int, int, int, Any]
 Cell = list[Any]
@@ -85,6 +85,7 @@ def ident(value: Any, junk: frozenset[Any]) -> str | int | None:
 
 def of_field(field: Field, error: BaseException) -> TypeError | ValueError:
     """What an aggregate or a codec has raised, with the field it was about."""
+    not_for_memory(error, f"field {field.name}")
     kind = TypeError if isinstance(error, TypeError) else ValueError
     source = field.stream if field.source_field is None else f"{field.stream}.{field.source_field}"
     text = str(error) if type(error) is kind else said(error)

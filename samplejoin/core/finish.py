@@ -11,7 +11,7 @@ from samplejoin.core.fold import Window, merged_cells, merged_of, whole_window
 from samplejoin.core.identity import keep, sample_id
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample
 from samplejoin.core.spec import Spec
-from samplejoin.core.words import RAISED, said
+from samplejoin.core.words import RAISED, not_for_memory, said
 
 
 class Finisher:
@@ -62,6 +62,7 @@ class Finisher:
             function = "format"
             payload = spec.format(values)
         except RAISED as error:  # the user's code: whatever it raises costs this sample only
+            not_for_memory(error, f"{function} of sample {id_}")
             out.count(counter, "dead")
             trace = traceback.format_exc(limit=-8)
             out.dead.append(DeadSample(key, id_, slice_ms, function, said(error), trace, values))

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from itertools import islice
 
 RAISED = (Exception, SystemExit, GeneratorExit, CancelledError)
-"""What a user's function may raise and must not end more than its record with. Ctrl-C is nobody's mistake."""
+"""What a user's function may raise and must not end more than its record with; but see `not_for_memory`. Ctrl-C is
+nobody's mistake."""
 MAX_CHARS = 1000
 FEW = 10
 MOST_BRIEF = 160
@@ -24,6 +25,15 @@ def said(error: BaseException) -> str:
     if not text or text == name or text.startswith(f"{name}: "):
         return (text or name)[:MAX_CHARS]
     return f"{name}: {text}"[:MAX_CHARS]
+
+
+def not_for_memory(error: BaseException, where: str) -> None:
+    """Raises MemoryError, saying where, if that is what was raised: it is not the record's fault, nor the sample's.
+
+    A dead letter for it would lose what another worker, or this one with more room, joins.
+    """
+    if isinstance(error, MemoryError):
+        raise MemoryError(f"{where}{': ' if str(error) else ''}{error}") from error
 
 
 def few(names: Iterable[object]) -> str:

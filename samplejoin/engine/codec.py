@@ -13,9 +13,12 @@ import msgspec
 from samplejoin.core.cells import WireCell
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
 from samplejoin.engine.config import WorkerError
+from samplejoin.engine.expand import zstd
 
 #: formats of records that this version reads; it writes what all workers of its group can read
 OLDEST, NEWEST = 1, 1
+#: that a record of ours expands to, at the most
+MOST_BYTES = 64 << 20
 _BLOCK, _TICK, _COMMIT = b"B", b"T", b"C"
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -72,14 +75,19 @@ def pack_entry(entry: Entry) -> bytes:
 
 def unpack_entry(value: bytes) -> Entry:
     """The block or tick of a record value. Raises GarbageError, or FormatError for a format that is newer."""
+    return unpack_sized(value)[0]
+
+
+def unpack_sized(value: bytes) -> tuple[Entry, int]:
+    """The same, with about how many bytes its rows take."""
     kind, body = _open(value)
     try:
         if kind == _BLOCK:
             source, generation, after, upto, columns = _block(body)
-            return Block(source, generation, after, upto, list(zip(*columns, strict=True)))
+            return Block(source, generation, after, upto, list(zip(*columns, strict=True))), len(body)
         if kind == _TICK:
             entries, partitions = _decode_tick(body)
-            return Tick([TickEntry(*fields) for fields in entries], partitions)
+            return Tick([TickEntry(*fields) for fields in entries], partitions), 0
     except (msgspec.MsgspecError, ValueError) as error:
         raise GarbageError(f"its fields are not those of a block or tick ({error})") from error
     raise GarbageError("it is a commit, which belongs into the changelog")
@@ -132,7 +140,7 @@ def _seal(kind: bytes, body: Any) -> bytes:
     return kind + bytes([_writes]) + bytes(cramjam.zstd.compress(_encode(body), level=1))
 
 
-def _open(value: bytes | None) -> tuple[bytes, Any]:
+def _open(value: bytes | None) -> tuple[bytes, bytes]:
     """Kind and packed fields of a record."""
     if not value or value[:1] not in (_BLOCK, _TICK, _COMMIT) or value[2:6] != _MAGIC:
         raise GarbageError("it does not begin as records of samplejoin do")
@@ -141,7 +149,11 @@ def _open(value: bytes | None) -> tuple[bytes, Any]:
             f"record format {value[1]}, this version reads {OLDEST} to {NEWEST}: another version of samplejoin wrote "
             "it. Run that version, or one that reads both"
         )
+    frame = zstd.ZstdDecompressor()
     try:
-        return value[:1], cramjam.zstd.decompress(value[2:])
-    except cramjam.DecompressionError as error:
+        body = frame.decompress(value[2:], max_length=MOST_BYTES)
+    except zstd.ZstdError as error:
         raise GarbageError(f"it cannot be decompressed ({error})") from error
+    if not frame.eof:
+        raise GarbageError(f"it is cut off, or expands to over {MOST_BYTES} bytes")
+    return value[:1], body

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from samplejoin.core.fingerprint import differences, edited
 from samplejoin.core.spec import Spec
+from samplejoin.engine.memory import Memory
 
 Start = Literal["earliest", "latest"] | int
 """Where reading begins; a number is an epoch time in ms, compared with the records' Kafka timestamps."""
@@ -95,6 +96,8 @@ class EngineConfig:
     align_ms: int = 30_000
     max_backlog: int = 2_000
     cache_keys: int = 2_000_000
+    #: what a worker may take, divided into shares
+    memory: Memory = field(default_factory=lambda: Memory(4 << 30))
     start: Start = "earliest"
     #: of topics that are created; None: the brokers' default
     replication_factor: int | None = None

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import cramjam
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 #: a zstd frame may ask for a window of so much: levels up to 20 do not need more

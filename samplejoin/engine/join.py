@@ -17,10 +17,11 @@ from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
 from samplejoin.core.words import said
 from samplejoin.engine.changelog import parts_of
-from samplejoin.engine.codec import GarbageError, unpack_entry
+from samplejoin.engine.codec import GarbageError, unpack_sized
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.failpoints import reached
+from samplejoin.engine.kafka import BATCH_BYTES
 from samplejoin.engine.refused import RefusedRecords
 from samplejoin.engine.rewinds import Rewinds
 from samplejoin.engine.transaction import CommitFailed, Outbox, Transactions
@@ -29,7 +30,10 @@ from samplejoin.engine.turns import Turns
 log = logging.getLogger(__name__)
 
 SLICE_S = 0.012
-SWEEP_KEYS = 256
+#: keys of a sweep's first slice, and of the next at the most: how large their samples are is only seen then
+FIRST_SWEEP_KEYS, SWEEP_KEYS = 16, 256
+#: that one commit's rows can make of the next one's
+MOST_GROWTH = 1000.0
 #: changed keys that make a commit due: collecting, packing and writing them each take about 50 ms
 COMMIT_KEYS = 20_000
 IDLE_COMMIT_S = 10.0
@@ -65,6 +69,8 @@ class JoinPartition:
         self.running = False
         self._outbox: Outbox | None = None
         self._dirty = False
+        #: bytes of rows stepped since the last commit, and by how much more the last one's changed
+        self._grown, self._growth = 0, 1.0
         #: there is more to commit than a position
         self._changes = asyncio.Event()
         #: the next commit shall not wait for long: windows were closed since the last one, or it holds much already
@@ -184,7 +190,7 @@ class JoinPartition:
             if record.offset > self.position:
                 return
             try:
-                entry = unpack_entry(record.value)
+                entry, size = unpack_sized(record.value)
             except GarbageError as error:  # it covers no offsets: if rows are lost with it, what follows leaves a gap
                 self.refused.add(self.config.topics.repartition, self.number, record.offset, error)
                 self.position, self._dirty = record.offset + 1, True
@@ -197,11 +203,19 @@ class JoinPartition:
             await self._sweep(out)
             if self.partition.changed or (self._outbox and self._outbox.records):
                 self._changes.set()
-            if len(self.partition.changed) > COMMIT_KEYS:
+            self._grown += size
+            if self._is_heavy():
+                await self.commit()
+            elif len(self.partition.changed) > COMMIT_KEYS or self._is_heavy(0.5):
                 self._hurry.set()
             if time.monotonic() >= until:
                 await self._next_turn()
                 until = time.monotonic() + SLICE_S
+
+    def _is_heavy(self, part: float = 1.0) -> bool:
+        """Whether what is to be committed has come to that part of its share of memory."""
+        emitted = self._outbox.full * BATCH_BYTES if self._outbox is not None else 0
+        return self._grown * self._growth + emitted > self.config.memory.uncommitted * part
 
     async def _next_turn(self) -> None:
         await self.turns.next()
@@ -211,16 +225,21 @@ class JoinPartition:
     async def _sweep(self, out: Outcomes) -> None:
         """Closes what the clock has passed, in slices; then, if samples were corrected, commits before going on."""
         partition = self.partition
-        closed = partition.due()
+        closed, keys = partition.due(), FIRST_SWEEP_KEYS
         while True:
-            more = partition.due() and partition.sweep(out, SWEEP_KEYS)
+            full = self._outbox.full if self._outbox is not None else 0
+            more = partition.due() and partition.sweep(out, keys)
             revised = out.revised
             self._emit(out)
             if not more:
                 break
             out = Outcomes(emit=self._sample, revised=revised)
-            if len(partition.changed) > COMMIT_KEYS:  # a jump of the clock closes more than one commit should hold
+            if len(partition.changed) > COMMIT_KEYS or self._is_heavy():  # a jump of the clock closes many
                 await self.commit()
+            elif self._outbox is not None and self._outbox.full > full + 1:  # large samples: fewer at a time
+                keys = max(1, keys // 4)
+            else:
+                keys = min(2 * keys, SWEEP_KEYS)
             await self._next_turn()
             if not self.running:
                 return
@@ -291,6 +310,9 @@ class JoinPartition:
         self._outbox = Outbox(self.transactions.kafka)
         self._dirty = False
         self._changes.clear()
+        if self._grown:  # a small row can change a large state
+            self._growth = min(MOST_GROWTH, max(1.0, commit.put_bytes / self._grown))
+        self._grown = 0
         reached("commit-begin")
         await self.turns.next()  # collecting, packing and writing each take about 50 ms at most
         parts = list(parts_of(commit))

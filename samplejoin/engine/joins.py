@@ -73,6 +73,7 @@ class Joins:
         `floors`: positions below which no recovery may end.
         """
         self.wanted, self._stand_by_for, self._floors = partitions, standbys, floors
+        self.config.memory.partitions = len(partitions)
         for number in [n for n in self.running if n not in partitions]:
             self._end(self.running.pop(number))
         for number in [n for n in self.standbys if n not in standbys]:

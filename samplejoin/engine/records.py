@@ -22,7 +22,7 @@ from samplejoin.core.skips import Skips
 from samplejoin.engine.batches import is_small, parts
 from samplejoin.engine.expand import ExpandError
 
-#: expanded bytes that one call of `getmany` goes on after
+#: expanded bytes after which one call of `getmany` returns
 FETCHED_BYTES = 8 << 20
 RECORD_BYTES = 8 << 20
 _LENGTH_AT, _OVERHEAD = 8, 12
@@ -34,15 +34,16 @@ class Reading:
     def __init__(
         self, record_bytes: int = RECORD_BYTES, skips: Skips | None = None,
         skipped: Callable[[str, int, int], None] = lambda topic, partition, records: None,
+        fetched_bytes: int = FETCHED_BYTES,
     ) -> None:  # fmt: skip
         self.record_bytes, self.skips, self.skipped = record_bytes, skips or {}, skipped
         #: bytes that may still be expanded before the fetch under way returns
-        self.room = FETCHED_BYTES
+        self.room = self._fetched_bytes = fetched_bytes
         #: partitions of which some is fetched, but not expanded yet
         self.unfinished: set[Any] = set()
 
     async def fetch(self, consumer: Any, tps: Sequence[Any], timeout_ms: int, most: int) -> dict[Any, list[Any]]:
-        """The consumer's next records, by partition: `most` at the most, and not much over `FETCHED_BYTES`."""
+        """The consumer's next records, by partition: `most` at the most, and not much over `fetched_bytes`."""
         wait_ms = 0 if self.unfinished.intersection(tps) else timeout_ms  # nobody wakes who waits for what is here
         self.begin(tps)
         fetched: dict[Any, list[Any]] = await consumer.getmany(*tps, timeout_ms=wait_ms, max_records=most)
@@ -55,7 +56,7 @@ class Reading:
 
     def begin(self, tps: Iterable[Any]) -> None:
         """These partitions are asked for records."""
-        self.room = FETCHED_BYTES
+        self.room = self._fetched_bytes
         self.unfinished.difference_update(tps)
 
     def __call__(self, value: Any) -> Any:

@@ -11,6 +11,9 @@ from samplejoin.core.messages import Entry
 from samplejoin.engine.codec import pack_entry
 from samplejoin.engine.failpoints import reached
 
+#: on their way at once
+MOST_ENTRIES, MOST_BYTES = 256, 32 << 20
+
 Acked = Callable[[int], None]
 """Called with the record's log offset once Kafka has acknowledged it."""
 
@@ -18,8 +21,10 @@ Acked = Callable[[int], None]
 class Sender:
     """Sends entries to the partitions of one topic. The first failed send calls `fatal` and nothing follows it."""
 
-    def __init__(self, producer: Any, topic: str, fatal: Callable[[BaseException], None]) -> None:
-        self.producer, self.topic, self.fatal = producer, topic, fatal
+    def __init__(
+        self, producer: Any, topic: str, fatal: Callable[[BaseException], None], most_bytes: int = MOST_BYTES
+    ) -> None:
+        self.producer, self.topic, self.fatal, self._most_bytes = producer, topic, fatal, most_bytes
         self._queues: dict[int, deque[tuple[bytes, Acked]]] = {}
         self._wake: dict[int, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -27,7 +32,7 @@ class Sender:
         self._room.set()
         self._failed = False
         #: entries made and not yet acknowledged
-        self.unacked = 0
+        self.unacked = self.unacked_bytes = 0
 
     def enqueue(self, partition: int, entry: Entry, acked: Acked) -> None:
         """Sends `entry` after all that was enqueued for the partition before."""
@@ -36,10 +41,12 @@ class Sender:
             queue = self._queues[partition] = deque()
             self._wake[partition] = asyncio.Event()
             self._tasks.append(asyncio.create_task(self._run(partition), name=f"send-{self.topic}-{partition}"))
-        queue.append((pack_entry(entry), acked))  # at once: thousands of rows that wait are work for the collector
+        value = pack_entry(entry)  # at once: thousands of rows that wait are work for the collector
+        queue.append((value, acked))
         self._wake[partition].set()
         self.unacked += 1
-        if self.unacked > 256:
+        self.unacked_bytes += len(value)
+        if self.unacked > MOST_ENTRIES or self.unacked_bytes > self._most_bytes:
             self._room.clear()
 
     async def room(self) -> None:
@@ -73,12 +80,13 @@ class Sender:
                 batch.append(timestamp=None, key=None, value=value)
                 batch.close()
                 future = await self.producer.send_batch(batch, self.topic, partition=partition)
-                future.add_done_callback(lambda f, acked=acked: self._done(f, acked))
+                size = len(value)
+                future.add_done_callback(lambda f, acked=acked, size=size: self._done(f, acked, size))
                 reached("block-sent")
         except Exception as error:
             self._fail(error)
 
-    def _done(self, future: asyncio.Future[Any], acked: Acked) -> None:
+    def _done(self, future: asyncio.Future[Any], acked: Acked, size: int) -> None:
         if self._failed or future.cancelled():
             return
         error = future.exception()
@@ -86,7 +94,8 @@ class Sender:
             self._fail(error)
             return
         self.unacked -= 1
-        if self.unacked < 128:
+        self.unacked_bytes -= size
+        if self.unacked < MOST_ENTRIES // 2 and self.unacked_bytes <= self._most_bytes // 2:
             self._room.set()
         acked(future.result().offset)
 

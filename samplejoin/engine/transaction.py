@@ -33,6 +33,8 @@ class Outbox:
         self.kafka = kafka
         self.batches: dict[tuple[str, int], list[Any]] = {}
         self.records = 0
+        #: batches that were full, of `BATCH_BYTES` each
+        self.full = 0
         self.look_at_clock()
 
     def look_at_clock(self) -> None:
@@ -47,6 +49,7 @@ class Outbox:
         self.records += 1
         if batches and batches[-1].append(timestamp=self._now_ms, key=key, value=value, headers=headers) is not None:
             return
+        self.full += 1 if batches else 0
         batch = self.kafka.create_batch()
         batch.append(timestamp=self._now_ms, key=key, value=value, headers=headers)
         batches.append(batch)

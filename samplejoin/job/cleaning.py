@@ -19,7 +19,7 @@ from samplejoin.core.keys import encode_key, key_values
 from samplejoin.core.paths import value_at
 from samplejoin.core.refused import Refused
 from samplejoin.core.spec import Plan, Spec
-from samplejoin.core.words import RAISED, few, said
+from samplejoin.core.words import RAISED, few, not_for_memory, said
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.fast_cleaning import Run, runner
 from samplejoin.job.sizes import sizer
@@ -353,6 +353,7 @@ def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, func
     """Keeps the record as a dead letter; returns the event time that does not count."""
     topic, partition = source.split(" ")
     stream = each.plan.stream.name
+    not_for_memory(error, f"{reason} of {topic}/{int(partition)}/{record.offset}, {function}")
     out.count(stream, f"dead_{reason}")
     trace = "".join(traceback.format_exception(error, limit=-8)) if reason in ("clean", "row") else ""
     out.dead.append(

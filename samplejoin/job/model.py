@@ -121,8 +121,7 @@ class JobModel(Part):
     resolution_ms: PositiveDuration = Field(
         1000,
         alias="resolution",
-        description="The step of event time; `window`, `before` and `correction` are multiples of it. "
-        "A row of the step in which the clock stands is not late.",
+        description="The step of event time; `window`, `before` and `correction` are multiples of it.",
     )
     repeat: Literal["merge", "each"] = Field(
         "merge", description="Further anchors of a key inside its window: folded into one sample, or a sample each."

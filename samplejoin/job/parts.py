@@ -27,6 +27,7 @@ PLAIN_AGGREGATES = ("count", "sum", "mean", "min", "max", "first", "last", "any"
 LIMITED_AGGREGATES = ("list", "top")
 MAX_MESSAGE_BYTES = 1 << 20
 MIN_RECORD_BYTES, MAX_RECORD_BYTES = 64 << 10, 64 << 20
+MIN_MEMORY_BYTES = 512 << 20
 
 
 class Part(BaseModel):
@@ -132,6 +133,12 @@ def _fits_memory(value: int) -> int:
             f"{format_size(value)} is not between {format_size(MIN_RECORD_BYTES)} and {format_size(MAX_RECORD_BYTES)}",
             "a worker holds several such records at once",
         )
+    return value
+
+
+def _enough_memory(value: int) -> int:
+    if value < MIN_MEMORY_BYTES:
+        raise RefusedError(f"{format_size(value)} is less than {format_size(MIN_MEMORY_BYTES)}", "a worker needs that")
     return value
 
 
@@ -335,6 +342,12 @@ class Limits(Part):
     )
     cache_keys: int = Field(
         200_000, ge=1000, description="Open keys that one join partition keeps in memory; the rest waits in RocksDB."
+    )
+    memory_bytes: Annotated[Size, AfterValidator(_enough_memory)] | None = Field(
+        None,
+        alias="memory",
+        description="What one worker may take, from `512MiB`; `null`: 80 % of its container's limit, or a quarter of "
+        "the machine's memory. See [operations](operations.md#memory).",
     )
 
 

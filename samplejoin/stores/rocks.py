@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from rocksdict import (
     Rdict,
     ReadOptions,
     WriteBatch,
+    WriteBufferManager,
     WriteOptions,
 )
 
@@ -31,12 +33,20 @@ from samplejoin.stores import StoreError
 NICE = 5
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all databases of a worker have together."""
+
+    cache: Cache
+    writes: WriteBufferManager
+
+
 class RocksStore:
     """A `Store` in the directory `path`. All of it raises StoreError if it is locked, damaged or not writable."""
 
-    def __init__(self, path: Path, cache: Cache | None = None, memtable_bytes: int = 16 << 20) -> None:
+    def __init__(self, path: Path, shared: Shared | None = None, memtable_bytes: int = 16 << 20) -> None:
         self.path = path
-        self._cache, self._memtable_bytes = cache or shared_cache(), memtable_bytes
+        self._shared, self._memtable_bytes = shared or shared_cache(), memtable_bytes
         #: reads find what was just written: else it waits unsorted, which makes writing several times as fast
         self._reads = False
         self._write_options = WriteOptions()
@@ -116,7 +126,7 @@ class RocksStore:
     def _open(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            options = _options(self._cache, self._memtable_bytes, self._reads)
+            options = _options(self._shared, self._memtable_bytes, self._reads)
             # the column family is named, or RocksDB takes its options from the last time
             families = {"default": options}
             self._db = Rdict(str(self.path), options, families, access_type=AccessType.read_write())
@@ -135,9 +145,11 @@ class RocksStore:
         return StoreError(f"state directory {self.path}: cannot {doing} ({text}); {hint}")
 
 
-def shared_cache(size_bytes: int = 64 << 20) -> Cache:
-    """The block cache for all databases of a worker."""
-    return Cache(size_bytes)
+def shared_cache(cache_bytes: int = 64 << 20, write_bytes: int = 256 << 20) -> Shared:
+    """Block cache and memtables of all databases of a worker. Past `write_bytes` the fullest is written to disk."""
+    cache = Cache(cache_bytes)
+    # memtables are not taken out of the cache: its own cache costs nothing
+    return Shared(cache, WriteBufferManager.new_write_buffer_manager_with_cache(write_bytes, False, Cache(write_bytes)))
 
 
 def _background_gives_way() -> None:
@@ -150,11 +162,12 @@ def _background_gives_way() -> None:
             continue
 
 
-def _options(cache: Cache, memtable_bytes: int, reads: bool) -> Options:
+def _options(shared: Shared, memtable_bytes: int, reads: bool) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_size(memtable_bytes)
     options.set_max_write_buffer_number(3)
+    options.set_write_buffer_manager(shared.writes)
     if reads:  # most keys that are looked for are new: a filter says so without a search through the memtables
         options.set_memtable_prefix_bloom_ratio(0.1)
         options.set_memtable_whole_key_filtering(True)
@@ -166,7 +179,7 @@ def _options(cache: Cache, memtable_bytes: int, reads: bool) -> Options:
     # open state lives for one window: compressing it costs more than it saves
     options.set_compression_type(DBCompressionType.none())
     table = BlockBasedOptions()
-    table.set_block_cache(cache)
+    table.set_block_cache(shared.cache)
     table.set_bloom_filter(10, False)
     options.set_block_based_table_factory(table)
     return options

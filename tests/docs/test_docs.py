@@ -237,7 +237,7 @@ def python_pages() -> list[Page]:
 
 @pytest.mark.parametrize("page", python_pages(), ids=str)
 def test_python_runs(page, tmp_path):
-    """Blocks that are files are written, those of one file after each other; tests are run, the rest in its order."""
+    """Blocks that are files are written; tests among them are run; the others run one after the other."""
     if page == TUTORIAL:
         for name, text in project_files("clickjoin").items():
             (tmp_path / name).write_text(text)
@@ -245,8 +245,7 @@ def test_python_runs(page, tmp_path):
     tests: list[str] = []
     for block in page.blocks("python", "yaml"):
         if block.file is not None:
-            with (tmp_path / block.file).open("a") as file:
-                file.write(block.text)
+            (tmp_path / block.file).write_text(block.text)
             tests += [block.file] if block.file.startswith("test_") else []
         elif block.language == "python":
             script.append("\n" * max(0, block.line - "".join(script).count("\n")) + block.text)  # lines of the page

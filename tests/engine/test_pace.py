@@ -17,6 +17,7 @@ from samplejoin.collector import FEW_OBJECTS, MOST_LOOKS, Collector
 from samplejoin.engine import join as join_module
 from samplejoin.engine.join import JoinPartition
 from samplejoin.engine.kafka import FETCH_BYTES, FLOWING, STILL, pace
+from samplejoin.engine.memory import Memory
 from samplejoin.engine.turns import Turns
 from samplejoin.loop_watch import LoopWatch, next_sleep_s
 
@@ -107,19 +108,56 @@ async def test_without_changes_nothing_is_looked_at_until_the_first_one():
 
 async def test_a_commit_is_due_once_it_holds_much(monkeypatch):
     """A backlog changes more keys within an interval than one step of the event loop should collect."""
-    monkeypatch.setattr(join_module, "unpack_entry", lambda value: value)
     monkeypatch.setattr(join_module, "COMMIT_KEYS", 2)
+    busy = stepping(monkeypatch)
+    for offset, hurries in ((0, False), (1, False), (2, True)):
+        await busy.apply([SimpleNamespace(offset=offset, value=b"", timestamp=0)])
+        assert busy._hurry.is_set() == hurries
+
+
+async def test_bytes_make_a_commit_due_too_and_then_hold_the_join(monkeypatch):
+    """Half of a partition's share: soon. All of it: before anything else is stepped."""
+    busy, committed = stepping(monkeypatch), []
+
+    async def commit() -> None:
+        committed.append(busy.position)
+        busy._grown = 0
+
+    busy.commit = commit
+    busy.config.memory.partitions = 4
+    share = busy.config.memory.uncommitted
+    for offset, size, hurries in ((0, share // 3, False), (1, share // 3, True), (2, share // 2, True)):
+        await busy.apply([SimpleNamespace(offset=offset, value=bytes(size), timestamp=0)])
+        assert busy._hurry.is_set() == hurries
+    assert committed == [3]
+
+
+async def test_small_rows_that_change_large_states_count_as_those(monkeypatch):
+    busy, committed = stepping(monkeypatch), []
+
+    async def commit() -> None:
+        committed.append(busy.position)
+
+    busy.commit, busy._growth = commit, 1000.0
+    size = busy.config.memory.uncommitted // 900
+    await busy.apply([SimpleNamespace(offset=0, value=bytes(size), timestamp=0)])
+    assert committed == [1]
+
+
+def stepping(monkeypatch):
+    """A join partition whose entries change a key each and take as many bytes as their record."""
+    monkeypatch.setattr(join_module, "unpack_sized", lambda value: (value, len(value)))
     keys: dict[bytes, None] = {}
     busy = join()
+    busy.config = SimpleNamespace(memory=Memory(1 << 30))
+    busy._grown, busy._growth = 0, 1.0
     busy._applied, busy._outbox, busy.turns, busy.position, busy.running = asyncio.Lock(), None, Turns(), 0, True
     busy.rewinds, busy._sample = SimpleNamespace(look=lambda *_: None), None
     busy.partition = SimpleNamespace(
         changed=keys, covered={}, due=lambda: False, sweep=None,
         apply=lambda entry, offset, *_: keys.update({b"%d" % offset: None}),
     )  # fmt: skip
-    for offset, hurries in ((0, False), (1, False), (2, True)):
-        await busy.apply([SimpleNamespace(offset=offset, value=b"", timestamp=0)])
-        assert busy._hurry.is_set() == hurries
+    return busy
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from samplejoin.core.spec import Spec
 from samplejoin.engine.changelog import Commit
 from samplejoin.engine.codec import pack_entry, unpack_entry, unpack_state
 from samplejoin.engine.config import EngineConfig, Topics
+from samplejoin.engine.memory import KEY_BYTES, Memory
 from samplejoin.job.codec import CODEC
 from samplejoin.stores.memory import MemoryStore
 from samplejoin.stores.rocks import RocksStore
@@ -35,16 +36,20 @@ class CountedStore(MemoryStore):
         return super().get_many(keys)
 
 
-def config_of(spec: Spec, cache_keys: int) -> EngineConfig:
-    return EngineConfig(spec, "print", Topics("job", "s", None, None, "d"), 1, Path(), {}, cache_keys=cache_keys)
+def config_of(spec: Spec, cache_keys: int, cached_bytes: int | None = None) -> EngineConfig:
+    memory = Memory(1 << 30)
+    if cached_bytes is not None:
+        memory.partitions = memory.free // 4 // cached_bytes
+    topics = Topics("job", "s", None, None, "d")
+    return EngineConfig(spec, "print", topics, 1, Path(), {}, cache_keys=cache_keys, memory=memory)
 
 
 class Play:
     """A join partition on a small table: commits stay under way for a while, and a warming goes on beside."""
 
-    def __init__(self, spec: Spec, cache_keys: int, random: Any) -> None:
+    def __init__(self, spec: Spec, room: tuple[int, int | None], random: Any) -> None:
         self.random, self.store = random, CountedStore()
-        self.table = PartialSamples(config_of(spec, cache_keys), 0, self.store)
+        self.table = PartialSamples(config_of(spec, *room), 0, self.store)
         self.partition = Partition(spec, self.table.cache, self.table.need)
         for _ in self.table.fill(self.partition):
             pass
@@ -82,15 +87,18 @@ class Play:
 
 
 @pytest.mark.rule(6, 16)
-@given(cases(late=True), randoms, st.integers(0, 3), st.sampled_from(["count", "correct"]))
+@given(
+    cases(late=True), randoms, st.sampled_from([(0, None), (1, None), (3, None), (1000, 1), (1000, 400), (1000, 900)]),
+    st.sampled_from(["count", "correct"]),
+)  # fmt: skip
 @settings(max_examples=150)
-def test_a_small_cache_changes_nothing(case, random, cache_keys, late):
+def test_a_small_cache_changes_nothing(case, random, room, late):
     spec, records = case
     spec = with_options(spec, codec=CODEC, late=late, correction_ms=4 * spec.resolution_ms)
     for log in World(spec, records, 1, random, restarts=0.05).run():
         as_sent = [(unpack_entry(pack_entry(entry)), append_ms) for entry, append_ms in log]
         roomy, expected = stepped(spec, as_sent)
-        play, out = Play(spec, cache_keys, random), Outcomes()
+        play, out = Play(spec, room, random), Outcomes()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(partial_samples, "WARM_ROWS", 1)
             for position, (entry, append_ms) in enumerate(as_sent):
@@ -100,6 +108,27 @@ def test_a_small_cache_changes_nothing(case, random, cache_keys, late):
         assert everything(out) == everything(expected)
         play.table.need(roomy.keys)
         assert opened(play.partition) == opened(roomy)
+
+
+def test_the_cache_keeps_to_its_bytes():
+    """Whatever is put or read back; the oldest clean keys go first, down to three quarters."""
+    table = PartialSamples(config_of(Spec("s", (), ("u",), (), window_ms=1000), 1000, 100_000), 0, MemoryStore())
+    partition = Partition(table.config.spec, table.cache, table.need)
+    for _ in table.fill(partition):
+        pass
+    for position in range(1, 60):
+        key = b"%d" % position
+        table.cache[key] = bytes(5000)
+        partition.changed[key] = None
+        commit = table.commit_of(partition, position)
+        commit.first_offset, commit.next_offset = position - 1, position
+        table.write(commit, partition.changed)
+        assert sum(map(len, table.cache.values())) + KEY_BYTES * len(table.cache) <= 100_000
+        assert key in table.cache
+    assert len(table.cache) > 10
+    assert not table.complete
+    table.need([b"1", b"2"])
+    assert table.cache[b"1"] == bytes(5000)
 
 
 def opened(partition: Partition) -> dict[bytes, Any]:

@@ -107,7 +107,7 @@ def keys(store: MemoryStore) -> dict[bytes, bytes]:
 
 async def recovered(config: EngineConfig, store: MemoryStore, room: int = 100) -> tuple[Replica, Any]:
     fresh = Replica(config, 0, store)
-    return fresh, await fresh.recover(room)
+    return fresh, await fresh.recover(room, 1 << 40)
 
 
 async def test_a_restart_reads_only_what_the_store_lacks(owner, changelog):

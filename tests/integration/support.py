@@ -181,6 +181,8 @@ class Worker:
         self.port = free_port()
         self.log = world.root / f"worker-{number}.log"
         self.environment = environment
+        #: what the process does before it becomes a worker
+        self.before: Callable[[], None] | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Worker:
@@ -192,7 +194,7 @@ class Worker:
         }  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, env=environment, stdout=log, stderr=log,
+                self.command, env=environment, stdout=log, stderr=log, preexec_fn=self.before,
             )  # fmt: skip
         return self
 

@@ -298,24 +298,6 @@ def test_the_records_own_time_and_a_field_of_that_name(folder):
     assert (field.row_time, field.counts) == (NOW - 10_000, {("click", "ok"): 1})
 
 
-@pytest.mark.rule(8)
-@pytest.mark.parametrize(
-    ("record", "moves"),
-    [
-        (Record(b"{"), False),
-        (Record(b"[1]"), False),
-        (Record(None), False),
-        (Record(click(), timestamp=-1), False),
-        (Record(click(uid=None)), True),
-        (Record(click(do="None")), True),
-        (Record(click(do="1/0")), True),
-    ],
-)
-def test_by_the_records_own_time_what_can_be_decoded_moves_the_clock(folder, record, moves):
-    out = cleaned(cleaner(folder, streams__click__time="@timestamp"), record)
-    assert (out.row_time, sum(out.counts.values())) == (NOW if moves else None, 1)
-
-
 @pytest.mark.rule(8, 13)
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_decoder_filters_before_the_time_is_read(folder, fast):

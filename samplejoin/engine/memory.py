@@ -1,0 +1,102 @@
+"""How much memory a worker takes, and how it is divided: docs/operations.md has the formula.
+
+What grows with the load is bounded in bytes, each by its share; a worker's join partitions divide theirs equally.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: interpreter, libraries, connections
+BASE_BYTES = 220_000_000
+LEAST_BYTES = 512 << 20
+#: of a container's limit, and of a machine that others use too
+CONTAINER_SHARE, MACHINE_SHARE = 0.8, 0.25
+#: what a cached key takes beside its state
+KEY_BYTES = 200
+_UNLIMITED = 1 << 60
+
+
+@dataclass(slots=True)
+class Memory:
+    """The shares of `total` bytes. What is in flight is there several times: as rows, packed, and in the client."""
+
+    total: int
+    #: join partitions that the worker owns
+    partitions: int = 1
+    free: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.free = max(self.total, LEAST_BYTES) - BASE_BYTES
+
+    @property
+    def block_cache(self) -> int:
+        """RocksDB's cache of what it has read, all partitions together."""
+        return min(64 << 20, self.free // 10)
+
+    @property
+    def write_buffers(self) -> int:
+        """RocksDB's memtables, all partitions together."""
+        return min(256 << 20, self.free // 10)
+
+    @property
+    def fetched(self) -> int:
+        """Expanded bytes of one fetch. A dozen can wait: four in each channel, one at each end of it, one expanding."""
+        return min(8 << 20, self.free // 96)
+
+    @property
+    def unacked(self) -> int:
+        """Packed blocks on their way to the repartition topic."""
+        return min(32 << 20, self.free // 40)
+
+    @property
+    def uncommitted(self) -> int:
+        """What one join partition changes and emits between two commits."""
+        return self.free // 20 // max(1, self.partitions)
+
+    @property
+    def cached(self) -> int:
+        """Open keys of one join partition that wait in memory."""
+        return self.free // 4 // max(1, self.partitions)
+
+
+def available(root: Path = Path("/")) -> int:
+    """What a worker may take where it runs: a share of its container's limit, or else of the machine's memory."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = container_limit(root)
+    if limit is not None and limit < machine:
+        return int(limit * CONTAINER_SHARE)
+    return int(machine * MACHINE_SHARE)
+
+
+def container_limit(root: Path = Path("/")) -> int | None:
+    """The lowest limit of the control groups that hold this process, version 2 or 1; None without one."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    groups = root / "sys/fs/cgroup"
+    limits: list[int] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            limits += _limits(groups, path, "memory.max")
+        elif "memory" in controllers.split(","):
+            limits += _limits(groups / "memory", path, "memory.limit_in_bytes")
+    return min((limit for limit in limits if limit < _UNLIMITED), default=None)
+
+
+def _limits(base: Path, path: str, name: str) -> list[int]:
+    """Of a group and those above it. In a container the path can be one that is only known outside."""
+    found = []
+    group = Path(path.lstrip("/"))
+    for each in (group, *group.parents):
+        try:
+            text = (base / each / name).read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            found.append(int(text))
+    return found
