@@ -34,6 +34,7 @@ from samplejoin.configuration import engine_config
 from samplejoin.connections import Refused, refused_since
 from samplejoin.ending import Ending
 from samplejoin.engine import failpoints
+from samplejoin.engine.access import DENIALS, Denied
 from samplejoin.engine.codec import pack_cell
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import until_answered
@@ -236,6 +237,8 @@ class JoinApp(faust.App):
         """Ends the worker: once, with a word about what to do; nothing it had not committed counts."""
         if self.failure is not None:
             return
+        if isinstance(error, DENIALS):
+            error = Denied("the job cannot go on", error)
         self.failure = error
         self.runtime.give_up()
         if isinstance(error, WorkerError | JobError | Refused) or type(error).__name__ == "StoreError":

@@ -36,11 +36,38 @@ def rights_of(model: JobModel, inputs: Sequence[str]) -> list[Right]:
     return rights
 
 
+def further_rights(model: JobModel, inputs: Sequence[str]) -> dict[str, list[Right]]:
+    """Command -> what it needs beside a worker's rights. `check` and `plan` need no more, nor does `skip`."""
+    topics = topics_of(model)
+    needed = {
+        "reset": [Right(("Delete",), "group", (model.prefix,))],
+        "verify": [Right(("Read",), "topic", (*inputs, *topics.outputs, *topics.internal, topics.skips)),
+                   Right(("Describe",), "group", (model.prefix,))],
+    }  # fmt: skip
+    if model.generation > 1:
+        before = model.model_copy(update={"generation": model.generation - 1})
+        old = topics_of(before)
+        needed["migrate"] = [
+            Right(("Read", "DescribeConfigs"), "topic", old.internal),
+            Right(("Read", "Delete"), "group", (before.prefix,)),
+            Right(("Write",), "transactional-id", (f"{before.prefix}-join-",), prefixed=True),
+        ]
+    return needed
+
+
 def commands_of(model: JobModel, inputs: Sequence[str], principal: str) -> list[str]:
-    """The same as calls of Kafka's own tool."""
+    """The same as calls of Kafka's own tool, with comments that say which command needs them."""
     server = ",".join(model.brokers)
     head = ["kafka-acls.sh", "--bootstrap-server", server, "--add", "--allow-principal", principal]
-    return [shlex.join([*head, *_options(right)]) for right in rights_of(model, inputs)]
+
+    def calls(rights: Iterable[Right]) -> list[str]:
+        return [shlex.join([*head, *_options(right)]) for right in rights]
+
+    lines = ["# worker, skip, check", *calls(rights_of(model, inputs))]
+    for command, rights in further_rights(model, inputs).items():
+        what = "verify, which needs no other right" if command == "verify" else f"{command}, beside a worker's rights"
+        lines += [f"# {what}", *calls(rights)]
+    return lines
 
 
 def _options(right: Right) -> Iterable[str]:

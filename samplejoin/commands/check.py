@@ -111,7 +111,9 @@ def _resolved(report: Report, model: JobModel, topics: set[str] | None) -> JobMo
     for name, stream in model.streams.items():
         for topic in stream.topic_names:
             if topic not in topics:
-                hint = "create it, or start the producer first"
+                hint = (
+                    "create it, or start the producer first; it is not seen without the right Read or Describe either"
+                )
                 issue = Issue(("streams", name), f"topic {topic} does not exist", hint)
                 report.problems.append(model.places.problem(issue))
     return resolve_topics(model, topics)
@@ -152,17 +154,32 @@ async def _ask(connection: dict[str, Any]) -> set[str]:
 
 def _check_cluster(report: Report, job: Job, connection: dict[str, Any]) -> None:
     """What the cluster says beside its topics' names; what it does not tell becomes a note."""
+    from samplejoin.admin.access_check import missing_rights
     from samplejoin.admin.cluster_check import check_cluster
+    from samplejoin.admin.rights import rights_of
     from samplejoin.configuration import engine_config
     from samplejoin.settings import WorkerSettings
 
     config = engine_config(job, WorkerSettings.model_construct(), connection)
+    rights = rights_of(job.model, job.spec.topics())
+
+    missing: list[str] = []
+
+    async def ask() -> Any:
+        async with asyncio.timeout(CLUSTER_TIMEOUT_S):
+            missing.extend(await missing_rights(config, rights))
+            return await check_cluster(config)
+
+    found = None
     try:
-        found = asyncio.run(asyncio.wait_for(check_cluster(config), CLUSTER_TIMEOUT_S))
+        found = asyncio.run(ask())
     except Exception as error:  # as above: rights that are missing, above all
         report.notes.append(f"the cluster could not be checked: {said(error)}")
-        return
     places = job.model.places
+    hint = "samplejoin check JOB --acls prints the rights that a worker needs"
+    report.problems += [places.problem(Issue(("brokers",), each, hint)) for each in missing]
+    if found is None:
+        return
     report.problems += [places.problem(Issue(("brokers",), each)) for each in found.wrong]
     report.problems += [places.problem(Issue(tuple(key.split(".")), found.edits[key])) for key in found.edits]
     report.notes += map(places.secrets.masked, found.notes)

@@ -24,6 +24,7 @@ from aiokafka.errors import (
 
 from samplejoin.connections import refused_since, why_away
 from samplejoin.core.words import said
+from samplejoin.engine.access import DENIALS, Denied
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.records import Reading
 
@@ -199,6 +200,8 @@ async def until_answered(what: str, connection: Mapping[str, Any], attempt: Call
                 raise
             if refused := refused_since(since):
                 raise refused from error
+            if isinstance(error, DENIALS):
+                raise Denied(what, error) from error
             if not is_away(error):
                 raise WorkerError(f"{what}: {said(error)}") from error
             brokers, why = connection.get("bootstrap_servers"), why_away(error, since)

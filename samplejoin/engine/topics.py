@@ -59,7 +59,8 @@ async def prepare(config: EngineConfig) -> dict[str, int]:
     if missing:
         raise WorkerError(
             f"input topics {', '.join(missing)} do not exist on {config.connection.get('bootstrap_servers')}: "
-            "create them, or correct streams.*.topic in the job file"
+            "create them, give this user the right Read, without which they are not seen, or correct "
+            "streams.*.topic in the job file"
         )
     await _refuse_lost_log(config, known)
     await _create(config, [name for name in config.topics.written if name not in known])

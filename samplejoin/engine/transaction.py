@@ -10,6 +10,7 @@ import asyncio
 import time
 from typing import Any
 
+from samplejoin.engine.access import DENIALS, Denied
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.kafka import close_producer, producer, was_cancelled
@@ -83,7 +84,7 @@ class Transactions:
         await close_producer(self.kafka, 1.0)
 
     async def commit(self, outbox: Outbox, changelog: list[bytes]) -> tuple[int, int]:
-        """Sends all, then commits; returns first and next offset in the changelog. Raises CommitFailed."""
+        """Sends all, then commits; returns first and next offset in the changelog. Raises CommitFailed, or Denied."""
         try:
             # bounded, since a producer that is closed meanwhile may leave those who wait for it alone for ever
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
@@ -93,7 +94,18 @@ class Transactions:
                 raise
             raise CommitFailed(f"commit of join partition {self.partition}: broken off by the Kafka client") from None
         except Exception as error:
-            raise CommitFailed(f"commit of join partition {self.partition}: {error!r}") from error
+            cause = self._cause(error)
+            if isinstance(cause, DENIALS):  # trying again would be denied again
+                raise Denied(f"commit of join partition {self.partition}", cause) from error
+            raise CommitFailed(f"commit of join partition {self.partition}: {cause!r}") from error
+
+    def _cause(self, error: BaseException) -> BaseException:
+        """What broke the transaction: whoever sends on in it is only told that there is none."""
+        waiter: Any = getattr(
+            self.kafka._txn_manager, "_transaction_waiter", None
+        )  # aiokafka has no public name for it
+        failed = waiter is not None and waiter.done() and not waiter.cancelled()
+        return (waiter.exception() if failed else None) or error
 
     async def _commit(self, outbox: Outbox, changelog: list[bytes]) -> tuple[int, int]:
         topic, partition = self.config.topics.changelog, self.partition

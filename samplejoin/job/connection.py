@@ -37,9 +37,17 @@ def _tls(model: JobModel, base_dir: Path) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         issue = Issue(("security", key), f"cannot be used: {error.strerror or error}")
         raise JobError([model.places.problem(issue)]) from error
+    except _EncryptedKey as error:
+        hint = "openssl pkey -in KEY -out PLAIN; keep that file readable by the worker's user only"
+        issue = Issue(("security", "key_file"), "is encrypted; keys with a passphrase are not supported yet", hint)
+        raise JobError([model.places.problem(issue)]) from error
     return context
 
 
+class _EncryptedKey(Exception):
+    """The client's key wants a passphrase."""
+
+
 def _no_prompt() -> str:
-    """An encrypted key fails instead of asking on the terminal."""
-    return ""
+    """An encrypted key fails instead of asking on the terminal. Raises _EncryptedKey."""
+    raise _EncryptedKey

@@ -288,14 +288,28 @@ class Outputs(Part):
     )
 
 
+#: logins that this version does not have, for people
+LOGINS = {"OAUTHBEARER": "OAuth", "GSSAPI": "Kerberos", "AWS_MSK_IAM": "IAM of Amazon MSK"}
+
+
+def _mechanism(value: Any) -> Any:
+    """Raises RefusedError for a login that Kafka knows and this version does not."""
+    if isinstance(value, str) and value in LOGINS:
+        raise RefusedError(
+            f"{value} ({LOGINS[value]}) is not supported yet",
+            "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, or protocol: SSL with cert_file",
+        )
+    return value
+
+
 class Security(Part):
     """How to reach the brokers. Secrets are given as `${env:NAME}` or `${file:/path}` only."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="As in Kafka's own configuration."
     )
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="For SASL protocols."
+    mechanism: Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None, BeforeValidator(_mechanism)] = (
+        Field(None, description="For SASL protocols.")
     )
     username: str | None = Field(None, repr=False, description="For SASL protocols.")
     password: SecretStr | None = Field(None, description="For SASL protocols; `${env:NAME}` or `${file:/path}` only.")

@@ -87,10 +87,15 @@ def test_access_rights_have_the_jobs_names(world):
     done = command(world, "check", "--acls")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert all(line.startswith(f"kafka-acls.sh --bootstrap-server {world.kafka.bootstrap} --add ") for line in lines)
+    calls = [line for line in lines if not line.startswith("#")]
+    assert all(line.startswith(f"kafka-acls.sh --bootstrap-server {world.kafka.bootstrap} --add ") for line in calls)
+    of = {line[2:].split(",")[0] for line in lines if line.startswith("#")}
+    assert of == {"worker", "verify", "reset", "migrate"}
     said = done.stdout
     assert f"--operation Write --transactional-id {world.name}-g3-join- --resource-pattern-type prefixed" in said
     assert f"--operation Read --group {world.name}-g3\n" in said
+    assert f"--operation Delete --group {world.name}-g3\n" in said
+    assert f"--operation Read --operation Delete --group {world.name}-g2\n" in said
     assert f"--operation Write --operation Create --topic {world.name}-samples --topic {world.name}-late" in said
     assert f"--topic {world.name}-g3-changelog" in said
     assert checked(world, "--acls")["rights"] == lines

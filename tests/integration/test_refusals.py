@@ -17,7 +17,7 @@ from samplejoin.connections import Refused
 from samplejoin.demo.process import free_port
 from samplejoin.engine.kafka import admin, running, until_answered
 from tests.conftest import kafka_server
-from tests.support.secured import LISTENERS, Certificates, add_scram_users, secured_properties
+from tests.support.secured import LISTENERS, PASSWORDS, Certificates, add_scram_users, secured_properties
 
 pytestmark = [
     pytest.mark.kafka,
@@ -38,7 +38,9 @@ def secured(certificates):
         yield server
 
 
-def login(user: str = "worker", password: str = "right", mechanism: str = "SCRAM-SHA-256") -> dict[str, Any]:
+def login(
+    user: str = "worker", password: str = PASSWORDS["worker"], mechanism: str = "SCRAM-SHA-256"
+) -> dict[str, Any]:
     return {"sasl_mechanism": mechanism, "sasl_plain_username": user, "sasl_plain_password": password}
 
 

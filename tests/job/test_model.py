@@ -244,6 +244,9 @@ WRONG = [
     ({"security__mechanism": "PLAIN"}, "security.mechanism", "means nothing with protocol: PLAINTEXT", "SASL"),
     ({"security__ca_file": "ca.pem"}, "security.ca_file", "means nothing", "SSL"),
     ({"security__protocol": "SASL_SSL"}, "security", "mechanism is missing", ""),
+    ({"security__mechanism": "OAUTHBEARER"}, "security.mechanism", "OAUTHBEARER (OAuth) is not supported yet", "SCRAM"),
+    ({"security__mechanism": "GSSAPI"}, "security.mechanism", "GSSAPI (Kerberos) is not supported yet", "PLAIN"),
+    ({"security__mechanism": "AWS_MSK_IAM"}, "security.mechanism", "(IAM of Amazon MSK) is not supported yet", "SSL"),
     ({"security": {"protocol": "SSL", "cert_file": "c"}}, "security", "belong together", ""),
 ]
 

@@ -19,7 +19,7 @@ LISTENERS = {
     "LOGIN": "SASL_PLAINTEXT",
     "TLSLOGIN": "SASL_SSL",
 }
-PASSWORDS = {"worker": "right", "checker": "too"}
+PASSWORDS = {"worker": "hush-4711"}
 
 
 class Certificates:

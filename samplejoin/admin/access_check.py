@@ -1,0 +1,69 @@
+"""Which of the rights that a worker needs this client does not have, as far as brokers tell without being changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiokafka.admin import NewTopic
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IncompatibleBrokerVersion,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+from samplejoin.admin.rights import Right
+from samplejoin.engine.access import missing_on_topics
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.kafka import admin, running
+
+GROUP, TRANSACTION = 0, 1
+#: whose lack is a note of `check_cluster`
+NOTED = {"DescribeConfigs"}
+
+
+async def missing_rights(config: EngineConfig, rights: Sequence[Right]) -> list[str]:
+    """What is wrong, in words. Nothing is said of what a broker does not tell (the rights on a cluster, say)."""
+    wanted = {name: set(each.operations) for each in rights if each.kind == "topic" for name in each.names}
+    wanted.pop(config.topics.skips, None)  # made by the first `samplejoin skip`, with that command's rights
+    async with running(admin(config)) as client:
+        try:
+            on_topics = await missing_on_topics(client, wanted)
+        except IncompatibleBrokerVersion:  # older than 2.3, or the demo's
+            return []
+        found = [
+            f"the right {', '.join(sorted(lacking - NOTED))} on topic {name} is missing"
+            for name, lacking in sorted(on_topics.missing.items())
+            if lacking - NOTED
+        ]
+        found += [
+            f"topic {name} does not exist, and cannot be made: the right Create on it is missing"
+            for name in sorted(on_topics.absent)
+            if "Create" in wanted[name] and not await _may_make(client, name)
+        ]
+        return found + await _missing_coordinators(config, client)
+
+
+async def _may_make(client: object, name: str) -> bool:
+    """Whether a topic could be made. Makes none."""
+    response = await client.create_topics([NewTopic(name, 1, 1)], validate_only=True)  # type: ignore[attr-defined]
+    return all(code != TopicAuthorizationFailedError.errno for _, code, *_ in response.topic_errors)
+
+
+async def _missing_coordinators(config: EngineConfig, client: object) -> list[str]:
+    """Group and transactional ids: Kafka tells nobody where they are who may do nothing with them."""
+    asked = [(config.group, GROUP, GroupAuthorizationFailedError, f"Read on group {config.group}")]
+    if config.exactly_once:
+        id_ = config.transactional_id(0)
+        right = f"Write on transactional ids {id_.rpartition('-')[0]}-"
+        asked.append((id_, TRANSACTION, TransactionalIdAuthorizationFailed, right))
+    found = []
+    for name, kind, denial, right in asked:
+        try:
+            await client.find_coordinator(name, kind)  # type: ignore[attr-defined]
+        except denial:
+            found.append(f"the right {right} is missing")
+        except KafkaError:  # it moves, say: that says nothing about rights
+            continue
+    return found
