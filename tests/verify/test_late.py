@@ -25,8 +25,10 @@ from tests.verify.support import (
     START_MS,
     Out,
     Topics,
+    corrected,
     end,
     feed,
+    header,
     job_of,
     letter_record,
     sample_record,
@@ -191,6 +193,31 @@ def test_corrections_take_late_labels_in():
     assert report.ok, report.as_dict()
     assert (report.windows, report.right, report.exempt) == (61, 60, 1)  # a late anchor opens no window
     assert report.samples == 61
+
+
+def test_the_log_knows_every_revision():
+    """A revision that no late row asked for, one whose number is another, and one that went out before the last."""
+    job, topics = with_late(late="correct", correction="10m")
+    log = log_of(job, topics)
+    by_revision = {int(dict(s.headers)["revision"] or b""): i for i, s in enumerate(topics.samples)}
+    assert set(by_revision) == {0, 1}
+    calm, last = topics.samples[by_revision[0]], topics.samples[by_revision[1]]
+    assert verify(job, topics, log=log).ok
+
+    topics.samples.append(corrected(calm))
+    report = verify(job, topics, log=log)
+    assert (report.wrong, report.errors[0].fields) == ({"wrong_header": 1}, ["revision"])
+    assert verify(job, topics).ok, "without the log a revision is believed"
+
+    topics.samples[-1:] = []
+    topics.samples[by_revision[1]] = header(last, "revision", b"2")
+    assert verify(job, topics, log=log).wrong == {"wrong_header": 1}
+
+    topics.samples[by_revision[1]] = last
+    first = next(i for i, s in enumerate(topics.samples) if s.key == last.key)
+    topics.samples[first] = spoil(topics.samples[first], pos=77)
+    assert verify(job, topics).ok
+    assert verify(job, topics, log=log).wrong == {"wrong_field": 1}
 
 
 @pytest.mark.rule(7)
