@@ -55,6 +55,8 @@ class Batch(list[Any]):
 class Log(Transactions):
     """The changelog, and what has gone out: by transactions that are whole or not there, or one after the other."""
 
+    _txn_manager = None
+
     def __init__(self, exactly_once: bool) -> None:
         self.partition, self.kafka, self.exactly_once = 0, self, exactly_once
         self.changelog: list[bytes] = []
