@@ -60,6 +60,14 @@ def why_away(error: BaseException, since: float) -> str:
     return str(_last.why) if _last.at >= since and str(_last.why) else supposed(error)
 
 
+def out_of_files(error: BaseException | None) -> str | None:
+    """What to say if this process, or the machine, can open no more files and connections; else None."""
+    if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+        return None
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f"this process has used up its {files} file descriptors, and can open no connection: raise `ulimit -n`"
+
+
 class Spoken(NamedTuple):
     """What a listener speaks: TLS or not, and the login mechanisms that it offers; None: it wants no login."""
 
@@ -111,9 +119,8 @@ async def _reason(broker: str, error: BaseException, options: dict[str, Any], li
         return Refused(f"broker {broker} takes no login by {mechanism}: correct security.mechanism ({error})")
     if refusal := _tls_refusal(broker, error):
         return refusal
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return f"this process has used up its {files} file descriptors, and can open no connection: raise `ulimit -n`"
+    if used_up := out_of_files(error):
+        return used_up
     closed = isinstance(error, KafkaConnectionError | IllegalSaslStateError | ssl.SSLError | AssertionError)
     if not closed and not isinstance(error, ConnectionResetError | ConnectionAbortedError):
         number = getattr(error, "errno", None) or 0

@@ -31,7 +31,7 @@ from samplejoin.agents.join import join_agent
 from samplejoin.agents.timer import Ticking, timer_agent
 from samplejoin.collector import Collector
 from samplejoin.configuration import engine_config
-from samplejoin.connections import Refused, refused_since
+from samplejoin.connections import Refused, out_of_files, refused_since
 from samplejoin.ending import Ending
 from samplejoin.engine import failpoints
 from samplejoin.engine.access import DENIALS, Denied
@@ -59,6 +59,9 @@ from samplejoin.web_port import WebPort, refuse_taken
 log = logging.getLogger(__name__)
 
 CHANNEL_BLOCKS = 4
+SAY_EVERY_S = 60.0
+#: what is said once a minute -> when it was
+_said_at: dict[str, float] = {}
 
 
 class _Boot(BootStrategy):
@@ -310,6 +313,10 @@ def _loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
     error = context.get("exception")
     if isinstance(error, KafkaError):
         log.debug("%s: %r", context.get("message"), error)
+    elif used_up := out_of_files(error):  # a server that cannot accept says so every second
+        if time.monotonic() - _said_at.get(used_up, -SAY_EVERY_S) >= SAY_EVERY_S:
+            _said_at[used_up] = time.monotonic()
+            log.warning("%s", used_up)
     else:
         loop.default_exception_handler(context)
 

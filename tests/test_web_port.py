@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import resource
+import socket
+import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
+from samplejoin.connections import why_away
+from samplejoin.engine.kafka import admin
 from samplejoin.web_port import CONNECTIONS, REQUEST_BYTES, Answer, WebPort
+from samplejoin.worker import _loop_trouble
 
 PAGES = {
     "/livez": lambda: Answer(200, "application/json", b"{}"),
@@ -63,6 +72,43 @@ def test_probes_are_answered_beside_slow_clients(many_files, caplog):
 
     serve(test)
     assert not caplog.records
+
+
+def test_running_out_of_files_blames_no_broker_and_floods_no_log(caplog):
+    out = OSError(errno.EMFILE, "Too many open files")
+    loop = asyncio.new_event_loop()
+    for _ in range(100):
+        _loop_trouble(loop, {"message": "socket.accept() out of system resource", "exception": out})
+    loop.close()
+    (said,) = caplog.messages
+    assert "this process has used up its " in said
+    assert "broker" not in said
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_client_out_of_files_says_so():
+    async def connect() -> None:
+        client = admin(SimpleNamespace(connection={"bootstrap_servers": "127.0.0.1:1"}))  # type: ignore[arg-type]
+        taken = []
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(socket.socket())
+            since = time.monotonic()
+            with pytest.raises(KafkaConnectionError) as failed:
+                await client.start()
+            assert why_away(failed.value, since).startswith("this process has used up its ")
+        finally:
+            for each in taken:
+                each.close()
+            await client.close()
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        asyncio.run(connect())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_request_that_does_not_end_is_ended():
