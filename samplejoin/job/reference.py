@@ -33,7 +33,7 @@ file (without its last line end; relative to the job file) anywhere in text; `$$
 `[...]` YAML wants them quoted: `{password: "${env:KAFKA_PASSWORD}"}`. Passwords are given only so, or in the
 environment (`SAMPLEJOIN_SECURITY__PASSWORD`). Messages show the reference, never what it stands for.
 
-**Names of fields** in `key`, `id`, `time` and `from` are paths: `ctx.position` is the field `position` of the object `ctx`. A
+**Names of fields** in `key`, `id`, `time` and `from` are paths: `ctx.position` is `position` in the object `ctx`. A
 backslash takes a dot, an `@` or a backslash as part of the name, as in `'item\\.id'`.
 
 **Functions** are named `module:function`; modules are looked for in the job file's directory first.

@@ -84,7 +84,7 @@ def test_poison_lands_where_the_rules_say(world, start_worker):
     (world.root / "poison.py").write_text(FUNCTIONS)
     edit_job(world, ("functions:", "poison:"), ("label: clicks > 0", "label: clicks > 0\nformat: poison:format_sample"))
     poison = Poison(world)
-    poison.die("decode", b"", None, b"not json", b"[1, 2]", b'"text"', b"\xff\xfe\x00", b'{"uid": "a"', key=b"k")
+    poison.die("decode", b"", b"not json", b"[1, 2]", b'"text"', b"\xff\xfe\x00", b'{"uid": "a"', key=b"k")
     poison.die("decode", b'{"uid": "a", "mid": "m", "ts": %d, "dwell": NaN}' % START_MS, b"x" * MEGABYTES)
     times: list[Any] = ["soon", True, None, -5, 1e30, [], {}, "2023-11-14T22:13:20Z"]
     poison.die("too_large", b"x" * TOO_MANY)
@@ -101,7 +101,7 @@ def test_poison_lands_where_the_rules_say(world, start_worker):
     poison.counts["click", "dead_row"] += 1  # of two bad rows the second is counted, without a letter of its own
     junk: list[Any] = [None, "", "0"]
     poison.count("junk_key", *encoded(*({**record("j"), "uid": uid} for uid in junk), {"mid": "m", "ts": START_MS}))
-    poison.count("filtered", *encoded(record("d", drop=1)))
+    poison.count("filtered", *encoded(record("d", drop=1)), None)
     send_raw(world, "impression", 0, encoded(*(record(f"aborted-{n}") for n in range(50))), commit=False)
     poison.live("impression", record("committed", 1, pos=1), record("mixed", 1, pos=2), commit=True)
     send_raw(world, "click", 2, encoded(record("committed", 2, dwell=100.0)), commit=False)
