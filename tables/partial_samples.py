@@ -41,6 +41,8 @@ class PartialSamples:
         self._deleting: set[bytes] = set()
         #: states in the cache at rest, in bytes: never less than they are, since what they replace is not looked at
         self._bytes = 0
+        #: bytes that `need` has brought back, ever
+        self.loaded = 0
         #: keys deleted since a warming began, None while none is under way
         self._deleted: set[bytes] | None = None
 
@@ -55,6 +57,7 @@ class PartialSamples:
             if state is not None:
                 cache[key] = state
                 self._bytes += len(state)
+                self.loaded += len(state)
 
     def __len__(self) -> int:
         """Open keys in the cache: all of them unless it had to drop some."""

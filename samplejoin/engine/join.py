@@ -30,6 +30,7 @@ from samplejoin.engine.turns import Turns
 log = logging.getLogger(__name__)
 
 SLICE_S = 0.012
+SWEEP_BYTES = 4 << 20
 #: keys of a sweep's first slice, and of the next at the most: how large their samples are is only seen then
 FIRST_SWEEP_KEYS, SWEEP_KEYS = 16, 256
 #: that one commit's rows can make of the next one's
@@ -212,6 +213,10 @@ class JoinPartition:
                 await self._next_turn()
                 until = time.monotonic() + SLICE_S
 
+    def _moved(self) -> int:
+        """Bytes of states brought back and of samples made so far: how they grow says how heavy a slice is."""
+        return int(self.table.loaded) + (self._outbox.full * BATCH_BYTES if self._outbox is not None else 0)
+
     def _is_heavy(self, part: float = 1.0) -> bool:
         """Whether what is to be committed has come to that part of its share of memory."""
         emitted = self._outbox.full * BATCH_BYTES if self._outbox is not None else 0
@@ -227,7 +232,7 @@ class JoinPartition:
         partition = self.partition
         closed, keys = partition.due(), FIRST_SWEEP_KEYS
         while True:
-            full = self._outbox.full if self._outbox is not None else 0
+            before = self._moved()
             more = partition.due() and partition.sweep(out, keys)
             revised = out.revised
             self._emit(out)
@@ -236,7 +241,7 @@ class JoinPartition:
             out = Outcomes(emit=self._sample, revised=revised)
             if len(partition.changed) > COMMIT_KEYS or self._is_heavy():  # a jump of the clock closes many
                 await self.commit()
-            elif self._outbox is not None and self._outbox.full > full + 1:  # large samples: fewer at a time
+            elif self._moved() - before > SWEEP_BYTES:  # large keys, or samples: fewer at a time
                 keys = max(1, keys // 4)
             else:
                 keys = min(2 * keys, SWEEP_KEYS)
