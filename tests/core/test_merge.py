@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samplejoin.core import leaves
 from samplejoin.core.keys import partition_of
 from samplejoin.core.merge import NoCutError, merged_state
 from samplejoin.core.messages import Tick
@@ -65,7 +66,7 @@ def taken_over(spec: Spec, old: list[Partition], count: int) -> list[Partition]:
     for partition in new:
         partition.load(state)
     for key, key_state in (item for partition in old for item in packed(list(partition.keys.items()))):
-        home = new[partition_of(key, count)]
+        home = new[partition_of(leaves.home_of(key), count)]
         home.keys[key] = key_state
         home.watch(key, key_state)
     return new
@@ -93,7 +94,9 @@ def migrated(spec: Spec, world: World, records: Records, count: int) -> Outcomes
 @settings(max_examples=150)
 def test_another_number_of_partitions_changes_no_sample(case, random, before, after):
     spec, records = case
-    out = migrated(spec, cut(spec, records, before, random, set(), 0), records, after)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leaves, "LEAF_ENTRIES", random.choice([64, 2]))
+        out = migrated(spec, cut(spec, records, before, random, set(), 0), records, after)
     samples, _ = oracle.join(spec, rows_of(records))
     assert last_revisions(out) == samples
     assert len(out.samples) == len(samples)
