@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from samplejoin.core import writer
+from samplejoin.core import leaves, writer
 from samplejoin.core.clock import NEVER, Clock
 from samplejoin.core.messages import Block, Tick
 from samplejoin.core.partition import Partition
@@ -71,6 +71,13 @@ def test_a_failed_commit_is_followed_by_none(options):
     for sim in sims:
         sim.run()
     assert sum(join.failing.failed for sim in sims for join in sim.joins if join.failing) > 20 * len(sims)
+
+
+@pytest.mark.rule(7, 11, 16)
+@pytest.mark.parametrize("options", [Options(correct=True), Options(idle="hold")], ids=["corrections", "held clocks"])
+def test_it_holds_with_keys_in_leaves_too(options, monkeypatch):
+    monkeypatch.setattr(leaves, "LEAF_ENTRIES", 2)
+    assert first_failure(range(30), options) is None
 
 
 @pytest.mark.rule(7)

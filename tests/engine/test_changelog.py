@@ -7,6 +7,7 @@ import random
 import pytest
 
 from samplejoin.engine.changelog import PART_BYTES, Commit, join_parts, parts_of
+from samplejoin.engine.codec import FormatError
 from samplejoin.engine.kafka import MAX_REQUEST_BYTES
 
 pytestmark = pytest.mark.rule(7, 16)
@@ -71,3 +72,13 @@ def test_parts_of_two_commits_may_alternate():
     found = replayed([one[0], other[0], one[1], other[1]])
     assert [(c.start, c.puts) for c in found] == [(0, [(b"a", b"1")]), (9, [(b"b", b"2")])]
     assert [(c.first_offset, c.next_offset) for c in found] == [(0, 3), (1, 4)]
+
+
+def test_state_of_another_format_is_refused_with_a_word(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("samplejoin.engine.changelog.STATE_FORMAT", 1)
+        values = list(parts_of(Commit(0, 1, [(b"a", b"state")])))
+    with pytest.raises(
+        FormatError, match=r"state of format 1, this version reads 2: run .* that wrote it, or start over"
+    ):
+        list(join_parts(enumerate(values)))
