@@ -156,7 +156,7 @@ def test_the_cells_looked_at_are_in_proportion_to_rows(minutes, options):
     twice, most_of_twice, twice_samples = visits(2 * minutes, **options)
     assert twice_samples >= 2 * samples
     assert twice < 2.6 * cells
-    assert most_of_twice <= most + leaves.LEAF_ENTRIES
+    assert max(most, most_of_twice) <= 10 * 4 * leaves.LEAF_ENTRIES  # ten windows end in a step, each in a few leaves
 
 
 @pytest.mark.rule(11)
