@@ -8,12 +8,10 @@ import logging
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from samplejoin.commands import advice
-from samplejoin.commands.trial import Trial, Tried
 from samplejoin.core.fingerprint import short
 from samplejoin.core.words import said
 from samplejoin.job.compile import Job, assume_topics, compile_job, resolve_topics
@@ -22,6 +20,9 @@ from samplejoin.job.errors import Issue, JobError, Problem
 from samplejoin.job.load import load_job
 from samplejoin.job.model import JobModel
 from samplejoin.job.units import format_duration
+
+if TYPE_CHECKING:  # the engine and its Kafka client, which a check without records or brokers does not need
+    from samplejoin.commands.trial import Trial, Tried
 
 BROKER_TIMEOUT_S = 5.0
 CLUSTER_TIMEOUT_S = 20.0
@@ -211,6 +212,8 @@ def _summary(job: Job) -> dict[str, Any]:
 
 
 def _try_records(report: Report, job: Job, records: Path) -> None:
+    from samplejoin.commands.trial import Trial
+
     trial = Trial(job)
     try:
         with records.open(encoding="utf-8") as lines:
@@ -232,6 +235,8 @@ def _try_records(report: Report, job: Job, records: Path) -> None:
 
 def _advise(report: Report, model: JobModel, trial: Trial, records: Path) -> None:
     """What the records say about the job beside what they become."""
+    from samplejoin.commands import advice
+
     for issue in advice.unknown_fields(trial):
         problem = model.places.problem(issue)
         if issue.hint:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from samplejoin.core import exact
 from samplejoin.core.ordering import Descending, canonical, one_kind, rank, scalar, truth
 from samplejoin.core.values import given, kept, number
-from samplejoin.core.words import RAISED, said
+from samplejoin.core.words import RAISED, not_for_memory, said
 
 Order = tuple[int, str, int, int] | list[Any]
 
@@ -347,6 +347,7 @@ class Custom(Aggregate):
         try:
             value = getattr(self.user, method)(*arguments)
         except RAISED as error:
+            not_for_memory(error, f"{self.name}.{method}()")
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"{self.name}.{method}() raised {said(error)}") from error
         try:

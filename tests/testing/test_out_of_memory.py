@@ -25,12 +25,16 @@ class Full:
     def add(self, state, value):
         if value == "add":
             raise MemoryError
-        return state
+        return value
 
     def merge(self, a, b):
+        if b == "merge":
+            raise MemoryError
         return a
 
     def result(self, state):
+        if state == "result":
+            raise MemoryError
         return state
 """
 
@@ -60,10 +64,16 @@ def test_in_cleaning(tmp_path):
 
 
 @pytest.mark.rule(12)
-def test_in_an_aggregate(tmp_path):
+@pytest.mark.parametrize(
+    ("method", "where"),
+    [("add", "row of click/0/0, out_of_memory:clean: "), ("merge", ""), ("result", "aggregate of sample .*")],
+)
+def test_in_an_aggregate(tmp_path, method, where):
     full = job(tmp_path)
-    full.send("click", {"uid": "u", "ts": T, "x": "add"})
-    with pytest.raises(MemoryError, match=r"row of click/0/0, out_of_memory:clean: field own"):
+    full.send("impression", {"uid": "u", "ts": T})
+    for x in (method, method):
+        full.send("click", {"uid": "u", "ts": T, "x": x})
+    with pytest.raises(MemoryError, match=rf"{where}field own: out_of_memory:Full\.{method}\(\)"):
         full.finish()
 
 
