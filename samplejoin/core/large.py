@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -43,14 +44,12 @@ class Large:
             place: int = cell[SLICE] * streams + cell[STREAM]
             return place
 
-        self.anchors = Leaves(shelf, key, body[ANCHORS], rank, self._next_number)
-        self.labels = Leaves(shelf, key, body[LABELS], rank, self._next_number)
+        # not a method: with a reference back to here all that was read would stay until cycles are searched for
+        number = partial(_next_number, body)
+        self.anchors = Leaves(shelf, key, body[ANCHORS], rank, number)
+        self.labels = Leaves(shelf, key, body[LABELS], rank, number)
         #: with `repeat: each`, by id: [None, rank, stream, id, slices of its anchors]
-        self.ids = Leaves(shelf, key, body[IDS], lambda entry: int(entry[1]), self._next_number)
-
-    def _next_number(self) -> int:
-        self.body[NUMBER] += 1
-        return int(self.body[NUMBER])
+        self.ids = Leaves(shelf, key, body[IDS], lambda entry: int(entry[1]), number)
 
     @property
     def empty(self) -> bool:
@@ -385,3 +384,9 @@ class Large:
 
 def _is(cell: Cell, stream: int, id_: Any) -> bool:
     return bool(cell[STREAM] == stream and cell[PARTIALS][0][2] == id_)
+
+
+def _next_number(body: list[Any]) -> int:
+    """The number of a new leaf."""
+    body[NUMBER] += 1
+    return int(body[NUMBER])

@@ -17,7 +17,7 @@ Entry = list[Any]
 SEPARATOR = b"\0"
 #: a leaf with more entries, or more bytes and two entries, is split
 LEAF_ENTRIES = 64
-LEAF_BYTES = 64 << 10
+LEAF_BYTES = 16 << 10
 
 
 class Shelf(Protocol):

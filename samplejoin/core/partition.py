@@ -124,12 +124,12 @@ class Partition:
         if self._lone is None or not cells or type(cells[0][6]) is not bytes or min(c[2] for c in cells) < clock:
             return cells
         keys, anchors, (before, behind) = self.keys, self.finisher.anchors, self._lone
-        window, orphaned = spec.window, spec.before + 1
+        window, orphaned, most = spec.window, spec.before + 1, self._small_bytes
         opened: dict[int, list[bytes]] = {}
         others = []
         for cell in cells:
             key, stream, slice_, _, _, _, packed = cell
-            if key in keys:
+            if key in keys or len(packed) > most:
                 others.append(cell)
                 continue
             keys[key] = before + packed + behind
@@ -148,7 +148,7 @@ class Partition:
         clock = self.clock.slice
         spec = self.spec
         plan = spec.plans[stream]
-        state = self.keys.get(key)
+        state: Any = self.keys.get(key)
         if type(partials) is bytes:
             cell, size = spec.codec.loads(partials), len(partials)
         else:
@@ -165,14 +165,14 @@ class Partition:
             out.count("late_rows", plan.stream.name, rows)
             if not aside.accept_late(self, key, cell, large if large is not None else state, [source, low], out):
                 return
-        if state is None:
+        if state is None and size <= self._small_bytes:
             state = self.keys[key] = [[cell], None, []]
-        elif large is None and not (heavy or self._outgrows(state[CELLS], size)):
+        elif state is not None and large is None and not (heavy or self._outgrows(state[CELLS], size)):
             total = insert(spec.plans, state[CELLS], cell)
             if total % LOOK_ROWS < rows and self._bytes_of(state[CELLS]) > self._small_bytes:
                 large = self._grow(key, state)
         else:
-            large = self._grow(key, state) if large is None else large
+            large = self._grow(key, state or [[], None, []]) if large is None else large
             if not large.add(cell):
                 out.count("truncated_rows", plan.stream.name, rows)
         self.changed[key] = None

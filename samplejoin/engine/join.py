@@ -72,6 +72,8 @@ class JoinPartition:
         self._dirty = False
         #: bytes of rows stepped since the last commit, and by how much more the last one's changed
         self._grown, self._growth = 0, 1.0
+        #: what had been brought back from the store by then
+        self._loaded = 0
         #: there is more to commit than a position
         self._changes = asyncio.Event()
         #: the next commit shall not wait for long: windows were closed since the last one, or it holds much already
@@ -220,7 +222,8 @@ class JoinPartition:
     def _is_heavy(self, part: float = 1.0) -> bool:
         """Whether what is to be committed has come to that part of its share of memory."""
         emitted = self._outbox.full * BATCH_BYTES if self._outbox is not None else 0
-        return self._grown * self._growth + emitted > self.config.memory.uncommitted * part
+        changed: float = max(self._grown * self._growth, self.table.loaded - self._loaded)
+        return changed + emitted > self.config.memory.uncommitted * part
 
     async def _next_turn(self) -> None:
         await self.turns.next()
@@ -317,7 +320,7 @@ class JoinPartition:
         self._changes.clear()
         if self._grown:  # a small row can change a large state
             self._growth = min(MOST_GROWTH, max(1.0, commit.put_bytes / self._grown))
-        self._grown = 0
+        self._grown, self._loaded = 0, self.table.loaded
         reached("commit-begin")
         await self.turns.next()  # collecting, packing and writing each take about 50 ms at most
         parts = list(parts_of(commit))

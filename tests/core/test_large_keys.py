@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -98,6 +99,25 @@ def test_hot_keys_join_as_the_oracle_says(spec, random, size):
 
 
 # ---- cost ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(11)
+@pytest.mark.parametrize("repeat", ["merge", "each"])
+def test_stepping_leaves_no_cycles(repeat):
+    """What a key was opened for is freed at once: a worker searches for cycles only when little is under way."""
+    play = Play(spec_of(codec=CODEC, repeat=repeat, late="correct", correction_ms=60_000))
+    gc.collect()
+    gc.disable()
+    try:
+        for second in range(200):
+            rested(play.show(second, id=second).click(second))
+            if second % 50 == 49:
+                play.clock(second)
+        rested(play.click(100).clock(1000))
+        assert play.out.samples
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 class Visits:

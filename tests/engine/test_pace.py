@@ -150,7 +150,7 @@ def stepping(monkeypatch):
     keys: dict[bytes, None] = {}
     busy = join()
     busy.config, busy.table = SimpleNamespace(memory=Memory(1 << 30)), SimpleNamespace(loaded=0)
-    busy._grown, busy._growth = 0, 1.0
+    busy._grown, busy._growth, busy._loaded = 0, 1.0, 0
     busy._applied, busy._outbox, busy.turns, busy.position, busy.running = asyncio.Lock(), None, Turns(), 0, True
     busy.rewinds, busy._sample = SimpleNamespace(look=lambda *_: None), None
     busy.partition = SimpleNamespace(
