@@ -39,7 +39,7 @@ class PartialSamples:
         self._changed: dict[bytes, None] = {}
         #: keys deleted by a commit that the store does not have yet
         self._deleting: set[bytes] = set()
-        #: states in the cache at rest, in bytes: never less than they are, since what they replace is not looked at
+        #: keys and states at rest in the cache, in bytes: never less, since what they replace is not looked at
         self._bytes = 0
         #: bytes that `need` has brought back, ever
         self.loaded = 0
@@ -56,7 +56,7 @@ class PartialSamples:
         for key, state in zip(missing, self.store.get_many([STATE + key for key in missing]), strict=True):
             if state is not None:
                 cache[key] = state
-                self._bytes += len(state)
+                self._bytes += len(key) + len(state)
                 self.loaded += len(state)
 
     def __len__(self) -> int:
@@ -103,7 +103,8 @@ class PartialSamples:
         self.committed_position = commit.position
         self._deleting = set()
         if self.is_full():
-            self._bytes = sum(len(state) for state in self.cache.values() if type(state) is bytes)
+            states = sum(len(state) for state in self.cache.values() if type(state) is bytes)
+            self._bytes = sum(map(len, self.cache)) + states
             if self.is_full(7 / 8):
                 self._evict(changed_since)
 
@@ -119,8 +120,7 @@ class PartialSamples:
             if not self.is_full(3 / 4):
                 break
             state = self.cache.pop(key)
-            if type(state) is bytes:
-                self._bytes -= len(state)
+            self._bytes -= len(key) + (len(state) if type(state) is bytes else 0)
         self._deleted = None
         self._know_all(False)
 
@@ -141,7 +141,7 @@ class PartialSamples:
         self._know_all(rows is not None)
         self.cache.clear()
         self.cache.update(rows or ())
-        self._bytes = sum(map(len, self.cache.values()))
+        self._bytes = sum(map(len, chain.from_iterable((rows or {}).items())))
 
     def fill(self, partition: Partition) -> Iterator[None]:
         """Gives `partition` its own state and its deadlines, in steps; all keys are read only if they are not kept."""
@@ -169,7 +169,7 @@ class PartialSamples:
         for count, (key, state) in enumerate(self.replica.states(), 1):
             if key not in self.cache and key not in deleted and key not in self._changed:
                 self.cache[key] = state
-                self._bytes += len(state)
+                self._bytes += len(key) + len(state)
             if count % WARM_ROWS == 0:
                 await asyncio.sleep(0)
             if self._deleted is None or self.is_full(3 / 4):

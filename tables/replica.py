@@ -291,6 +291,7 @@ def _applied(
             rows.pop(key, None)
         else:
             rows[key] = state
-    if len(rows) > room or sum(map(len, rows.values())) + KEY_BYTES * len(rows) > room_bytes:
+    size = sum(map(len, chain.from_iterable(rows.items())))
+    if len(rows) > room or size + KEY_BYTES * len(rows) > room_bytes:
         return None
     return rows

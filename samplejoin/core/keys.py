@@ -13,6 +13,9 @@ from samplejoin.core.values import half_a_character, named, text
 
 _TYPES = (str, int, bool)
 
+MAX_KEY_BYTES = 1024
+"""Of an encoded key. A worker holds the key of every open window in memory, whatever else waits on disk."""
+
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # public, but not in the stubs
 """json.loads without its search for white space and encodings, which these keys do not have."""
 
@@ -52,6 +55,15 @@ def key_values(row: dict[str, Any], fields: Sequence[str], junk: frozenset[Any])
             except ValueError as error:
                 raise ValueError(f"key field {name}: {error}") from None
     return values
+
+
+def too_long(fields: Sequence[str], values: Sequence[Any], key: bytes) -> ValueError:
+    """What is wrong with a key of more than `MAX_KEY_BYTES`; names its longest field."""
+    size, field = max((len(encode_key([value])) - 2, field) for field, value in zip(fields, values, strict=True))
+    return ValueError(
+        f"a key of {len(key)} bytes is over {MAX_KEY_BYTES}; its longest field is {field}, {size} bytes: "
+        "send a hash of it as the key"
+    )
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -15,7 +15,7 @@ from zlib import crc32  # `core.keys.partition_of`, in place
 from samplejoin.core.cells import WireCell
 from samplejoin.core.fast import maker
 from samplejoin.core.identity import source_id
-from samplejoin.core.keys import encode_key, key_values
+from samplejoin.core.keys import MAX_KEY_BYTES, encode_key, key_values, too_long
 from samplejoin.core.paths import value_at
 from samplejoin.core.refused import Refused
 from samplejoin.core.spec import Plan, Spec
@@ -174,6 +174,7 @@ class Cleaner:
             "codec": spec.codec, "pack": self._pack, "size_of": self._sizes[index], "junk": spec.junk_keys,
             "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
             "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
+            "MAX_KEY_BYTES": MAX_KEY_BYTES,
             "RAISED": RAISED, "DONE": _DONE, "Refused": Refused,
         })  # fmt: skip
 
@@ -266,6 +267,8 @@ class Cleaner:
                 out.count(plan.stream.name, "before_start" if time_ms < bounds[0] else "after_until")
                 return
             key = encode_key(values)
+            if len(key) > MAX_KEY_BYTES:
+                raise too_long(spec.key_fields, values, key)
             offset = record.offset
             partials = self._makers[number](row, (time_ms, source, offset, index))
             size = len(key) + self._sizes[number](partials)

@@ -60,7 +60,7 @@ def run(records, source, now_ms, max_bytes, out):
                     get, order = row.get, (time_ms, source, offset, 0)
                     partials = {making}
                     size = len(key) + {size}
-                    if size > row_bytes:
+                    if size > row_bytes or len(key) > MAX_KEY_BYTES:
                         raise ValueError
                     slice_ = time_ms // resolution_ms
                     waiting = {packed}

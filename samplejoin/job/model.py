@@ -102,7 +102,7 @@ class JobModel(Part):
     streams: dict[Name, Stream] = Field(description="The inputs by name: at least one anchor and one label stream.")
     key: Annotated[FieldPaths, Field(min_length=1, max_length=16)] = Field(
         description="The row fields that make up the join key, in order; every stream's rows have them. A sample has "
-        "them by the same names, dots included."
+        "them by the same names, dots included. The key is at most `1KiB`, as a JSON array."
     )
     junk_keys: Annotated[tuple[JunkKey, ...], Field(strict=False)] = Field(
         ("", "0"),

@@ -112,25 +112,27 @@ def test_a_small_cache_changes_nothing(case, random, room, late, entries):
         assert opened(play.partition) == opened(roomy)
 
 
-def test_the_cache_keeps_to_its_bytes():
-    """Whatever is put or read back; the oldest clean keys go first, down to three quarters."""
+@pytest.mark.parametrize(("key_bytes", "state_bytes"), [(0, 5000), (1000, 1000)])
+def test_the_cache_keeps_to_its_bytes(key_bytes, state_bytes):
+    """Whatever is put or read back, long keys among it; the oldest clean keys go first, down to three quarters."""
     table = PartialSamples(config_of(Spec("s", (), ("u",), (), window_ms=1000), 1000, 100_000), 0, MemoryStore())
     partition = Partition(table.config.spec, table.cache, table.need)
     for _ in table.fill(partition):
         pass
     for position in range(1, 60):
-        key = b"%d" % position
-        table.cache[key] = bytes(5000)
+        key = b"%d" % position + bytes(key_bytes)
+        table.cache[key] = bytes(state_bytes)
         partition.changed[key] = None
         commit = table.commit_of(partition, position)
         commit.first_offset, commit.next_offset = position - 1, position
         table.write(commit, partition.changed)
-        assert sum(map(len, table.cache.values())) + KEY_BYTES * len(table.cache) <= 100_000
+        held = sum(len(key) + len(state) + KEY_BYTES for key, state in table.cache.items())
+        assert held <= 100_000
         assert key in table.cache
     assert len(table.cache) > 10
     assert not table.complete
-    table.need([b"1", b"2"])
-    assert table.cache[b"1"] == bytes(5000)
+    table.need([b"1" + bytes(key_bytes), b"2" + bytes(key_bytes)])
+    assert table.cache[b"1" + bytes(key_bytes)] == bytes(state_bytes)
 
 
 def opened(partition: Partition) -> dict[bytes, Any]:

@@ -485,9 +485,20 @@ def test_a_huge_row_is_a_dead_letter(folder, agg):
     assert "over limits.row (524288 bytes)" in letter.error
 
 
-@pytest.mark.rule(12)
-def test_a_huge_key_is_a_dead_letter(folder):
-    lands_as(cleaned(cleaner(folder), click(uid="x" * 600_000), GOOD), "dead_row")
+@pytest.mark.rule(10)
+@pytest.mark.parametrize(
+    ("most", "more"),
+    [("'x' * 1018", "'x' * 1019"), ("'ü' * 509", "'ü' * 509 + 'x'"), ("10**1019", "10**1020")],
+    ids=["text", "umlauts", "number"],
+)
+@pytest.mark.parametrize("changes", [{}, {"streams__click__time": "@timestamp"}], ids=["fast", "plain"])
+def test_a_long_key_is_a_dead_letter(folder, most, more, changes):
+    """1 KiB as a JSON array is the most, whichever way a row is cleaned; the letter names the longest field."""
+    long = cleaner(folder, **changes)
+    assert ("clk" in long.fast) == (not changes)
+    assert cells_of(cleaned(long, click(do=f"{{**record, 'uid': {most}}}")))
+    letter = lands_as(cleaned(long, click(do=f"{{**record, 'uid': {more}}}"), GOOD), "dead_row")
+    assert "a key of 1025 bytes is over 1024; its longest field is uid" in letter.error
 
 
 @pytest.mark.rule(12)
