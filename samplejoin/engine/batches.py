@@ -7,13 +7,14 @@ batch end is looked for only in one that does not expand to a single piece.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from samplejoin.core.refused import Refused
+from samplejoin.engine.batch_records import HEADER, HEADER_AT, LOG_APPEND_TIME, varint
 from samplejoin.engine.expand import NONE, ExpandError, pieces
 
 #: what is expanded at once
@@ -24,10 +25,14 @@ PART_RECORDS = 4000
 HEAD_BYTES = 64 << 10
 HEADER_BYTES = 61
 _CODEC = 0x07
-_LOG_APPEND_TIME = 0x08
-#: attributes, last offset delta, first and highest timestamp, producer, epoch, sequence, number of records
-_HEADER = struct.Struct(">hiqqqhii")
-_HEADER_AT = 21
+
+
+class Part:
+    """Some records of a batch, as a batch of its own that is not compressed: its bytes, and aiokafka's parser."""
+
+    def __init__(self, raw: bytes | memoryview, parser: Any = None) -> None:
+        self.raw = raw
+        self.parser = parser or DefaultRecordBatch(raw)
 
 
 class Header:
@@ -35,17 +40,17 @@ class Header:
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw[:HEADER_BYTES]
-        fields = _HEADER.unpack_from(raw, _HEADER_AT)
+        fields = HEADER.unpack_from(raw, HEADER_AT)
         self.attributes, self.first_ms, self.highest_ms, self.count = fields[0], fields[2], fields[3], fields[-1]
         (self.base_offset,) = struct.unpack_from(">q", raw)
         self.codec = self.attributes & _CODEC
 
-    def batch(self, records: bytes | bytearray, count: int) -> Any:
+    def batch(self, records: bytes | bytearray, count: int) -> Part:
         """The same batch with these records, uncompressed."""
         header = bytearray(self.raw)
-        struct.pack_into(">h", header, _HEADER_AT, self.attributes & ~_CODEC)
+        struct.pack_into(">h", header, HEADER_AT, self.attributes & ~_CODEC)
         struct.pack_into(">i", header, HEADER_BYTES - 4, count)
-        return DefaultRecordBatch(bytes(header + records))
+        return Part(bytes(header + records))
 
     def refused(self, head: bytes, size: int, limit: int) -> Refused:
         """A record that is not read, of the beginning of its bytes."""
@@ -57,26 +62,12 @@ class Header:
         if behind < HEAD_BYTES:
             value_length, at = varint(head, behind)
         value = bytes(head[at : at + min(max(0, value_length), HEAD_BYTES)])
-        by_broker = bool(self.attributes & _LOG_APPEND_TIME)
+        by_broker = bool(self.attributes & LOG_APPEND_TIME)
         stamp = self.highest_ms if by_broker else self.first_ms + delta_ms
         return Refused(self.base_offset + offset, stamp, int(by_broker), size, limit, max(0, value_length), value, key)
 
 
-def varint(data: bytes | bytearray, at: int) -> tuple[int, int]:
-    """A number as Kafka writes it (zigzag), and the place behind it. Raises IndexError if it is cut off."""
-    shift = value = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (value >> 1) ^ -(value & 1), at
-        shift += 7
-        if shift > 63:
-            raise ExpandError("a record with a length of over ten bytes")
-
-
-def parts(raw: bytes, limit: int) -> Iterator[tuple[Iterable[Any], int]]:
+def parts(raw: bytes, limit: int) -> Iterator[tuple[Part | list[Any], int]]:
     """The records of a batch in parts, with the bytes that each takes. None is over `limit` but a `Refused`.
 
     Raises ExpandError if the batch cannot be read.
@@ -103,7 +94,7 @@ def _first_piece(expanded: Iterator[bytes]) -> tuple[bytes, int]:
     return got[0] if len(got) == 1 else b"".join(got), size
 
 
-def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[Iterable[Any], int]]:
+def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[Part | list[Any], int]]:
     data = bytearray()
     at = count = 0  # what of `data` is whole records, and how many
     for _ in range(header.count):
@@ -140,7 +131,7 @@ def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tupl
 
 def _skip(
     header: Header, data: bytearray, expanded: Iterator[bytes], body: int, size: int, limit: int
-) -> Iterator[tuple[Iterable[Any], int]]:
+) -> Iterator[tuple[Part | list[Any], int]]:
     """Passes over a record whose bytes begin at `body`; leaves in `data` what follows it."""
     del data[:body]
     while len(data) < min(size, 3 * HEAD_BYTES):

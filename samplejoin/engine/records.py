@@ -19,13 +19,16 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
 from samplejoin.core.skips import Skips
-from samplejoin.engine.batches import is_small, parts
+from samplejoin.engine.batch_records import Damaged, records_of
+from samplejoin.engine.batches import Part, is_small, parts
 from samplejoin.engine.expand import ExpandError
 
 #: expanded bytes after which one call of `getmany` returns
 FETCHED_BYTES = 8 << 20
 RECORD_BYTES = 8 << 20
 _LENGTH_AT, _OVERHEAD = 8, 12
+_FAILED = (CorruptRecordException, ValueError, LookupError, OverflowError)
+"""What aiokafka's parser raises for a record that it cannot read; UnicodeDecodeError is a ValueError."""
 
 
 class Reading:
@@ -98,9 +101,24 @@ class _Batches:
         skips = owner.skips
         if is_small(end - start, batch.attributes, owner.reading.record_bytes) and not skips:
             owner.reading.room -= end - start
-            return batch
+            return _Whole(owner, batch, memoryview(self._raw)[start:end])
         self.opened = _Opened(self, owner, batch, memoryview(self._raw)[start:end])
         return self.opened
+
+
+class _Whole:
+    """A small batch without compression: what aiokafka asks of a batch."""
+
+    is_control_batch = False
+
+    def __init__(self, owner: _Records, batch: Any, raw: memoryview) -> None:
+        self._owner, self._batch, self._raw = owner, batch, raw
+        self.base_offset, self.next_offset = batch.base_offset, batch.next_offset
+        self.producer_id, self.is_transactional = batch.producer_id, batch.is_transactional
+        self.validate_crc = batch.validate_crc
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._owner.parsed(Part(self._raw, self._batch))
 
 
 class _Opened:
@@ -112,7 +130,7 @@ class _Opened:
         self.is_control_batch, self.is_transactional = False, batch.is_transactional
         self._end = batch.next_offset
         self._passed = owner.passes_over(self.base_offset, self._end - 1)
-        self._parts: Iterator[tuple[Iterable[Any], int]] | None = None
+        self._parts: Iterator[tuple[Part | list[Any], int]] | None = None
 
     @property
     def next_offset(self) -> int:
@@ -124,7 +142,7 @@ class _Opened:
 
     def validate_crc(self) -> bool:
         if self._parts is None and not self._passed and not self._batch.validate_crc():
-            raise self._corrupt("its checksum is wrong")
+            raise self._owner.corrupt(self.base_offset, self._end - 1, "its checksum is wrong")
         return True
 
     def __iter__(self) -> Iterator[Any]:
@@ -133,25 +151,19 @@ class _Opened:
         try:
             if self._parts is None:
                 self._parts = self._open()
-            records, size = next(self._parts, ((), -1))
+            part, size = next(self._parts, ([], -1))
         except ExpandError as error:
-            raise self._corrupt(str(error)) from error
+            raise owner.corrupt(self.base_offset, self._end - 1, str(error)) from error
         owner.reading.room -= max(0, size)
         if size < 0:
             self._close()
-        return iter(records) if not owner.skips else owner.kept(records)
+        return owner.parsed(part) if isinstance(part, Part) else owner.kept(part)
 
-    def _open(self) -> Iterator[tuple[Iterable[Any], int]]:
+    def _open(self) -> Iterator[tuple[Part | list[Any], int]]:
         if self._passed:
             self._owner.count_from(self.base_offset, self._end - 1)
             return iter(())
         return parts(self._raw.tobytes(), self._owner.reading.record_bytes)
-
-    def _corrupt(self, why: str) -> Exception:
-        error: Exception = CorruptRecordException(
-            f"{self._owner.place} offsets {self.base_offset} to {self._end - 1}: {why}"
-        )
-        return error
 
     def _close(self) -> None:
         self._batches.opened = None
@@ -159,6 +171,8 @@ class _Opened:
 
 class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
     """Takes the place of aiokafka's class; consumers without a `Reading` see no difference."""
+
+    next_fetch_offset: int
 
     def __init__(self, tp: Any, records: Any, *args: Any) -> None:
         super().__init__(tp, records, *args)
@@ -170,10 +184,33 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
             self._consumer_record = _as_it_is
             records.belong_to(self)
 
-    @property
-    def place(self) -> str:
-        """Topic and partition, for people."""
-        return f"topic {self._tp.topic} partition {self._tp.partition}"
+    def corrupt(self, first: int, last: int, why: str) -> Exception:
+        """The error for offsets that cannot be read."""
+        offsets = f"offset {first}" if first == last else f"offsets {first} to {last}"
+        error: Exception = CorruptRecordException(
+            f"topic {self._tp.topic} partition {self._tp.partition} {offsets}: {why}"
+        )
+        return error
+
+    def parsed(self, part: Part) -> Iterator[Any]:
+        """The records of a part that are to be read; one by one if aiokafka's parser fails, whose are not read twice:
+        they are below `next_fetch_offset`."""
+        try:
+            yield from part.parser if not self.skips else self.kept(part.parser)
+        except _FAILED:
+            yield from self.kept(self._one_by_one(part))
+
+    def _one_by_one(self, part: Part) -> Iterator[Any]:
+        for record in records_of(part.raw):
+            if not isinstance(record, Damaged):
+                yield record
+                continue
+            first = max(record.offset, self.next_fetch_offset)
+            if first <= record.last:
+                if not self.passes_over(first, record.last):
+                    raise self.corrupt(first, record.last, record.why)
+                self._count(record.last + 1 - first)
+                self.next_fetch_offset = record.last + 1
 
     def __iter__(self) -> Iterator[Any]:
         """The generator itself: one call per record less than going through `__next__`."""
@@ -201,15 +238,15 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
 
     def kept(self, records: Iterable[Any]) -> Iterator[Any]:
         """The records that are to be read."""
-        skips, found = self.skips, 0
+        skips = self.skips
         for record in records:
             offset = record.offset
             at = bisect_right(skips, (offset, 1 << 62)) - 1
             if at < 0 or skips[at][1] < offset:
                 yield record
             elif offset >= self.next_fetch_offset:
-                found += 1
-        self._count(found)
+                self._count(1)
+                self.next_fetch_offset = offset + 1
 
     def _count(self, records: int) -> None:
         if records > 0:

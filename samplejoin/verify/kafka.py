@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
 
 from samplejoin.connections import Refused, why_away
 from samplejoin.core.skips import Skip, Skips, ranges, unpack
@@ -143,6 +143,8 @@ async def _poll(consumer: Any, left: set[Any], reading: Reading | None) -> dict[
     except OffsetOutOfRangeError as error:
         gone = ", ".join(sorted({str(tp.topic) for tp in left}))
         raise VerifyError(f"records were deleted while they were read ({gone}): run it again ({error})") from error
+    except CorruptRecordException as error:
+        raise VerifyError(f"{error}. No worker can read it either; pass over it by `samplejoin skip`") from error
 
 
 def partition_list(topic: str, partitions: Iterable[int]) -> list[Any]:

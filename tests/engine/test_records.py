@@ -229,6 +229,71 @@ def test_a_batch_that_cannot_be_read_is_named(harm):
         read(bytes(raw))
 
 
+# ---- records that aiokafka's parser cannot read -------------------------------------------------------------------
+
+
+def sealed(raw, codec="none"):
+    """A batch with the length and the checksum that its bytes now have."""
+    struct.pack_into(">i", raw, 8, len(raw) - 12)
+    return compressed(bytes(raw), codec)
+
+
+def odd_batch(*odd, count=6):
+    """Records of which some have a header name that is not UTF-8."""
+    raw = bytearray(batch_of(*[b"value %d" % n for n in range(count)]))
+    for number in odd:
+        at = raw.index(b"name", raw.index(b"value %d" % number))
+        raw[at : at + 4] = b"\xff\xfeme"
+    return raw
+
+
+def damaged_batch(number, count=6):
+    """The same, with one record that says to have more headers than there are."""
+    raw = bytearray(batch_of(*[b"value %d" % n for n in range(count)]))
+    raw[raw.index(b"name", raw.index(b"value %d" % number)) - 2] = 40
+    return raw
+
+
+@pytest.mark.rule(7)
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+@pytest.mark.parametrize("most", [1, 4000])
+def test_a_header_name_that_is_not_utf8_costs_its_odd_characters(codec, most):
+    raw = sealed(odd_batch(1, 3), codec) + batch_of(b"after", base=6)
+    expected = told(read(batch_of(*[b"value %d" % n for n in range(6)]) + batch_of(b"after", base=6))[0])
+    for number in (1, 3):
+        expected[number] = (*expected[number][:-1], [("\ufffd\ufffdme", b"x")])
+    records, position, _ = read(raw, most=most)
+    assert (told(records), position) == (expected, 7)
+    assert [r.offset for r in read(raw, at=2)[0]] == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.rule(7)
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+@pytest.mark.parametrize("skip", [[(2, 2)], [(0, 0), (2, 3), (5, 5)]])
+def test_a_damaged_record_is_named_and_can_be_passed_over_alone(codec, skip):
+    raw = sealed(damaged_batch(2), codec) + batch_of(b"after", base=6)
+    with pytest.raises(CorruptRecordException, match="topic clicks partition 0 offset 2: "):
+        read(raw)
+    counted = []
+    reading = Reading(LIMIT, {("clicks", 0): skip}, lambda *args: counted.append(args[2]))
+    records, position, _ = read(raw, reading)
+    passed = {offset for first, last in skip for offset in range(first, last + 1)}
+    assert [r.offset for r in records] == sorted(set(range(7)) - passed)
+    assert (sum(counted), position) == (len(passed), 7)
+    assert [r.offset for r in read(raw, at=3)[0]] == [3, 4, 5, 6]
+
+
+@pytest.mark.rule(7)
+def test_where_the_next_record_begins_is_lost_no_single_skip_hides_the_others():
+    raw = bytearray(batch_of(*[b"value %d" % n for n in range(6)]))
+    raw[raw.index(b"k2") - 5] = 0x7E  # the length of a record, which would end behind the batch or within another
+    raw = sealed(raw) + batch_of(b"after", base=6)
+    with pytest.raises(CorruptRecordException, match=r"topic clicks partition 0 offsets? \d"):
+        read(raw, Reading(LIMIT, {("clicks", 0): [(2, 2)]}))
+    records, position, _ = read(raw, Reading(LIMIT, {("clicks", 0): [(2, 5)]}))
+    assert ([r.offset for r in records], position) == ([0, 1, 6], 7)
+
+
 # ---- passing over -------------------------------------------------------------------------------------------------
 
 
