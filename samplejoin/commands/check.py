@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from dataclasses import asdict, dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from samplejoin.core.fingerprint import short
 from samplejoin.core.words import said
 from samplejoin.job.compile import Job, assume_topics, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
-from samplejoin.job.errors import Issue, JobError, Problem
+from samplejoin.job.errors import Issue, JobError, Problem, RefusedError
+from samplejoin.job.files import open_regular
 from samplejoin.job.load import load_job
 from samplejoin.job.model import JobModel
 from samplejoin.job.units import format_duration
@@ -216,8 +218,11 @@ def _try_records(report: Report, job: Job, records: Path) -> None:
 
     trial = Trial(job)
     try:
-        with records.open(encoding="utf-8") as lines:
+        with open_regular(records) as file, TextIOWrapper(file, "utf-8") as lines:
             tries = [tried for n, line in enumerate(lines, 1) if line.strip() for tried in trial.record(n, line)]
+    except RefusedError as error:
+        report.problems.append(Problem("", str(records), None, str(error), error.hint))
+        return
     except (OSError, UnicodeDecodeError) as error:
         report.problems.append(Problem("", str(records), None, f"cannot be read: {error}"))
         return

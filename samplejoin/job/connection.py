@@ -6,7 +6,8 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from samplejoin.job.errors import Issue, JobError
+from samplejoin.job.errors import Issue, JobError, RefusedError
+from samplejoin.job.files import open_regular
 from samplejoin.job.model import JobModel
 
 
@@ -30,10 +31,17 @@ def _tls(model: JobModel, base_dir: Path) -> ssl.SSLContext:
     security = model.security
     key = "ca_file"
     try:
+        for key in ("ca_file", "cert_file", "key_file"):
+            if path := getattr(security, key):
+                with open_regular(base_dir / path):
+                    pass
+        key = "ca_file"
         context = ssl.create_default_context(cafile=str(base_dir / security.ca_file) if security.ca_file else None)
         if security.cert_file and security.key_file:
             key = "cert_file"
             context.load_cert_chain(str(base_dir / security.cert_file), str(base_dir / security.key_file), _no_prompt)
+    except RefusedError as error:
+        raise JobError([model.places.problem(Issue(("security", key), str(error), error.hint))]) from error
     except (OSError, ssl.SSLError) as error:
         issue = Issue(("security", key), f"cannot be used: {error.strerror or error}")
         raise JobError([model.places.problem(issue)]) from error

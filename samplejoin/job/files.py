@@ -1,20 +1,30 @@
-"""Reads the small files of a job: a whole regular file, or a clear refusal, and never a wait for a pipe's other end."""
+"""Opens the files of a job: regular files, or a clear refusal, and never a wait for a pipe's other end."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from samplejoin.job.errors import RefusedError
 
 
-def read_small(path: Path, limit_bytes: int) -> bytes:
-    """The content. Raises RefusedError for what is no regular file or too large, OSError or ValueError by `open`."""
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """The file, to be read. Raises RefusedError if it is not a regular file, OSError or ValueError by `open`."""
     # without O_NONBLOCK opening a pipe waits for somebody who writes to it
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise RefusedError("is not a regular file", "pipes, devices and directories are not read")
+        yield file
+
+
+def read_small(path: Path, limit_bytes: int) -> bytes:
+    """The content. Raises RefusedError if it is too large, and what `open_regular` raises."""
+    with open_regular(path) as file:
         content = file.read(limit_bytes + 1)
     if len(content) > limit_bytes:
         raise RefusedError(f"is larger than {limit_bytes >> 10} KiB")

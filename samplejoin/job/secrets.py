@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 _Path = tuple[str | int, ...]
 
-_IN_ANY_SENTENCE = 4
-"""Shorter values are not looked for in what is said of other places: they are parts of ordinary words."""
+_IN_ANY_SENTENCE = 6
+"""Shorter values are not looked for in what is said of other places: too many words and numbers are like them."""
+_IN_A_WORD = 4
+"""Shorter words are not looked for inside a value."""
 _WORD = re.compile(r"\w+")
 
 
@@ -55,7 +57,7 @@ def _without_words(text: str, values: list[str], references: set[str]) -> str:
 
     def kept(match: re.Match[str]) -> str:
         word = match[0]
-        shared = word in words or (len(word) >= _IN_ANY_SENTENCE and any(word in value for value in values))
+        shared = word in words or (len(word) >= _IN_A_WORD and any(word in value for value in values))
         return "..." if shared else word
 
     parts = re.split("(" + "|".join(map(re.escape, sorted(references, key=len, reverse=True))) + ")", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 
@@ -214,6 +215,18 @@ def test_tls_files_are_looked_at_without_a_broker(tmp_path):
     code, output = run(write(tmp_path, TEXT + "security: {protocol: SSL, ca_file: none.pem}\n"), "--no-broker")
     assert code == 1
     assert "job.yaml:13: security.ca_file: cannot be used: No such file" in output
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "ca.pem").write_text("")
+    code, output = run(write(tmp_path), "--no-broker", "--records", tmp_path / "pipe")
+    assert code == 1
+    assert f"{tmp_path / 'pipe'}: is not a regular file" in output
+    for line in ("{protocol: SSL, ca_file: pipe}", "{protocol: SSL, cert_file: ca.pem, key_file: pipe}"):
+        code, output = run(write(tmp_path, f"{TEXT}security: {line}\n"), "--no-broker")
+        assert code == 1
+        assert "_file: is not a regular file" in output
 
 
 def test_topics(tmp_path, monkeypatch):

@@ -307,6 +307,16 @@ def test_other_places_say_the_reference_too(tmp_path):
     assert "streams.click.time_unit: differs from that of impression, which reads the same topic ${env:X}" in error
 
 
+def test_a_short_secret_does_not_take_the_words_of_other_messages(tmp_path):
+    text = (
+        (SASL % "${env:X}")
+        .replace("time: ts\nkey", "time: ts\n    time_unit: s\nkey")
+        .replace("topic: clk", "topic: imp")
+    )
+    (error,) = errors_of(write(tmp_path, text), environ={"X": "which"})
+    assert "differs from that of impression, which reads the same topic imp" in error
+
+
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 

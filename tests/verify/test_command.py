@@ -53,7 +53,15 @@ def test_nothing_to_compare_is_not_ok():
 
 
 @pytest.mark.parametrize(
-    ("report", "code"), [(Report("j"), 2), (Report("j", windows=1, right=1), 0), (Report("j", unexplained=1), 1)]
+    ("report", "code"),
+    [
+        (Report("j"), 2),
+        (Report("j", windows=1, right=1), 0),
+        (Report("j", windows=2, right=1, open=1), 0),
+        (Report("j", windows=3, right=1, open=2), 3),
+        (Report("j", windows=3, unexplained=1, open=2), 1),
+        (Report("j", unexplained=1), 1),
+    ],
 )
 def test_exit_codes(tmp_path, monkeypatch, report, code):
     async def made(*_):
