@@ -117,9 +117,15 @@ class JoinWorker(faust.Worker):
                 raise
             raise SystemExit(1) from None  # what ended it has been said; this is only what fell with it
 
+    def stop_and_shutdown(self) -> None:
+        """Lets a stop of our own end first: mode waits for those by signals only, and would cancel all that it does."""
+        if self.join_app.ending is not None:
+            self.loop.run_until_complete(asyncio.wait([self.join_app.ending]))
+        super().stop_and_shutdown()
+
 
 class JoinApp(faust.App):
-    """A job's app. `failure` is what ended it, None while it is well."""
+    """A job's app. `failure` is what ended it, None while it is well; `ending` its stop, if it stops by itself."""
 
     BootStrategy = _Boot
 
@@ -129,6 +135,7 @@ class JoinApp(faust.App):
         spec = watched_spec(job.spec, self.watch, job.model.label, job.model.format)
         self.job, self.config, self.settings = job, replace(config, spec=spec), settings
         self.failure: BaseException | None = None
+        self.ending: asyncio.Future[None] | None = None
         self.worker: JoinWorker | None = None
         self._started_at = time.monotonic()
         self.metrics = Metrics(job.model.name, samplejoin.__version__)
@@ -262,7 +269,7 @@ class JoinApp(faust.App):
         target = self.worker if self.worker is not None else self
         if self.worker is not None and self.failure is not None:
             self.worker.ending.begin()
-        self._ending = asyncio.ensure_future(target.stop())
+        self.ending = asyncio.ensure_future(target.stop())
 
 
 def make_app(path: Path, settings: WorkerSettings, sets: Sets = ()) -> JoinApp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,10 @@ def secured_properties(certificates: Certificates) -> dict[str, object]:
     return properties
 
 
-def add_scram_users(server: KafkaServer) -> None:
-    """The users of `PASSWORDS`, for SCRAM-SHA-256 too."""
+def set_scram_passwords(server: KafkaServer, passwords: Mapping[str, str]) -> None:
+    """Makes users who log in by SCRAM-SHA-256, or gives them other passwords."""
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
-    users: list[Any] = [UserScramCredentialUpsertion(n, info, password.encode()) for n, password in PASSWORDS.items()]
+    users: list[Any] = [UserScramCredentialUpsertion(n, info, password.encode()) for n, password in passwords.items()]
     admin = AdminClient({"bootstrap.servers": server.bootstrap})
     for each in admin.alter_user_scram_credentials(users).values():
         each.result(30)
