@@ -25,6 +25,7 @@ from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.joins import Joins
 from samplejoin.engine.kafka import close_producer, producer, until_there
 from samplejoin.engine.records import Reading
+from samplejoin.engine.refused import RefusedRecords
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.skips import SkipList
 from samplejoin.engine.sources import OwnedSource, Sources
@@ -77,7 +78,8 @@ class Runtime(Service):
         self.sender = Sender(self.repartition, config.topics.repartition, fatal, config.memory.unacked)
         self.dead_letters = LateProducer()
         self.control = Control(config, worker, self.dead_letters, metrics, fatal)
-        self.skips = SkipList(config)
+        refused = RefusedRecords(metrics, "Nothing is passed over because of it")
+        self.skips = SkipList(config, refused.add)
         self.reading = Reading(config.max_record_bytes, skipped=self._skipped, fetched_bytes=config.memory.fetched)
         self.group = Group(
             config,

@@ -17,7 +17,7 @@ from samplejoin.core.leaves import home_of, is_leaf
 from samplejoin.core.merge import NoCutError, merged_state
 from samplejoin.core.partition import Partition
 from samplejoin.engine.changelog import Commit, pages_of, parts_of
-from samplejoin.engine.cluster import delete_group, delete_topics, refuse_members
+from samplejoin.engine.cluster import FIRST_COORDINATOR_S, delete_group, delete_topics, refuse_members, while_moving
 from samplejoin.engine.codec import pack_state, unpack_state
 from samplejoin.engine.config import EngineConfig, WorkerError, refuse_edited
 from samplejoin.engine.kafka import committed_offsets, reader, running
@@ -66,7 +66,8 @@ async def plan_of(old: EngineConfig, new: EngineConfig) -> Plan:
     for config in (old, new):
         await refuse_members(config, "before its state moves")
     tps = {TopicPartition(topic, p) for topic in old.spec.topics() for p in range(known.get(topic, 0))}
-    offsets, there = await committed_offsets(old, tps), await committed_offsets(new, tps)
+    offsets = await while_moving(lambda: committed_offsets(old, tps), FIRST_COORDINATOR_S)
+    there = await while_moving(lambda: committed_offsets(new, tps), FIRST_COORDINATOR_S)
     if there and there == offsets:
         return Plan(old, new, offsets, done=True)
     if there or await _log_ends(new, known.get(new.topics.repartition, 0)):

@@ -67,7 +67,7 @@ def skip(
             confirm(yes)
             asyncio.run(write(config, skips))
         else:
-            known = SkipList(config)
+            known = SkipList(config, _not_ours)
             asyncio.run(known.read())
             skips = known.skips
     if output == "json":
@@ -78,6 +78,10 @@ def skip(
         for each in skips:
             at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(each.at_ms / 1000))
             click.echo(f"{each.place}  {at}  {each.by}  {each.reason}")
+
+
+def _not_ours(topic: str, partition: int, offset: int, why: Exception) -> None:
+    click.echo(f"topic {topic} partition {partition} offset {offset} is passed over: {why}", err=True)
 
 
 def _named(skips: list[Skip]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from samplejoin.core import aside, leaves
+from samplejoin.core import aside, damaged, leaves
 from samplejoin.core.cells import BODY, CELLS, CLOSED, SLICE, STREAM, Cell, KeyState, WireCell, insert
 from samplejoin.core.clock import Clock
 from samplejoin.core.closing import Closing
@@ -94,7 +94,11 @@ class Partition:
         self.clock.rows_taken(source)
         self.need(cell[0] for cell in cells)
         for cell in self._open_keys(cells):
-            self._merge(cell, source, out)
+            try:
+                self._merge(cell, source, out)
+            except Exception as error:
+                if damaged.drop_cell(self, cell, error, out):
+                    self._merge(cell, source, out)
 
     def _tick(self, tick: Tick, log_offset: int, out: Outcomes) -> None:
         clock = self.clock
@@ -252,15 +256,18 @@ class Partition:
             state = states.get(key)
             if state is None:
                 continue
-            if type(state) is bytes:
-                state = loads(state)
-            if short and not state[BODY] and finish_whole(key, state[CELLS], clock, out):
-                changed[key] = None
-                del states[key]
-            elif state[BODY]:
-                spent += self._close_large(key, state, out, left - spent, revise)
-            elif revise or key not in self._looked:
-                self._close(key, state, clock, out, revise)
+            try:
+                if type(state) is bytes:
+                    state = loads(state)
+                if short and not state[BODY] and finish_whole(key, state[CELLS], clock, out):
+                    changed[key] = None
+                    del states[key]
+                elif state[BODY]:
+                    spent += self._close_large(key, state, out, left - spent, revise)
+                elif revise or key not in self._looked:
+                    self._close(key, state, clock, out, revise)
+            except Exception as error:
+                damaged.mend_key(self, key, error, out)
         return spent
 
     def _next_revision(self) -> bytes | None:

@@ -37,9 +37,15 @@ class Skip:
 def unpack(value: bytes | None) -> Skip:
     """Of a record's value. Raises ValueError for anything else."""
     try:
-        return Skip(**json.loads(value or b""))
-    except (TypeError, ValueError) as error:
+        skip = Skip(**json.loads(value or b""))
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not written by `samplejoin skip` ({error})") from None
+    for name, value_ in asdict(skip).items():
+        if type(value_).__name__ != Skip.__annotations__[name]:
+            raise ValueError(f"not written by `samplejoin skip` ({name} is of type {type(value_).__name__})")
+    if not (skip.topic and skip.partition >= 0 and 0 <= skip.first <= skip.last):
+        raise ValueError(f"not written by `samplejoin skip` ({skip.place} names no records)")
+    return skip
 
 
 def ranges(skips: Iterable[Skip]) -> Skips:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
@@ -25,6 +25,7 @@ from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import admin, running
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 GROUP_ID_NOT_FOUND = 69
 NON_EMPTY_GROUP = 68
@@ -33,6 +34,8 @@ DELETE_TIMEOUT_S = 60.0
 #: what a group's coordinator answers, or nobody does, while it moves, and how long that may last
 MOVING = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
 COORDINATOR_TIMEOUT_S = 5.0
+#: how long brokers that have only just come may take to have a coordinator
+FIRST_COORDINATOR_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -105,18 +108,24 @@ async def group_members(client: Any, group: str) -> list[Member]:
 
     Asks again for a while if the coordinator is only moving to another broker, or has just come.
     """
-    end = time.monotonic() + COORDINATOR_TIMEOUT_S
+    try:
+        return await while_moving(lambda: _members(client, group))
+    except (IncompatibleBrokerVersion, GroupCoordinatorNotAvailableError):  # the demo's broker; no group was ever there
+        return []
+
+
+async def while_moving(
+    attempt: Callable[[], Awaitable[T]], timeout_s: float = COORDINATOR_TIMEOUT_S, pause_s: float = 0.2
+) -> T:
+    """Runs `attempt` until it finds its group's coordinator; raises what it has raised last after the timeout."""
+    end = time.monotonic() + timeout_s
     while True:
         try:
-            return await _members(client, group)
-        except IncompatibleBrokerVersion:  # the demo's broker
-            return []
-        except MOVING as error:
+            return await attempt()
+        except MOVING:
             if time.monotonic() > end:
-                if isinstance(error, GroupCoordinatorNotAvailableError):  # no group was ever there
-                    return []
                 raise
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(pause_s)
 
 
 async def _members(client: Any, group: str) -> list[Member]:

@@ -5,7 +5,7 @@ Compression happens here and not in the producer: aiokafka compresses at fixed, 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import cramjam
 import msgspec
@@ -46,7 +46,33 @@ _decode_bare = msgspec.msgpack.Decoder(tuple[str, int, int | None, int, tuple[()
 _decode_tick = msgspec.msgpack.Decoder(
     tuple[list[tuple[str, int, int | None, int, int | None, bool, int | None]], dict[str, int]]
 ).decode
-_decode_commit = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+
+class _Part(TypedDict, total=False):
+    """One part of a commit; only the last has what follows `page`."""
+
+    id: Required[bytes]
+    part: Required[int]
+    last: Required[bool]
+    puts: list[tuple[bytes, bytes]]
+    cut: bool
+    deletes: list[bytes]
+    until: int
+    page: bytes
+    start: int
+    position: int
+    state: bytes
+    fingerprint: str
+    deadline: int
+    swept: int | None
+    needed: int | None
+    format: int
+
+
+_decode_commit = msgspec.msgpack.Decoder(_Part).decode
+#: `swept` and `needed` came later
+_ENDS = {"start", "position", "state", "fingerprint", "deadline", "format"}
+_NOT_OURS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 _writes = NEWEST
@@ -88,7 +114,7 @@ def unpack_sized(value: bytes) -> tuple[Entry, int]:
         if kind == _TICK:
             entries, partitions = _decode_tick(body)
             return Tick([TickEntry(*fields) for fields in entries], partitions), 0
-    except (msgspec.MsgspecError, ValueError) as error:
+    except _NOT_OURS as error:
         raise GarbageError(f"its fields are not those of a block or tick ({error})") from error
     raise GarbageError("it is a commit, which belongs into the changelog")
 
@@ -111,9 +137,12 @@ def unpack_commit(value: bytes) -> dict[str, Any]:
     if kind != _COMMIT:
         raise GarbageError("it is a block or tick, which belongs into the repartition topic")
     try:
-        return _decode_commit(body)
-    except msgspec.MsgspecError as error:
+        part: dict[str, Any] = _decode_commit(body)  # type: ignore[assignment]
+    except _NOT_OURS as error:
         raise GarbageError(f"its fields are not those of a commit ({error})") from error
+    if part["last"] and not part.keys() >= _ENDS:
+        raise GarbageError(f"it ends a commit, and lacks {', '.join(sorted(_ENDS - part.keys()))}")
+    return part
 
 
 def pack_state(state: Any) -> bytes:

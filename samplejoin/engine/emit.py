@@ -67,7 +67,7 @@ class Emitter:
         if topic is None:
             return
         body = {
-            "kind": row.kind, "key": decode_key(row.key), "stream": row.stream, "slice_ms": row.slice_ms,
+            "kind": row.kind, "key": _key_of(row.key), "stream": row.stream, "slice_ms": row.slice_ms,
             "rows": row.rows, "fields": row.fields, "source": row.source,
         }  # fmt: skip
         target = partition_of(row.key, self.partitions[topic])
@@ -92,6 +92,14 @@ class Emitter:
         """A commit has gone through."""
         self.meters.add("commits", ())
         self.meters.add("changelog_rows", (), len(commit.puts) + len(commit.deletes))
+
+
+def _key_of(key: bytes) -> Any:
+    """Its values; of a key that no worker made the text."""
+    try:
+        return decode_key(key)
+    except (ValueError, TypeError, IndexError, StopIteration, RecursionError):
+        return key.decode("utf-8", "replace")
 
 
 def _as_json(value: Any) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -15,7 +15,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from samplejoin.core.skips import Skip, Skips, ranges, unpack
-from samplejoin.engine.cluster import default_replication
+from samplejoin.engine.cluster import FIRST_COORDINATOR_S, default_replication, while_moving
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import admin, committed_offsets, producer, reader, running
 from samplejoin.engine.topics import SKIPS, existing
@@ -26,10 +26,10 @@ POLL_MS = 200
 
 
 class SkipList:
-    """What the topic holds, as last read; nothing if there is no topic."""
+    """What the topic holds, as last read; nothing if there is no topic. `refuse` is told of other records in it."""
 
-    def __init__(self, config: EngineConfig) -> None:
-        self.config = config
+    def __init__(self, config: EngineConfig, refuse: Callable[[str, int, int, Exception], None]) -> None:
+        self.config, self._refuse = config, refuse
         self.skips: list[Skip] = []
         self._end = 0
 
@@ -42,14 +42,14 @@ class SkipList:
         return bool(max(ends.values()) != self._end)
 
     async def read(self) -> None:
-        """Reads it to its end. Raises WorkerError for what `samplejoin skip` has not written."""
+        """Reads it to its end; passes over what `samplejoin skip` has not written."""
         if self.config.topics.skips not in await existing(self.config):
             return
         tp = TopicPartition(self.config.topics.skips, 0)
         async with running(reader(self.config)) as consumer:
             end = (await consumer.end_offsets([tp]))[tp]
-            found = await _read(consumer, tp, end)
-        self.skips, self._end = found, end
+            self.skips = await self._read(consumer, tp, end)
+        self._end = end
 
     async def obey(self) -> Skips:
         """As `read`; returns what is to be passed over, and says so once."""
@@ -60,18 +60,18 @@ class SkipList:
                 log.warning("%s is passed over: asked for by %s: %s", skip.place, skip.by, skip.reason)
         return ranges(self.skips)
 
-
-async def _read(consumer: Any, tp: Any, end: int) -> list[Skip]:
-    consumer.assign([tp])
-    await consumer.seek_to_beginning(tp)
-    found: dict[bytes, Skip] = {}
-    while await consumer.position(tp) < end:
-        for record in (await consumer.getmany(tp, timeout_ms=POLL_MS)).get(tp, ()):
-            try:
-                found[record.key] = unpack(record.value)
-            except ValueError as error:
-                raise WorkerError(f"topic {tp.topic} offset {record.offset}: {error}") from None
-    return list(found.values())
+    async def _read(self, consumer: Any, tp: Any, end: int) -> list[Skip]:
+        consumer.assign([tp])
+        await consumer.seek_to_beginning(tp)
+        found: dict[bytes, Skip] = {}
+        while await consumer.position(tp) < end:
+            for record in (await consumer.getmany(tp, timeout_ms=POLL_MS)).get(tp, ()):
+                try:
+                    found[record.key] = unpack(record.value)
+                except ValueError as error:
+                    if record.offset >= self._end:  # counted once, however often the topic is read
+                        self._refuse(tp.topic, tp.partition, record.offset, error)
+        return list(found.values())
 
 
 # ---- writing ------------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ async def refuse_wrong(config: EngineConfig, skips: Iterable[Skip]) -> None:
     tps = {TopicPartition(skip.topic, skip.partition) for skip in skips}
     async with running(reader(config)) as consumer:
         begins, ends = await consumer.beginning_offsets(list(tps)), await consumer.end_offsets(list(tps))
-    committed = await committed_offsets(config, tps)
+    committed = await while_moving(lambda: committed_offsets(config, tps), FIRST_COORDINATOR_S)
     for skip in skips:
         tp = TopicPartition(skip.topic, skip.partition)
         if not begins[tp] <= skip.first <= skip.last < ends[tp]:

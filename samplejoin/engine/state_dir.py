@@ -50,6 +50,7 @@ class StateDir:
 
     def _close_to_others(self) -> None:
         """Takes the rights of others on what is here, an earlier version's files among it."""
+        self._refuse_shared_parent()
         here = self.path.lstat()
         if not stat.S_ISDIR(here.st_mode) or here.st_uid != os.geteuid():
             what = "belongs to another user" if stat.S_ISDIR(here.st_mode) else "is a link"
@@ -63,6 +64,23 @@ class StateDir:
                 path = os.path.join(folder, name)
                 if not os.path.islink(path):
                     os.chmod(path, 0o600)
+
+    def _refuse_shared_parent(self) -> None:
+        """Raises WorkerError if others could put another directory here: `state_dir` is theirs, or they lead to it.
+
+        A link of ours or root's is common (volumes, macOS). What root lets all write, as Kubernetes does for an
+        emptyDir, root has decided.
+        """
+        parent, mine = self.path.parent, os.geteuid()
+        for found in (parent.lstat(), parent.stat()):
+            others_write = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+            if found.st_uid in (mine, 0) and (found.st_uid == 0 or stat.S_ISLNK(found.st_mode) or not others_write):
+                continue
+            what = "can be written by all users" if found.st_uid == mine else "belongs to another user"
+            raise WorkerError(
+                f"state_dir {parent} {what}, who could put state of theirs there: make it this user's and close it "
+                "(chmod 700), or set state_dir to another place"
+            )
 
 
 def _open_lock(path: Path) -> int:

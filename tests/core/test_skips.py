@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from samplejoin.core.skips import Skip, ranges, unpack
@@ -22,7 +25,18 @@ def test_what_is_written_is_read():
     assert (skip(1, 3).place, skip(2, 2).place) == ("t/0/1-3", "t/0/2")
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{}", b"[]", b'{"topic": 1}', b"\xff"])
+def like(**fields):
+    return json.dumps(asdict(skip(1, 3)) | fields).encode()
+
+
+NOT_OURS = [None, b"", b"{}", b"[]", b'{"topic": 1}', b"\xff", b"[" * 200_000]
+WRONG_FIELDS = [
+    like(topic=5), like(topic=""), like(first="a"), like(last=None), like(partition=True), like(partition=-1),
+    like(first=5), like(first=-1), like(reason=1), like(by=2), like(at_ms="z"), like(more=1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [*NOT_OURS, *WRONG_FIELDS])
 def test_other_records_are_refused(value):
     with pytest.raises(ValueError, match="not written by `samplejoin skip`"):
         unpack(value)

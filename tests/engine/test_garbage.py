@@ -63,6 +63,39 @@ GARBAGE: list[bytes | None] = [
 ]
 
 
+#: deeper than any decoder follows
+DEEP = b"\x91" * 200_000 + b"\xc0"
+LAST = {
+    "id": b"x", "part": 0, "last": True, "start": 0, "position": 1, "state": b"s", "fingerprint": "f", "deadline": 1,
+    "format": 2,
+}  # fmt: skip
+BAD_COMMITS = [
+    {}, {"id": [1], "part": 0, "last": True}, {"id": b"x", "part": "0", "last": True}, {**LAST, "puts": 5},
+    {**LAST, "puts": [[b"k"]]}, {**LAST, "state": 1}, {k: v for k, v in LAST.items() if k != "format"},
+    {k: v for k, v in LAST.items() if k != "state"},
+]  # fmt: skip
+
+
+def squeezed(kind: bytes, body: bytes) -> bytes:
+    return kind + bytes([NEWEST]) + bytes(cramjam.zstd.compress(body))
+
+
+@pytest.mark.parametrize("body", [*map(msgspec.msgpack.encode, BAD_COMMITS), b"\x81\xa1a" + DEEP])
+def test_a_commit_without_its_fields_is_passed_over(body, caplog):
+    joiner = PartJoiner("topic job-changelog partition 3")
+    assert joiner.add(7, squeezed(b"C", body)) is None
+    assert "offset 7: not a record of this job, passed over" in caplog.text
+    whole = joiner.add(8, pack_commit({**LAST, "puts": [(b"k", b"v")]}))
+    assert whole is not None
+    assert whole.puts == [(b"k", b"v")]
+
+
+@pytest.mark.parametrize("value", [squeezed(b"B", b"\x95\xa1a" + DEEP), squeezed(b"T", b"\x92" + DEEP)])
+def test_nesting_without_end_is_garbage(value):
+    with pytest.raises(GarbageError):
+        unpack_entry(value)
+
+
 @pytest.mark.rule(7, 8)
 @pytest.mark.parametrize("value", [*GARBAGE, COMMIT])
 def test_garbage_in_the_repartition_topic_is_told(value):

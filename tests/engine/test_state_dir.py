@@ -65,6 +65,48 @@ def test_a_state_directory_that_is_a_link_is_refused(tmp_path):
         StateDir(tmp_path / "job").lock()
 
 
+def test_a_parent_that_is_a_link_of_ours_to_a_directory_of_ours_is_taken(tmp_path):
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "state").symlink_to(tmp_path / "volume")
+    StateDir(tmp_path / "state" / "job").lock()
+    assert (tmp_path / "volume" / "job" / "lock").is_file()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("through", ["directory", "a link to it", "a link of another user"])
+def test_a_parent_of_another_user_is_refused(tmp_path, through):
+    parent, target = tmp_path / "state", tmp_path / "theirs"
+    target.mkdir(mode=0o777)
+    if through == "directory":
+        parent = target
+    else:
+        parent.symlink_to(target)
+    os.chown(parent if through == "a link of another user" else target, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(WorkerError, match="belongs to another user, who could put state of theirs there"):
+        StateDir(parent / "job").lock()
+    assert not (target / "job" / "lock").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o1777, False), (0o775, False)])
+def test_a_parent_that_all_can_write_is_refused(tmp_path, mode, refused):
+    """Unless only the owner of an entry can rename it there, as in /tmp."""
+    parent = tmp_path / "state"
+    parent.mkdir()
+    parent.chmod(mode)
+    for each in (parent, *tmp_path.parents[: len(tmp_path.parts) - 2], tmp_path):
+        os.chown(each, 12345, 12345) if each == parent else each.chmod(each.stat().st_mode | 0o11)
+    os.seteuid(12345)
+    try:
+        if refused:
+            with pytest.raises(WorkerError, match=r"can be written by all users.*chmod 700"):
+                StateDir(parent / "job").lock()
+        else:
+            StateDir(parent / "job").lock()
+    finally:
+        os.seteuid(0)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 def test_a_state_directory_of_another_user_is_refused(tmp_path):
     (tmp_path / "job").mkdir()
