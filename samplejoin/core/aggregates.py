@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from samplejoin.core import exact
 from samplejoin.core.ordering import Descending, canonical, one_kind, rank, scalar, truth
-from samplejoin.core.values import given, kept, number
+from samplejoin.core.values import at_rest, given, kept, number, opened
 from samplejoin.core.words import RAISED, not_for_memory, said
 
 Order = tuple[int, str, int, int] | list[Any]
@@ -170,7 +170,7 @@ class First(Aggregate):
     name = "first"
 
     def add(self, partial: Any, value: Any, order: Order) -> Any:
-        return self.merge(partial, [order, kept(value)])
+        return self.merge(partial, [order, at_rest(value)])
 
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
@@ -178,7 +178,7 @@ class First(Aggregate):
         return a if tuple(a[0]) <= tuple(b[0]) else b
 
     def result(self, partial: Any) -> Any:
-        return None if partial is None else partial[1]
+        return None if partial is None else opened(partial[1])
 
 
 class Last(First):
@@ -276,13 +276,13 @@ class _Ranked(Aggregate):
         return list(item[0])
 
     def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
-        return self.merge(partial, [[list(order), kept(value)]])
+        return self.merge(partial, [[list(order), at_rest(value)]])
 
     def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
         return sorted([*a, *b], key=self.sort_key)[: self.limit]
 
     def result(self, partial: list[Any]) -> list[Any]:
-        return [value for _, value in partial]
+        return [opened(value) for _, value in partial]
 
 
 class List(_Ranked):

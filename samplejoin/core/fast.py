@@ -17,7 +17,7 @@ from samplejoin.core.exact import INT_LIMIT
 from samplejoin.core.fold import read_sample
 from samplejoin.core.paths import source_of
 from samplejoin.core.spec import Codec, Field, Plan, Spec
-from samplejoin.core.values import kept
+from samplejoin.core.values import at_rest
 from samplejoin.core.words import RAISED
 
 Maker = Callable[[dict[str, Any], tuple[int, str, int, int]], list[Any]]
@@ -43,7 +43,7 @@ def maker_source(plan: Plan, codec: Codec) -> tuple[str, dict[str, Any]]:
 
     It raises as `partials_of` does, but does not name the field.
     """
-    names: dict[str, Any] = {"dumps": codec.dumps, "ident": cells.ident, "kept": kept, "junk_ids": plan.junk_ids}
+    names: dict[str, Any] = {"dumps": codec.dumps, "ident": cells.ident, "at_rest": at_rest, "junk_ids": plan.junk_ids}
     values = [_value(i, f, names) for i, f in enumerate(plan.aggregates)]
     id_ = f"ident({source_of(plan.stream.id_field)}, junk_ids)" if plan.stream.id_field else "None"
     first = f"[order, dumps({_row(plan.first_fields)}), {id_}]" if plan.needs_first else "None"
@@ -129,7 +129,7 @@ def _value(i: int, field: Field, names: dict[str, Any]) -> str:
     if kind in (Min, Max, Sum):  # larger integers are packed, or refused
         added = f"v if type(v) is int and -{INT_LIMIT} < v < {INT_LIMIT} else {added}"
     if kind in (First, Last):
-        added = "[order, kept(v)]"
+        added = "[order, at_rest(v)]"
     return f"({zero} if (v := {value}) is None else {added})"
 
 

@@ -22,7 +22,7 @@ from samplejoin.core.spec import Plan, Spec
 from samplejoin.core.words import RAISED, few, not_for_memory, said
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.fast_cleaning import Run, runner
-from samplejoin.job.sizes import sizer
+from samplejoin.job.sizes import ELEMENT_BYTES, sizer
 from samplejoin.job.time_hints import FAR_MS, too_early
 from samplejoin.job.times import MAX_MS
 
@@ -107,7 +107,7 @@ class Cleaner:
         self._spec, self._partitions, self._max_skew_ms = spec, model.partitions, model.max_skew_ms
         self._row_bytes = model.limits.row_bytes
         self._makers = [maker(plan, spec.codec) for plan in spec.plans]
-        self._sizes = [sizer(plan, spec.codec) for plan in spec.plans]
+        self._sizes = [sizer(plan, spec.codec, self._row_bytes) for plan in spec.plans]
         #: per stream, the event times from and up to which a row can belong to a sample; None: any
         self._bounds = [_bounds(plan, spec, start_ms, model.until_ms) for plan in spec.plans]
         #: the fast way, for topics of one stream without anything out of the ordinary
@@ -273,7 +273,10 @@ class Cleaner:
             partials = self._makers[number](row, (time_ms, source, offset, index))
             size = len(key) + self._sizes[number](partials)
             if size > self._row_bytes:
-                raise ValueError(f"row of {size} bytes is over limits.row ({self._row_bytes} bytes)")
+                raise ValueError(
+                    f"row of {size} bytes is over limits.row ({self._row_bytes} bytes); "
+                    f"an element of a list or object counts {ELEMENT_BYTES} bytes at least"
+                )
             slice_ = time_ms // spec.resolution_ms
             waiting = partials if self._pack is None else self._pack((number, slice_, 1, partials))
         except RAISED as error:

@@ -347,7 +347,8 @@ class Limits(Part):
         512 << 10,
         alias="row",
         description="Largest row, at most `1MiB`; a larger one, or a record whose rows together are over four times "
-        "as large, is a dead letter.",
+        "as large, is a dead letter. Where an aggregate keeps lists or objects, each element and name in them counts "
+        "as at least 64 bytes: that is what it takes in memory.",
     )
     sample_bytes: Annotated[Size, AfterValidator(_fits_a_message)] = Field(
         512 << 10,

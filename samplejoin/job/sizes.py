@@ -8,7 +8,10 @@ from typing import Any
 from samplejoin.core.aggregates import Custom
 from samplejoin.core.exact import INT_LIMIT
 from samplejoin.core.spec import Codec, Plan
+from samplejoin.core.values import opened
 
+ELEMENT_BYTES = 64
+"""What an element of lists and objects takes in memory, however short it is packed: `[]` is one byte there."""
 _ANY_SIZE = frozenset(("min", "max", "first", "last", "list", "top"))
 
 
@@ -20,22 +23,34 @@ def measured(plan: Plan) -> tuple[int, ...]:
     return (0, *grows) if plan.stream.id_field else tuple(grows)
 
 
-def sizer(plan: Plan, codec: Codec) -> Callable[[list[Any]], int]:
+def sizer(plan: Plan, codec: Codec, row_bytes: int) -> Callable[[list[Any]], int]:
     """Bytes of a row's payloads, and of those of its partials that can be of any kind and size.
 
-    The function raises what `codec.dumps` raises for a value that our own topics cannot carry.
+    Where these could take more than `row_bytes` in memory, each of their elements counts `ELEMENT_BYTES` at least.
+    Payloads stay packed until their sample is made.
     """
-
     counted = measured(plan)
+    few_bytes = row_bytes // ELEMENT_BYTES  # an element is at least one byte
 
     def size_of(partials: list[Any]) -> int:
         first, last = partials[0], partials[1]
-        size = (len(first[1]) if first else 0) + (len(last[1]) if last else 0)
+        size = 0
         for i in counted:
             value = partials[i] if i else first[2]
             kind = type(value)
             if not (value is None or kind is float or (kind is int and -INT_LIMIT < value < INT_LIMIT)):
-                size += len(codec.dumps([value]))
-        return size
+                size += len(codec.pack([value]))
+        if size > few_bytes:
+            size = max(size, ELEMENT_BYTES * sum(_elements(partials[i]) for i in counted if i))
+        return size + (len(first[1]) if first else 0) + (len(last[1]) if last else 0)
 
     return size_of
+
+
+def _elements(value: Any) -> int:
+    """How many values lie in lists and objects, at whatever depth."""
+    value = opened(value)
+    kind = type(value)
+    if kind is dict:
+        return 2 * len(value) + sum(map(_elements, value.values()))
+    return len(value) + sum(map(_elements, value)) if kind is list or kind is tuple else 0

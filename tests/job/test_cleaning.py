@@ -485,6 +485,26 @@ def test_a_huge_row_is_a_dead_letter(folder, agg):
     assert "over limits.row (524288 bytes)" in letter.error
 
 
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("agg", ["first", "last", "list(100)", "functions:Pairs"])
+@pytest.mark.parametrize("value", ["[[]] * 100_000", "[{}] * 100_000", "{str(n): 1 for n in range(9000)}"])
+def test_many_small_elements_are_a_large_row(folder, agg, value):
+    """Of a few bytes each, they would take a hundred times as much where they are opened."""
+    dense = cleaner(folder, sample__x={"from": "click.x", "agg": agg})
+    do = f"{{**record, 'x': {value!r} if {agg == 'functions:Pairs'} else {value}}}"
+    letter = lands_as(cleaned(dense, click(do=do), GOOD), "dead_row")
+    assert "over limits.row (524288 bytes); an element of a list or object counts 64 bytes" in letter.error
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("value", ["[[]] * 4000", "['x' * 1000] * 500", "'x' * 500_000"])
+def test_a_row_with_few_elements_counts_by_its_bytes(folder, value):
+    roomy = cleaner(folder, sample__x={"from": "click.x", "agg": "list(3)"})
+    (cell,) = cells_of(cleaned(roomy, click(do=f"{{**record, 'x': {value}}}")))
+    ((_, kept),) = cell[6][-1]
+    assert type(kept) is (str if value == "'x' * 500_000" else bytes)
+
+
 @pytest.mark.rule(10)
 @pytest.mark.parametrize(
     ("most", "more"),
