@@ -30,6 +30,11 @@ class InputWatch:
         self._fields.append(said)
         log.warning("%s", said)
 
+    def fields_are_absent(self, said: list[str]) -> None:
+        """No row has carried a field yet, but they are few: they may carry it later, so `/readyz` does not say it."""
+        for each in said:
+            log.warning("%s", each)
+
     def time_is_far(self, stream: str, time_ms: int, record_ms: int) -> None:
         """An event time lies decades before its record's. Said once in ten minutes per stream."""
         self.metrics.add("far_times", (stream,))

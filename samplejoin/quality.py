@@ -37,7 +37,8 @@ class Quality:
         self.record_failed(SAMPLES, step, self.names.get(step, step), error)
 
     def look(self) -> list[str]:
-        """Sets the gauges of shares; returns a line for each share over `error_rate`."""
+        """Sets the gauges of shares; returns a line for each share over `error_rate` that something new has come to."""
+        moved: set[str] = set()
         for counts in self._recent.values():
             for outcome in counts:
                 counts[outcome] /= 2
@@ -46,12 +47,14 @@ class Quality:
             self._before[name, labels] = value
             if delta and name == "events":
                 self._add(labels[0], labels[1], delta)
+                moved.add(labels[0])
             elif delta and name in ("samples", "revisions"):
                 self._add(SAMPLES, labels[0], delta)
-        said = [self._judge(subject, counts) for subject, counts in self._recent.items()]
-        self.warnings = [warning for warning in said if warning]
+                moved.add(SAMPLES)
+        said = {subject: self._judge(subject, counts) for subject, counts in self._recent.items()}
+        self.warnings = [warning for warning in said.values() if warning]
         self._set_join_ratios()
-        return self.warnings
+        return [warning for subject, warning in said.items() if warning and subject in moved]
 
     def _add(self, subject: str, outcome: str, by: float) -> None:
         counts = self._recent.setdefault(subject, {})

@@ -15,13 +15,20 @@ table, changelog and commits. Nothing reads the machine's clock or environment, 
 between two calls of `advance` has no order. Half an hour takes about half a second. A silent stream with `idle: hold`
 holds the clock, as it does in Kafka.
 
+**Dead letters.** `finish` warns (`DeadLettersWarning`) of those that the test has not looked at: a function that raises
+shows in no sample. A test that expects some reads `dead_letters` before, or lets pytest ignore the warning.
+
+**Formats.** `finish` and `body` give dicts where the samples are JSON objects, else the bytes as they were sent. With
+`format: csv`, `JobTest("job.yaml", {"format": "json"})` tests the job with dicts, its label among them.
+
 **What it does not simulate:** Kafka itself (lost brokers, transactions that fail, retention, authorization), several
 workers and rebalances, the pace of real time, alignment and back-pressure, the watchdog, the quality gate.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +40,7 @@ from aiokafka.structs import OffsetAndMetadata
 from samplejoin.core.cells import combine
 from samplejoin.core.clock import STEP_MS
 from samplejoin.core.messages import Entry
-from samplejoin.core.words import RAISED
+from samplejoin.core.words import RAISED, counted
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.sources import SourceBlock, Sources
 from samplejoin.formats import json
@@ -46,11 +53,15 @@ from samplejoin.job.times import read_iso
 from samplejoin.job.units import parse_duration
 from samplejoin.received import DeadLetter, FinishedSample, letter_of, record_letter_of, sample_of
 
-__all__ = ["DeadLetter", "FinishedSample", "JobTest"]
+__all__ = ["DeadLetter", "DeadLettersWarning", "FinishedSample", "JobTest"]
 
 TICK_MS = STEP_MS
 """A tick as seldom as the clock still counts all the time between two of them."""
 END_OF_TIME_MS = 1 << 50
+
+
+class DeadLettersWarning(UserWarning):
+    """A job under test has made dead letters, and the test has not looked at them."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,7 @@ class JobTest:
         self._counts_of_topics = dict.fromkeys(topics, topic_partitions)
         self._committed = {tp: OffsetAndMetadata(0, "") for tp in self._logs}
         self._letters: list[DeadLetter] = []
+        self._letters_seen = 0
         self._generation = self._fetches = 0
         self._ended = False
         self._assign()
@@ -160,7 +172,19 @@ class JobTest:
             self._tick()
 
     def finish(self) -> list[Any]:
-        """Ends the input: every window closes. Returns the bodies of all samples, by time of window and key."""
+        """Ends the input: every window closes. Returns the bodies of all samples, by time of window and key.
+
+        A body is a dict if the sample is a JSON object, else bytes. Warns of dead letters that the test has not looked
+        at (`DeadLettersWarning`), once.
+        """
+        self._end()
+        unseen = self._all_letters()[self._letters_seen :]
+        if unseen:
+            self._letters_seen += len(unseen)
+            warnings.warn(_unseen_text(unseen), DeadLettersWarning, stacklevel=2)
+        return [sample.body for sample in self.samples]
+
+    def _end(self) -> None:
         self._read()
         self._ended = True
         if self.job.spec.clock == "processing":
@@ -169,7 +193,6 @@ class JobTest:
             owned.writer.row_time = END_OF_TIME_MS
         self._tick()
         self.commit(sources=False)
-        return [sample.body for sample in self.samples]
 
     def commit(self, *, sources: bool = True, joins: bool = True) -> None:
         """Commits what was read (`sources`) and what was joined, samples included (`joins`).
@@ -216,11 +239,12 @@ class JobTest:
     @property
     def dead_letters(self) -> list[DeadLetter]:
         """Records and samples that could not be used. A record read again after a crash is there again."""
-        samples = [letter_of(sent) for sent in self._sent(self._config.topics.dead_letter)]
-        return self._letters + samples
+        letters = self._all_letters()
+        self._letters_seen = len(letters)
+        return letters
 
     def __repr__(self) -> str:
-        dead = self.dead_letters
+        dead = self._all_letters()
         first = f", the first one {dead[0].reason} {dead[0].function}: {dead[0].error}" if dead else ""
         return (
             f"<JobTest {self.job.model.name}: {sum(map(len, self._logs.values()))} records, "
@@ -233,6 +257,10 @@ class JobTest:
     def _sent(self, topic: str | None) -> list[Sent]:
         self._read()
         return [sent for join in self._joins for sent in (*join.committed, *join.outbox) if sent.topic == topic]
+
+    def _all_letters(self) -> list[DeadLetter]:
+        samples = [letter_of(sent) for sent in self._sent(self._config.topics.dead_letter)]
+        return self._letters + samples
 
     def _assign(self) -> None:
         """A new owner of all sources, which knows what the group has committed."""
@@ -309,6 +337,16 @@ class JobTest:
         return len(self._logs[tp])
 
     last_stable_offset = highwater
+
+
+def _unseen_text(letters: list[DeadLetter]) -> str:
+    """How many by reason and function, and the last one's error."""
+    counts = Counter(f"{letter.reason} {letter.function}".rstrip() for letter in letters)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return (
+        f"{counted(len(letters), 'dead letter')} that the test has not looked at: {kinds}; the last one says "
+        f"{letters[-1].error}. All are in `dead_letters`"
+    )
 
 
 def _compiled(

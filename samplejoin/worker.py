@@ -32,6 +32,7 @@ from samplejoin.agents.timer import Ticking, timer_agent
 from samplejoin.collector import Collector
 from samplejoin.configuration import engine_config
 from samplejoin.connections import Refused, out_of_files, refused_since
+from samplejoin.core.words import counted
 from samplejoin.ending import Ending
 from samplejoin.engine import failpoints
 from samplejoin.engine.access import DENIALS, Denied
@@ -45,6 +46,7 @@ from samplejoin.job.connection import client_options
 from samplejoin.job.errors import JobError
 from samplejoin.job.first_rows import WatchingCleaner
 from samplejoin.job.load import Sets, load_job
+from samplejoin.job.units import format_duration
 from samplejoin.logs import setup_logging
 from samplejoin.loop_watch import LoopWatch
 from samplejoin.metrics import Metrics
@@ -92,6 +94,7 @@ class JoinWorker(faust.Worker):
     def _schedule_shutdown(self, signal: signal.Signals) -> None:
         if not self._signal_stop_time and self.join_app.failure is None:
             log.info("stopping on %s: what is under way is sent and committed", signal.name)
+            self.join_app.input.fields_are_absent(self.join_app.cleaner.absent())
         super()._schedule_shutdown(signal)
 
     def _setup_logging(self) -> None:
@@ -173,7 +176,7 @@ class JoinApp(faust.App):
             config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
             fatal=self.fatal, worker=worker, drained=self._stop_worker if self.settings.drain else None,
         )  # fmt: skip
-        cleaner = WatchingCleaner(self.job, self.watch, pack_cell, self.input.field_is_null)
+        self.cleaner = cleaner = WatchingCleaner(self.job, self.watch, pack_cell, self.input.field_is_null)
         cleaning = Cleaning(
             config,
             cleaner,
@@ -213,6 +216,10 @@ class JoinApp(faust.App):
         async def trim() -> None:
             await runtime.trim()
 
+        @self.timer(interval=60.0, name="absent-fields")  # type: ignore[untyped-decorator]  # Faust
+        async def look_for_absent_fields() -> None:
+            self.input.fields_are_absent(cleaner.absent())
+
     async def on_started_init_extra_services(self) -> None:
         """The engine starts when the agents listen."""
         self._started_at, conf = time.monotonic(), self.conf
@@ -227,9 +234,10 @@ class JoinApp(faust.App):
             await self.add_runtime_dependency(WebPort(conf.web_bind, conf.web_port, pages(self)))
         await self.add_runtime_dependency(self.runtime)
         log.info(
-            "samplejoin %s, job %s: %d streams, key (%s), window %d s, %d join partitions, brokers %s, %s",
-            samplejoin.__version__, self.job.model.prefix, len(self.job.spec.streams), ", ".join(self.job.model.key),
-            self.job.spec.window_ms // 1000, self.config.partitions,
+            "samplejoin %s, job %s: %s, key (%s), window %s, %s, brokers %s, %s",
+            samplejoin.__version__, self.job.model.prefix, counted(len(self.job.spec.streams), "stream"),
+            ", ".join(self.job.model.key), format_duration(self.job.spec.window_ms),
+            counted(self.config.partitions, "join partition"),
             self.config.connection.get("bootstrap_servers"),
             f"web port {conf.web_port} on {conf.web_bind}" if conf.web_enabled else "no web port",
         )  # fmt: skip

@@ -19,6 +19,7 @@ from samplejoin.engine.config import EngineConfig, Start, WorkerError
 from samplejoin.engine.start import commit_offsets, start_offsets
 from samplejoin.engine.state_dir import StateDir
 from samplejoin.engine.topics import existing
+from samplejoin.job.time_hints import iso
 
 To = Start | Literal["committed"]
 """Where the new run starts; `committed`: where the old one has read to."""
@@ -109,5 +110,5 @@ def _start_text(config: EngineConfig, to: To | None) -> str:
     elif start == "latest":
         text = "the ends of the inputs; what lies between is never joined"
     else:
-        text = f"the first records whose Kafka timestamp is {start} ms or later"
+        text = f"the first records whose Kafka timestamp is {iso(int(start))} or later"
     return text if to is not None else f"{text} (the job's `start`)"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samplejoin.core.fingerprint import short
-from samplejoin.core.words import said
-from samplejoin.job.compile import Job, assume_topics, compile_job, resolve_topics
+from samplejoin.core.words import counted, said
+from samplejoin.job.compile import Job, assume_topics, compile_issues, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
 from samplejoin.job.errors import Issue, JobError, Problem, RefusedError
 from samplejoin.job.files import open_regular
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the engine and its Kafka client, which a check without reco
 BROKER_TIMEOUT_S = 5.0
 CLUSTER_TIMEOUT_S = 20.0
 SAMPLES_SHOWN = 3
+ROWS_SHOWN = 5
 HINT = 'lines like {"stream": "click", "record": {...}}'
 
 
@@ -96,7 +97,8 @@ def run_check(path: Path, records: Path | None, broker: bool | None, sets: tuple
         model = _resolved(report, model, topics)
         compiled = compile_job(model, path.parent)
     except JobError as error:
-        report.problems += error.problems
+        more = [] if error.rest is None else _problems_of_rest(error, error.rest, path.parent)
+        report.problems += JobError([*error.problems, *more]).problems
         return report
     report.summary = _summary(compiled)
     report.rights = _rights(compiled)
@@ -105,6 +107,14 @@ def run_check(path: Path, records: Path | None, broker: bool | None, sets: tuple
     if records is not None:
         _try_records(report, compiled, records)
     return report
+
+
+def _problems_of_rest(error: JobError, rest: JobModel, base_dir: Path) -> list[Problem]:
+    """Of the functions and the label of a job file that is wrong otherwise: what cannot follow from what is known."""
+    known = {problem.path for problem in error.problems}
+    found = [rest.places.problem(issue) for issue in compile_issues(rest, base_dir)]
+    follows = {"label"} if known & {"key", "sample"} or any(path.startswith("key.") for path in known) else set()
+    return [problem for problem in found if problem.path not in known | follows]
 
 
 def _resolved(report: Report, model: JobModel, topics: set[str] | None) -> JobModel:
@@ -230,8 +240,8 @@ def _try_records(report: Report, job: Job, records: Path) -> None:
         report.problems.append(Problem("", str(records), None, "holds no records", HINT))
     report.records = [tried for tried in tries if tried.stream]
     report.problems += [Problem("", str(records), tried.line, str(tried.error)) for tried in tries if not tried.stream]
-    trial.finish()
-    report.samples = [sample.value.decode("utf-8", "backslashreplace") for sample in trial.samples]
+    trial.end()
+    report.samples = [sample.value.decode("utf-8", "backslashreplace") for sample in trial.labelled_first()]
     for dead in trial.dead_samples():
         said = f"fails for {json.dumps(dead.key)}: {dead.letter.error}\n{dead.letter.traceback}".rstrip()
         report.problems.append(Problem(dead.letter.reason, str(records), None, said))
@@ -273,7 +283,7 @@ def _text(report: Report) -> list[str]:
         lines += [f"  {key}: {_shown(value)}" for key, value in report.summary.items()]
     else:
         wrong = len(report.problems) + sum(tried.error is not None for tried in report.records)
-        lines.append(f"{report.job}: {wrong} problem{'s' if wrong > 1 else ''}")
+        lines.append(f"{report.job}: {counted(wrong, 'problem')}")
     return lines
 
 
@@ -283,10 +293,12 @@ def _record_text(tried: Tried) -> list[str]:
         return [f"{head} {tried.error}", *(["  " + line for line in (tried.traceback or "").splitlines()])]
     if tried.filtered:
         return [f"{head} filtered"]
-    return [
+    rows = [
         f"{head} {time} {json.dumps(row, default=repr, ensure_ascii=False)}{f', left out: {why}' if why else ''}"
         for time, row, why in zip(tried.times, tried.rows, tried.dropped, strict=True)
     ]
+    more = len(rows) - ROWS_SHOWN
+    return rows if more <= 0 else [*rows[:ROWS_SHOWN], f"{head} ... {counted(more, 'more row', 'more rows')}"]
 
 
 def _shown(value: Any) -> str:

@@ -11,7 +11,7 @@ import click
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from samplejoin.core.words import brief
+from samplejoin.core.words import brief, counted
 from samplejoin.engine.kafka import running
 
 WAIT_S = 10.0
@@ -29,7 +29,7 @@ _brokers = click.option(
 def produce(topic: str, lines: Any, brokers: str) -> None:
     """Send each line of the file LINES (else of standard input) as a record to TOPIC, which must exist."""
     count = _done(_produce(brokers, topic, (line.rstrip(b"\r\n") for line in lines)), brokers)
-    click.echo(f"{count} records sent to {topic}")
+    click.echo(f"{counted(count, 'record')} sent to {topic}")
 
 
 @click.command()

@@ -16,6 +16,7 @@ import click
 from samplejoin.admin.jobs import config_of
 from samplejoin.commands.asking import clear_errors, confirm
 from samplejoin.core.skips import Skip
+from samplejoin.core.words import counted
 from samplejoin.engine.skips import SkipList, refuse_wrong, write
 
 _PLACE = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)/(?P<partition>\d{1,9})/(?P<first>\d{1,18})(-(?P<last>\d{1,18}))?")
@@ -63,7 +64,9 @@ def skip(
             asyncio.run(refuse_wrong(config, skips))
             if output == "text":
                 records = sum(each.last - each.first + 1 for each in skips)
-                click.echo(f"job {config.topics.prefix} passes over {records} offsets, for good: {_named(skips)}")
+                click.echo(
+                    f"job {config.topics.prefix} passes over {counted(records, 'offset')}, for good: {_named(skips)}"
+                )
             confirm(yes)
             asyncio.run(write(config, skips))
         else:
@@ -74,6 +77,8 @@ def skip(
         click.echo(json.dumps([asdict(each) for each in skips], indent=2))
     elif places:
         click.echo("written: workers pass over them when they start; running ones within ten seconds")
+    elif not skips:
+        click.echo(f"job {config.topics.prefix}: nothing is skipped")
     else:
         for each in skips:
             at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(each.at_ms / 1000))

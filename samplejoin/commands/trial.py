@@ -10,14 +10,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from samplejoin.core.keys import decode_key
+from samplejoin.core.keys import decode_key, key_values
 from samplejoin.core.paths import value_at
 from samplejoin.core.words import few
 from samplejoin.formats import json
 from samplejoin.job.cleaning import Cleaned, Cleaner
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.time_hints import iso, too_far
-from samplejoin.received import DeadLetter, letter_of
+from samplejoin.received import DeadLetter, FinishedSample, letter_of
 from samplejoin.testing import JobTest
 
 DROPPED = {"before_start": "before start", "after_until": "after until"}
@@ -114,8 +114,20 @@ class Trial(JobTest):
             for each in self._cleaner.by_topic[topic]
         ]
 
+    def end(self) -> None:
+        """Closes all windows; what became a dead letter is reported elsewhere."""
+        self._end()
+
+    def labelled_first(self) -> list[FinishedSample]:
+        """The samples; before all others those whose key has label rows: they show most of the job."""
+        spec = self.job.spec
+        labels = {plan.stream.name for plan in spec.plans if not plan.anchor}
+        keys = (key_values(row.row, spec.key_fields, spec.junk_keys) for row in self.rows if row.stream in labels)
+        labelled = set(map(repr, keys))
+        return sorted(self.samples, key=lambda sample: repr(sample.key) not in labelled)
+
     def dead_samples(self) -> list[DeadSample]:
-        """The samples that are dead letters, once `finish` has closed all windows."""
+        """The samples that are dead letters, once `end` has closed all windows."""
         topic = self._config.topics.dead_letter
         return [DeadSample(decode_key(sent.key), letter_of(sent)) for sent in self._sent(topic)]
 

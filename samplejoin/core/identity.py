@@ -14,6 +14,12 @@ def source_id(topic: str, partition: int) -> str:
     return f"{topic} {partition:06d}"
 
 
+def place(source: str, offset: int) -> str:
+    """A source id and an offset as people and dead letters write it: `topic/partition/offset`."""
+    topic, partition = source.split(" ")
+    return f"{topic}/{int(partition)}/{offset}"
+
+
 def sample_id(job: str, key: bytes, slice_: int, stream: str, anchor: list[Any]) -> str:
     """32 hex digits from job name, key, slice and stream of the window's first anchor, and its id, else its source.
 

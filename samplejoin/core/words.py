@@ -36,6 +36,11 @@ def not_for_memory(error: BaseException, where: str) -> None:
         raise MemoryError(f"{where}{': ' if str(error) else ''}{error}") from error
 
 
+def counted(count: int, one: str, more: str | None = None) -> str:
+    """`1 window`, `2,000 windows`: the number with its noun, `more` where the plural is not formed with an s."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
 def few(names: Iterable[object]) -> str:
     """The first ten names, in a sentence."""
     shown = [str(name)[:60] for name in islice(names, FEW + 1)]

@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from samplejoin.core.fingerprint import short
+from samplejoin.core.identity import place
 from samplejoin.core.keys import decode_key, partition_of
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample, SideRow
 from samplejoin.engine.changelog import Commit
@@ -68,7 +69,8 @@ class Emitter:
             return
         body = {
             "kind": row.kind, "key": _key_of(row.key), "stream": row.stream, "slice_ms": row.slice_ms,
-            "rows": row.rows, "fields": row.fields, "source": row.source,
+            "rows": row.rows, "fields": row.fields,
+            "source": row.source and place(*row.source),
         }  # fmt: skip
         target = partition_of(row.key, self.partitions[topic])
         headers = [("stream", row.stream.encode()), *self._constant]

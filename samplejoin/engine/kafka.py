@@ -205,6 +205,6 @@ async def until_answered(what: str, connection: Mapping[str, Any], attempt: Call
             if not is_away(error):
                 raise WorkerError(f"{what}: {said(error)}") from error
             brokers, why = connection.get("bootstrap_servers"), why_away(error, since)
-            log.warning("%s: no answer from the brokers %s: %s; trying again in %.1f s", what, brokers, why, wait_s)
+            log.warning("%s: no answer from the brokers %s, trying again in %.1f s: %s", what, brokers, wait_s, why)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, 10.0)

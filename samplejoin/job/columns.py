@@ -47,7 +47,8 @@ def reader(columns: Columns) -> Callable[[list[str]], dict[str, Any]]:
             try:
                 row[name] = value_of(text) if text else None
             except (ValueError, KeyError):
-                raise ValueError(f"column {name}: {text!r:.60} is not of type {of}") from None
+                taken = ": 1, 0, true or false, in any case" if of == "bool" else ""
+                raise ValueError(f"column {name}: {text!r:.60} is not of type {of}{taken}") from None
         return row
 
     return read

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from samplejoin.core import spec as core
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
@@ -75,30 +75,55 @@ class _Problems:
             return instead
 
 
+class _Parts(NamedTuple):
+    """What the job's names stand for."""
+
+    fields: tuple[core.Field, ...]
+    label: Any
+    format: Any
+    #: stream -> its decode, clean and the name of clean
+    functions: dict[str, tuple[Any, Any, str]]
+
+
 def compile_job(model: JobModel, base_dir: Path | str) -> Job:
     """Imports the job's functions, relative to `base_dir`, and compiles it. Raises JobError with all that is wrong."""
-    base_dir = Path(base_dir)
     problems = _Problems()
     for name, stream in model.streams.items():
         if not stream.topic_names:
             problems.issues.append(Issue(("streams", name, "pattern"), "has not been resolved to topics"))
+    parts = _parts(problems, model, Path(base_dir))
+    if not any(i.path[0] == "label" for i in problems.issues):
+        problems.trying(("label",), lambda: _try_label(model, parts.fields, parts.label))
+    if problems.issues:
+        raise JobError(map(model.places.problem, problems.issues))
+    spec = _spec(model, parts.fields, parts.label, parts.format)
+    inputs = tuple(
+        Input(
+            plan, *parts.functions[plan.stream.name], stream.time_field, stream.time_unit, time_reader(stream.time_unit)
+        )
+        for plan, stream in zip(spec.plans, model.streams.values(), strict=True)
+    )
+    return Job(model, spec, inputs, fingerprint_of(model))
+
+
+def compile_issues(rest: JobModel, base_dir: Path | str) -> list[Issue]:
+    """What is wrong with the functions and the label of a job that is wrong otherwise (`JobError.rest`)."""
+    problems = _Problems()
+    _parts(problems, rest, Path(base_dir))
+    return problems.issues
+
+
+def _parts(problems: _Problems, model: JobModel, base_dir: Path) -> _Parts:
     fields = tuple(
         core.Field(name, f.stream, f.source_field, _aggregate(problems, model, name, f, base_dir))
         for name, f in model.sample.items()
     )
-    label = problems.trying(("label",), lambda: _label(model, fields, base_dir))
-    format_ = problems.trying(("format",), lambda: _format(model, base_dir), json_format.dumps)
-    if not any(i.path[0] == "label" for i in problems.issues):
-        problems.trying(("label",), lambda: _try_label(model, fields, label))
-    parts = {name: _functions_of(problems, name, stream, base_dir) for name, stream in model.streams.items()}
-    if problems.issues:
-        raise JobError(map(model.places.problem, problems.issues))
-    spec = _spec(model, fields, label, format_)
-    inputs = tuple(
-        Input(plan, *parts[plan.stream.name], stream.time_field, stream.time_unit, time_reader(stream.time_unit))
-        for plan, stream in zip(spec.plans, model.streams.values(), strict=True)
+    return _Parts(
+        fields,
+        problems.trying(("label",), lambda: _label(model, fields, base_dir)),
+        problems.trying(("format",), lambda: _format(model, base_dir), json_format.dumps),
+        {name: _functions_of(problems, name, stream, base_dir) for name, stream in model.streams.items()},
     )
-    return Job(model, spec, inputs, fingerprint_of(model))
 
 
 def resolve_topics(model: JobModel, existing_topics: Iterable[str]) -> JobModel:

@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from samplejoin.core.words import counted
 from samplejoin.formats.json import loads
 from samplejoin.job.columns import Columns, reader
 from samplejoin.job.diagnosis import not_csv, not_json
@@ -88,8 +89,7 @@ def user_decoder(name: str, function: Callable[[Any], Any]) -> Decode:
 
 
 def _other_columns(found: list[str], names: tuple[str, ...], delimiter: str) -> str:
-    columns = "1 column" if len(found) == 1 else f"{len(found)} columns"
-    said = f"{columns}, expected {len(names)}: {', '.join(names)}"
+    said = f"{counted(len(found), 'column')}, expected {len(names)}: {', '.join(names)}"
     for other, written in (("\t", r"\t"), (";", ";"), ("|", "|"), (",", ",")):
         if other != delimiter and sum(text.count(other) for text in found) == len(names) - 1 > 0:
             what = "tabs" if other == "\t" else repr(other)

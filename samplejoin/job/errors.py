@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from samplejoin.job.secrets import Secrets
+
+if TYPE_CHECKING:
+    from samplejoin.job.model import JobModel
 
 Path = tuple[str | int, ...]
 """A place in the job file: `("streams", "click", "time_unit")`."""
@@ -41,9 +44,13 @@ class Problem:
 
 
 class JobError(Exception):
-    """A job that cannot run, with all that is wrong with it, one problem a line."""
+    """A job that cannot run, with all that is wrong with it, one problem a line.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    `rest`: a model of its right parts, for `compile_issues`, if there is one.
+    """
+
+    def __init__(self, problems: Iterable[Problem], rest: JobModel | None = None) -> None:
+        self.rest = rest
         self.problems = sorted(problems, key=lambda p: (p.file or "", p.line or 0))
         super().__init__("\n".join(map(str, self.problems)))
 
@@ -57,11 +64,13 @@ class Issue(NamedTuple):
 
 
 class RefusedError(ValueError):
-    """A single value that is not acceptable, with a hint."""
+    """A single value that is not acceptable, with a hint: a note too, so that tracebacks and pytest show it."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint is not None:
+            self.add_note(f"hint: {hint}")
 
 
 class ConflictError(ValueError):

@@ -24,6 +24,7 @@ class FirstRows:
         self.rows = 0
         self._null = set(fields)
         self._names: dict[str, None] = {}
+        self._told: set[str] = set()
 
     def see(self, row: dict[str, Any]) -> bool:
         """One row more; whether all that is to be known is known: every field has been seen, or the rows are full."""
@@ -37,14 +38,22 @@ class FirstRows:
         """By path, what to say of each field that was null in all rows."""
         return {path: self._said(path) for path in sorted(self._null)}
 
+    def absent(self) -> list[str]:
+        """What to say of each field that no row so far has carried at all, not even as null; each once."""
+        found = sorted(self._null - self._names.keys() - self._told) if self.rows else []
+        self._told.update(found)
+        return [self._said(path) for path in found]
+
     def _said(self, path: str) -> str:
         first = f"the first {self.rows} rows of stream {self.stream}"
         if path in self._names:
             return f"{self.fields[path]}: {path} is null in {first}"
-        hint = did_you_mean(path, self._names)
-        return (
-            f"{self.fields[path]}: none of {first} carries {path}; they carry {few(self._names)}{hint and f' ({hint})'}"
-        )
+        near = did_you_mean(path, self._names)
+        hint = f" ({near})" if near else ""
+        if self.rows == 1:
+            said = f"the first row of stream {self.stream} does not carry {path}; it carries {few(self._names)}{hint}"
+            return f"{self.fields[path]}: {said}"
+        return f"{self.fields[path]}: none of {first} carries {path}; they carry {few(self._names)}{hint}"
 
 
 class WatchingCleaner(Cleaner):
@@ -69,6 +78,10 @@ class WatchingCleaner(Cleaner):
         if first is not None and isinstance(row, dict) and first.see(row):
             self._end(each, first)
         super()._row(each, record, source, index, row, time_ms, latest_ms, out)
+
+    def absent(self) -> list[str]:
+        """What to say of fields that no row has carried, of streams with few rows so far."""
+        return [said for first in self._first.values() for said in first.absent()]
 
     def _end(self, each: Input, first: FirstRows) -> None:
         """The stream has been looked at: its topics go the fast way from the next run on."""

@@ -15,6 +15,7 @@ from samplejoin.job.files import read_small
 from samplejoin.job.model import JobModel
 from samplejoin.job.overlay import Overlay
 from samplejoin.job.references import References
+from samplejoin.job.rest import model_of_rest
 from samplejoin.job.yamlfile import MAX_BYTES, parse_file
 
 Sets = Mapping[str, str] | Iterable[str]
@@ -43,6 +44,7 @@ def model_of(
     overlay.environment(environ)
     overlay.command_line(sets)
     issues = overlay.issues + _literal_secrets(overlay)
+    rest: JobModel | None = None
     references = References(FilePath(base_dir), environ, overlay.places.secrets)
     while not issues:
         resolved = references.resolve(overlay.data)
@@ -56,10 +58,14 @@ def model_of(
             as_text = [overlay.text_instead(e["loc"]) for e in errors if e["type"] == "string_type"]
             if not any(as_text):  # else `--set name=123` means the text, and all is tried again
                 issues = issues_of(errors)
+                if left := model_of_rest(resolved, errors):
+                    rest, more = left
+                    rest._places = overlay.places
+                    issues += more
         else:
             model._places = overlay.places
             return model
-    raise JobError(overlay.places.problem(overlay.hinted(issue)) for issue in issues)
+    raise JobError((overlay.places.problem(overlay.hinted(issue)) for issue in issues), rest)
 
 
 def _read(path: FilePath) -> str:

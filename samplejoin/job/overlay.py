@@ -48,11 +48,10 @@ class Overlay:
         """`{"streams.click.topic": "clicks"}`, or the same as `streams.click.topic=clicks`."""
         for text in [f"{k}={v}" for k, v in values.items()] if isinstance(values, Mapping) else values:
             name, equals, value = text.partition("=")
-            place = Place(f"--set {name}")
             if equals:
-                self._lay(tuple(name.split(".")), value, place)
+                self._lay(tuple(name.split(".")), value, Place(f"--set {name}"))
             else:
-                self._refuse((name,), place, "is not KEY=VALUE", _EXAMPLE)
+                self._refuse((name,), Place("--set"), "has no value; write KEY=VALUE", _EXAMPLE)
 
     def text_instead(self, path: Path) -> bool:
         """Puts the value back as the text it was given as; False if the path was not laid over, or is text."""

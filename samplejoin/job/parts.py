@@ -45,9 +45,19 @@ def function_name(value: str) -> str:
 
 def topic_name(value: str) -> str:
     """A name that Kafka allows for a topic. Raises RefusedError otherwise."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in (".", ".."):
-        raise RefusedError(f"{value!r} is no topic name", "letters, digits, '.', '_' and '-', at most 249 of them")
+    return _kafka_name(value, "topic", 249)
+
+
+def _kafka_name(value: str, what: str, most: int) -> str:
+    if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,{most}}}", value) or value in (".", ".."):
+        hint = f"letters, digits, '.', '_' and '-', at most {most} of them"
+        raise RefusedError(f"{value!r} is not a valid {what} name", hint)
     return value
+
+
+def plain_job_name(value: str) -> str:
+    """A name that topics and groups can be made of. Raises RefusedError otherwise."""
+    return _kafka_name(value, "job", 100)
 
 
 def field_name(value: str) -> str:
@@ -175,7 +185,7 @@ class Stream(Part):
         None,
         description="For `decode: csv`: the names of the columns, `[uid, item]`, whose values are text; or names with "
         "types, `{uid: str, item: int, dwell: float, liked: bool}`. Text that is not of its type is a dead letter; "
-        "empty text is null, except for `str`.",
+        "empty text is null, except for `str`. A `bool` is `1`, `0`, `true` or `false`, in any case.",
     )
     delimiter: Annotated[str, AfterValidator(_delimiter)] = Field(
         ",", description='What stands between the columns, for `decode: csv`; `"\\t"` for tabs.'

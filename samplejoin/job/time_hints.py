@@ -54,5 +54,6 @@ def hint(time_ms: int, reference_ms: int, unit: str) -> str | None:
     halves = round(off_ms / _HALF_HOUR_MS)
     if abs(halves) in _OFFSETS and abs(off_ms - halves * _HALF_HOUR_MS) <= _OFF_MS:
         hours = f"{abs(halves) / 2:g}"
-        return f"{hours} hours are the offset of a time zone: a local time without its offset is read as UTC"
+        said = "1 hour is" if hours == "1" else f"{hours} hours are"
+        return f"{said} the offset of a time zone: a local time without its offset is read as UTC"
     return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from samplejoin.core.fold import Window
-from samplejoin.core.identity import sample_id
+from samplejoin.core.identity import place, sample_id
 from samplejoin.core.spec import Spec
 from samplejoin.verify.expected import KeyMade, Made, Row
 from samplejoin.verify.findings import Findings
@@ -148,12 +148,6 @@ class Case:
         ]  # fmt: skip
         rows.sort(key=lambda row: (not spec.plans[row[STREAM]].anchor, row[SLICE], row[OFFSET]))
         return [place(self.names[row[SOURCE]], row[OFFSET]) for row in rows[:SOURCES_SHOWN]]
-
-
-def place(source: str, offset: int) -> str:
-    """A source id and an offset as `topic/partition/offset`."""
-    topic, partition = source.split(" ")
-    return f"{topic}/{int(partition)}/{offset}"
 
 
 def orphan_rows(spec: Spec, made: KeyMade) -> Counter[tuple[int, int]]:

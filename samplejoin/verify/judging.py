@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from samplejoin.core.identity import place
 from samplejoin.core.keys import partition_of
 from samplejoin.core.outcomes import Sample
 from samplejoin.job.compile import Job
 from samplejoin.verify import rows as r
-from samplejoin.verify.case import Case, place
+from samplejoin.verify.case import Case
 from samplejoin.verify.claims import Claims
 from samplejoin.verify.differences import Differences
 from samplejoin.verify.expected import Expectation, KeyMade, Made, Row, without

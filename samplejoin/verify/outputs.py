@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from samplejoin.core.fingerprint import short
+from samplejoin.core.identity import source_id
 from samplejoin.job.compile import Job
 from samplejoin.verify.headers import Contract, text
 from samplejoin.verify.report import Report
@@ -104,5 +105,5 @@ def _cell_of(value: bytes) -> tuple[str, int, int, list[Any] | None]:
         return "", 0, 1, None
     if type(stream) is not str or type(slice_ms) is not int or type(rows) is not int or rows < 1:
         return "", 0, 1, None
-    named = isinstance(source, list) and [type(part) for part in source] == [str, int]
-    return stream, slice_ms, rows, source if named else None
+    named = place_of(source) if isinstance(source, str) else None
+    return stream, slice_ms, rows, None if named is None else [source_id(*named[:2]), named[2]]

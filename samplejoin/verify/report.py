@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from samplejoin.core.words import counted
+
 ERRORS = ("lost", "doubled", "wrong_label", "wrong_field", "wrong_weight", "wrong_header", "unexplained")
 LATE = "late row"
 LATE_IN_ORDER = "late row, in order in its partition"
@@ -49,8 +51,9 @@ class Letters:
 
 @dataclass
 class Orphans:
-    """Rows of the orphan topic against those that no window holds."""
+    """Rows of the orphan topic against those that no window holds; the `late` ones are not expected there."""
 
+    late: int = 0
     expected: int = 0
     found: int = 0
     missing: int = 0
@@ -179,18 +182,23 @@ class Report:
     @property
     def verdict(self) -> str:
         """One line."""
-        open_ = f"{self.open:,} of {self.windows:,} windows are still open" if self.open else ""
+        open_ = self._open_text if self.open else ""
         if self.wrong:
-            what = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.wrong.items())
+            what = ", ".join(_wrong_text(name, count) for name, count in self.wrong.items())
             return f"NOT ok: {what}" + (f"; {open_} and not judged" if open_ else "")
         if not self.compared:
             looked = "" if (self.from_, self.to, self.share) == (None, None, 1.0) else " where it was looked"
             return f"nothing was compared: the inputs give no window, and the samples topic has no sample{looked}"
         part = "" if self.share == 1.0 else f" in the share of {self.share:.3g} that was looked at"
-        right = f"nothing is lost, doubled or wrong in {self.windows - self.open:,} windows{part}"
+        right = f"nothing is lost, doubled or wrong in {counted(self.windows - self.open, 'window')}{part}"
         if self.judged:
             return f"ok: {right}" + (f"; {open_} and not judged" if open_ else "")
         return f"NOT JUDGED: {open_}{self._why_open}; {right}"
+
+    @property
+    def _open_text(self) -> str:
+        are = "is" if self.open == 1 else "are"
+        return f"{self.open:,} of {counted(self.windows, 'window')} {are} still open"
 
     @property
     def _why_open(self) -> str:
@@ -203,10 +211,11 @@ class Report:
         lines = []
         if others:
             lines.append(
-                f"{others:,} of {sum(self.versions.values()):,} samples were made by another version of the job"
+                f"{others:,} of {counted(sum(self.versions.values()), 'sample')} "
+                f"{'was' if others == 1 else 'were'} made by another version of the job"
             )
         if not self.judged:
-            lines.append(f"{self.open:,} of {self.windows:,} windows are still open{self._why_open}: not judged")
+            lines.append(f"{self._open_text}{self._why_open}: not judged")
         return lines
 
     def excuse(self, reason: str) -> None:
@@ -230,3 +239,11 @@ class Report:
             **fields, "exempt_share": self.exempt_share,
             "errors": [e.as_dict() for e in self.errors],
         }  # fmt: skip
+
+
+def _wrong_text(name: str, count: int) -> str:
+    """`2 lost`; `1 letter missing`, `2 letters missing`."""
+    what, _, how = name.partition("_")
+    if what in ("letters", "orphans"):
+        return f"{counted(count, what.removesuffix('s'))} {how}"
+    return f"{count:,} {name.replace('_', ' ')}"

@@ -95,11 +95,14 @@ def compare_orphans(ground: Ground, case: Case, found: Sequence[Row]) -> None:
             told.add(row[r.SIDE_DIGEST])
             least[cell] += row[r.SIDE_ROWS]
             others[cell] += row[r.SIDE_ROWS] if row[r.SIDE_FLAGS] & r.OTHER_VERSION else 0
-    expected = orphan_rows(spec, case.base)
+    expected, of_all = orphan_rows(spec, case.base), orphan_rows(spec, case.full)
     for cell in least:  # another version of the job may have had orphans of its own
         too_many = max(0, least[cell] - expected[cell])
         least[cell] -= too_many if ground.shared else min(others[cell], too_many)
     counts = case.findings.orphans
+    for cell, rows in of_all.items():
+        if ground.holds(cell[1]) and cell[1] + spec.before < case.clock:
+            counts["late"] += max(0, rows - expected[cell])
     for stream, slice_ in most | expected:
         cell = stream, slice_
         want = expected[cell]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from samplejoin.core.words import counted
 from samplejoin.verify.report import ERRORS, Example, Report
 
 MEANS = {
@@ -35,7 +36,9 @@ def text_of(report: Report) -> list[str]:
     read = report.read
     lines.append(f"read: {read['records']:,.0f} records, {read['bytes'] / 1e6:,.1f} MB")
     for topic, records in sorted(report.skipped.items()):
-        lines.append(f"skipped: {records:,} records of {topic}, by `samplejoin skip`: nothing is expected of them")
+        lines.append(
+            f"skipped: {counted(records, 'record')} of {topic}, by `samplejoin skip`: nothing is expected of them"
+        )
     lines += ["", *_streams(report), "", *_windows(report), "", *_sides(report)]
     lines += [f"note: {note}" for note in report.notes]
     for example in report.errors:
@@ -50,15 +53,20 @@ def _streams(report: Report) -> list[str]:
             "filtered": stream.filtered, "junk key": stream.junk_key, "before start": stream.before_start,
             "after until": stream.after_until, **{f"dead ({r})": n for r, n in sorted(stream.dead.items())},
         }  # fmt: skip
-        lines.append(f"{name} ({stream.role}): {stream.records:,} records, {stream.ok:,} rows{_named(left_out)}")
+        lines.append(
+            f"{name} ({stream.role}): {counted(stream.records, 'record')}, {counted(stream.ok, 'row')}"
+            + _named(left_out)
+        )
         if stream.role == "label":
-            parts = {"joined": stream.joined, "orphans": stream.orphan, "waiting": stream.pending}
-            lines.append(f"  labels: {stream.rows:,} rows = {_sum(parts)}" + _late(stream.late))
+            parts = {"joined": stream.joined, "orphaned": stream.orphan, "waiting": stream.pending}
+            lines.append(f"  labels: {counted(stream.rows, 'row')} = {_sum(parts)}" + _late(stream.late))
         else:
-            lines.append(f"  anchors: {stream.rows:,} rows" + _late(stream.late))
+            lines.append(f"  anchors: {counted(stream.rows, 'row')}" + _late(stream.late))
     made = {name.replace("_", "-"): count for name, count in report.made.items()}
     anchors = report.anchors
-    lines.append(f"windows: {anchors['windows']:,} of {anchors['rows']:,} anchors, {anchors['repeated']:,} repeated")
+    lines.append(
+        f"windows: {anchors['windows']:,} of {counted(anchors['rows'], 'anchor')}, {anchors['repeated']:,} repeated"
+    )
     lines.append(f"  by the inputs: {_sum(made)}")
     return lines
 
@@ -68,17 +76,17 @@ def _late(late: int) -> str:
 
 
 def _windows(report: Report) -> list[str]:
-    lines = [f"compared: {report.windows:,} windows, {report.samples:,} samples"]
+    lines = [f"compared: {counted(report.windows, 'window')}, {counted(report.samples, 'sample')}"]
     for name, means in MEANS.items():
         count = getattr(report, name)
         if count or name in ("right", *ERRORS):
             lines.append(f"  {name.replace('_', ' '):15}{count:>12,}  {means}")
     if report.exempt:
         share = 100 * report.exempt_share
-        lines.append(f"exempt: {report.exempt:,} of {report.windows:,} windows ({share:.3f} %)")
+        lines.append(f"exempt: {report.exempt:,} of {counted(report.windows, 'window')} ({share:.3f} %)")
         lines += [f"  {reason}: {count:,}" for reason, count in sorted(report.exempt_reasons.items())]
     if report.behind:
-        lines.append(f"behind: {report.behind:,} of the open windows could be closed by what the inputs hold")
+        lines.append(f"behind: {counted(report.behind, 'open window')} could be closed by what the inputs hold")
     return lines
 
 
@@ -90,12 +98,14 @@ def _sides(report: Report) -> list[str]:
     if report.orphans is not None:
         o = report.orphans
         bad = {"missing": o.missing, "unexplained": o.unexplained, "exempt": o.exempt}
-        lines.append(f"orphan rows: {o.expected:,} expected, {o.found:,} there{_named(bad)}")
+        sum_ = f"{o.expected + o.late:,} by the inputs - {o.late:,} late = " if o.late else ""
+        lines.append(f"orphan rows: {sum_}{o.expected:,} expected, {o.found:,} there{_named(bad)}")
     if report.late is not None:
         lines.append(f"late rows: {report.late.rows:,}{_named({'unexplained': report.late.unexplained})}")
     if report.replay.used:
         lines.append(
-            f"replayed: {report.replay.entries:,} entries of the repartition log for {report.replay.keys:,} keys"
+            f"replayed: {counted(report.replay.entries, 'entry', 'entries')} of the repartition log "
+            f"for {counted(report.replay.keys, 'key')}"
         )
     return lines
 

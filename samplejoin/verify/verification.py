@@ -8,7 +8,10 @@ from typing import Any
 
 from samplejoin.core.fingerprint import short
 from samplejoin.core.identity import source_id
+from samplejoin.core.words import few
 from samplejoin.job.compile import Job
+from samplejoin.job.model import JobModel
+from samplejoin.job.parts import FUNCTION
 from samplejoin.verify.inputs import Intake
 from samplejoin.verify.judging import Judge
 from samplejoin.verify.letters import compare_record_letters
@@ -73,6 +76,11 @@ class Verification:
             for key, rows in _keys(kinds):
                 if key in suspects:
                     judge.judge(key, rows, replayed.get(key), True)
+        if self.report.wrong and (names := _functions_of(self.job.model)):
+            self.report.notes.append(
+                f"the job's functions were run once more ({few(names)}): one that depends on more than its argument, "
+                "on a global, the clock or a random number, makes such differences itself"
+            )
 
     def _make_judge(self) -> Judge:
         watermark_ms = self.intake.watermark_ms(self._sources_read())
@@ -90,6 +98,15 @@ class Verification:
         topic, partition, offset = found
         low, high = self.was_read.get((topic, partition), (0, 0))
         return low <= offset < high
+
+
+def _functions_of(model: JobModel) -> list[str]:
+    """The users' functions that the job names, each once."""
+    named = [
+        *(name for stream in model.streams.values() for name in (stream.decode, stream.clean)),
+        *(field.agg for field in model.sample.values()), model.label, model.format,
+    ]  # fmt: skip
+    return list(dict.fromkeys(name for name in named if name and FUNCTION.fullmatch(name)))
 
 
 def _keys(kinds: Sequence[dict[bytes, list[list[Any]]]]) -> Iterator[tuple[bytes, list[list[list[Any]]]]]:

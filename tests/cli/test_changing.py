@@ -7,8 +7,13 @@ import socket
 import pytest
 from click.testing import CliRunner
 
+from samplejoin.admin.reset import _start_text
 from samplejoin.cli import main
-from tests.job.helpers import TEXT, write
+from samplejoin.configuration import engine_config
+from samplejoin.job.compile import compile_job
+from samplejoin.job.times import read_iso
+from samplejoin.settings import WorkerSettings
+from tests.job.helpers import TEXT, model, write
 
 
 @pytest.fixture
@@ -62,3 +67,9 @@ def test_wrong_usage(job, arguments, said):
     code, output = run(*arguments, job)
     assert code == 2
     assert said in output
+
+
+def test_the_plan_of_a_reset_shows_its_time_as_it_is_written():
+    config = engine_config(compile_job(model(), "."), WorkerSettings.model_construct(), {})
+    said = "the first records whose Kafka timestamp is 2026-01-31T12:00:00.000Z or later"
+    assert _start_text(config, read_iso("2026-01-31T12:00:00Z")) == said

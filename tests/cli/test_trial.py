@@ -209,3 +209,21 @@ def test_a_field_with_the_name_of_the_records_own_time_is_told(tmp_path):
         "streams.impression.time: is the Kafka record's own time; the rows of impression have a field @timestamp"
         in output
     )
+
+
+def many(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**record, "mid": item} for item in range(record["items"])]
+
+
+def test_of_many_rows_a_few_are_shown_and_of_many_samples_those_with_labels_first(tmp_path):
+    job = job_data(streams__impression__clean=f"{__name__}:many")
+    lines = (line("impression", row(items=40)), line("click", row(mid=37)), line("impression", row(uid="v", items=5)))
+    code, output = checked(tmp_path, job, *lines)
+    assert code == 0
+    assert output.count("record 1 impression: 2025-") == 5
+    assert "record 1 impression: ... 35 more rows\n" in output
+    assert output.count("record 3 impression: 2025-") == 5
+    assert "record 3 impression: ..." not in output
+    first = next(text for text in output.splitlines() if text.startswith("sample: "))
+    assert json.loads(first.removeprefix("sample: ")) == {"uid": "u", "mid": 37, "pos": 1, "clicks": 1, "label": 1}
+    assert "... 45 samples in all" in output

@@ -95,7 +95,7 @@ def test_the_tutorial_comes_to_its_sample_without_kafka(terminals):
     wait_for(lambda: "broker on localhost" in logs[0].read_text(), *logs)
     logs.append(terminals.start(worker))
     wait_for(lambda: is_ready(terminals.ports["6066"]), *logs)
-    assert terminals.run(send) == "1 records sent to impressions\n1 records sent to clicks\n"
+    assert terminals.run(send) == "1 record sent to impressions\n1 record sent to clicks\n"
     wait_for(lambda: terminals.run(read) == sample, *logs)
     logs.append(terminals.start(second))
     wait_for(lambda: is_ready(terminals.ports["6067"]), *logs)

@@ -44,7 +44,7 @@ def test_a_record_that_kills_workers_is_passed_over(world, start_worker):
     place = f"{world.name}-click/1/{poison}"
     for number in (1, 2):
         assert wait_for_end(start_worker(world, number)) == 9
-    assert command(world, "skip") == (0, "")
+    assert command(world, "skip") == (0, f"job {world.name}: nothing is skipped\n")
 
     for wrong, said in (
         (f"{world.name}-samples/0/0", f"{world.name}-samples is not an input topic of the job"),

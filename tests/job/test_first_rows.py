@@ -74,3 +74,21 @@ def test_a_key_and_an_id_that_no_row_carries_are_named_too():
         ("mid", "key"),
         ("request", "streams.impression.id"),
     ]
+
+
+def test_a_field_that_no_row_of_a_small_stream_has_carried_yet_is_named_once():
+    play = Cleaning(sample__place="impression.ctx.positon")
+    assert play.cleaner.absent() == []  # no rows: nothing is known
+    play.clean(1, pos=None)
+    assert play.cleaner.absent() == [
+        "sample.place: the first row of stream impression does not carry ctx.positon; it carries uid, mid, ts, pos"
+    ]
+    play.clean(2, pos=1)
+    assert play.cleaner.absent() == []
+    assert play.said == []
+    more = Cleaning(sample__place="impression.positon")
+    more.clean(27, pos=1, position=2)
+    assert more.cleaner.absent() == [
+        "sample.place: none of the first 27 rows of stream impression carries positon; they carry uid, mid, ts, pos, "
+        "position (did you mean 'position'?)"
+    ]

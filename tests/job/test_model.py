@@ -124,9 +124,9 @@ WRONG = [
     ({"key": []}, "key", "must not be empty", ""),
     ({"label": ""}, "label", "must not be empty", ""),
     # names
-    ({"name": "my job"}, "name", "no topic name", "letters"),
-    ({"name": "x" * 101}, "name", "longer than 100", "topics"),
-    ({"streams__click__topic": "a/b"}, "streams.click.topic", "no topic name", "letters"),
+    ({"name": "my job"}, "name", "not a valid", "letters"),
+    ({"name": "x" * 101}, "name", "not a valid job name", "at most 100"),
+    ({"streams__click__topic": "a/b"}, "streams.click.topic", "not a valid", "letters"),
     ({"streams__a-b": {"role": "label", "topic": "t", "time": "ts"}}, "streams.a-b", "is no name", "letter"),
     ({"sample__a b": "impression.pos"}, "sample.a b", "is no name", "letter"),
     ({"brokers": "localhost"}, "brokers", "is no broker", "host:port"),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samplejoin.core.words import counted
 from samplejoin.job.errors import RefusedError
 from samplejoin.job.units import MAX_DURATION_MS, format_duration, format_size, parse_duration, parse_size
 
@@ -62,3 +63,15 @@ def test_no_sizes(value):
 @given(st.integers(1, 1 << 50))
 def test_a_written_size_reads_back(size):
     assert parse_size(format_size(size)) == size
+
+
+def test_a_refused_value_shows_its_hint_in_a_traceback():
+    with pytest.raises(RefusedError) as caught:
+        parse_duration(20)
+    assert caught.value.__notes__ == ["hint: write 20s, 20m or 20ms"]
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1234, "1,234 rows")])
+def test_counts_agree_with_their_noun(count, text):
+    assert counted(count, "row") == text
+    assert counted(count, "entry", "entries") == text.replace("rows", "entries").replace("row", "entry")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from samplejoin.core.partition import Partition
 from samplejoin.engine import failpoints
 from samplejoin.engine.transaction import CommitFailed
 from samplejoin.job.errors import JobError
-from samplejoin.testing import FinishedSample, JobTest
+from samplejoin.testing import DeadLettersWarning, FinishedSample, JobTest
 from tests.job.helpers import TEXT, job_data, write
 
 T = 1_735_689_600_000
@@ -439,3 +440,44 @@ def test_a_sum_beyond_64_bits_is_exact(form):
     assert b"36893488147419103230" in big
     assert b"14" in fine
     assert not job.dead_letters
+
+
+def typo_in_clean(record: dict[str, Any]) -> dict[str, Any]:
+    return {"uid": record["uidd"]}
+
+
+def test_finish_warns_once_of_dead_letters_that_nobody_has_looked_at():
+    streams = {
+        "impression": {"role": "anchor", "topic": "i", "time": "ts", "clean": f"{__name__}:typo_in_clean"},
+        "click": {"role": "label", "topic": "c", "time": "ts"},
+    }
+    job = {"name": "typo", "streams": streams, "key": ["uid"], "window": "10s", "sample": {}}
+    test = JobTest(job)
+    for _ in range(2):
+        test.send("impression", {"uid": "u1", "ts": T})
+    with pytest.warns(DeadLettersWarning) as said:
+        assert test.finish() == []
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    assert str(said[0].message) == (
+        f"2 dead letters that the test has not looked at: 2 clean {__name__}:typo_in_clean; the last one says "
+        "KeyError: 'uidd'. All are in `dead_letters`"
+    )
+    looked_at = JobTest(job)
+    looked_at.send("impression", {"uid": "u1", "ts": T})
+    assert len(looked_at.dead_letters) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert test.finish() == looked_at.finish() == []
+
+
+def test_csv_samples_are_bytes_and_dicts_under_another_format():
+    streams = {
+        "impression": {"role": "anchor", "topic": "i", "time": "ts"},
+        "click": {"role": "label", "topic": "c", "time": "ts"},
+    }
+    job = {"name": "csv", "streams": streams, "key": ["uid"], "window": "10s", "sample": {}, "format": "csv"}
+    for sets, expected in (({}, b"u1,0"), ({"format": "json"}, {"uid": "u1", "label": 0})):
+        test = JobTest(job, sets)
+        test.send("impression", {"uid": "u1", "ts": T})
+        assert test.finish() == [expected]

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from samplejoin.core.fingerprint import short
+from samplejoin.core.identity import place
 from samplejoin.core.keys import decode_key, partition_of
 from samplejoin.core.outcomes import Sample
 from samplejoin.formats import json
@@ -106,9 +107,9 @@ def sample_record(job: Job, sample: Sample, **headers: bytes) -> Out:
 
 def side_record(job: Job, kind: str, key: bytes, stream: str, slice_ms: int, source: Any = None, rows: int = 1) -> Out:
     """What a worker sends for a late or an orphan row."""
-    body = {
+    body: dict[str, Any] = {
         "kind": kind, "key": decode_key(key), "stream": stream, "slice_ms": slice_ms, "rows": rows, "fields": {},
-        "source": source,
+        "source": source and place(*source),
     }  # fmt: skip
     return Out(key, json.dumps(body), (("stream", stream.encode()), ("job", job.spec.name.encode())))
 

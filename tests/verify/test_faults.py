@@ -209,6 +209,8 @@ def test_dead_letters_missing_and_not_asked_for(job, topics):
     topics.letters.clear()
     report = only(verify(job, topics), letters_missing=1)
     assert report.errors[0].fields == ["clean"]
+    assert report.verdict == "NOT ok: 1 letter missing"
+    assert "one that depends on more than its argument" in report.notes[-1]
 
 
 @pytest.mark.rule(12)

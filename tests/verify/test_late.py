@@ -19,6 +19,7 @@ from samplejoin.job.compile import Job, compile_job
 from samplejoin.job.load import model_of
 from samplejoin.offline import run_offline
 from samplejoin.verify.replay import LogReplay
+from samplejoin.verify.text import text_of
 from tests.testing import test_parity as drawn
 from tests.verify.support import (
     JOB,
@@ -131,6 +132,26 @@ def test_the_late_topic_says_which_rows_were_late():
     assert (report.windows, report.right, report.exempt) == (61, 59, 2)
     assert report.exempt_reasons == {"late row": 2}
     assert (report.streams["click"].late, report.streams["show"].late) == (1, 1)
+
+
+@pytest.mark.rule(4)
+def test_orphans_that_were_late_are_told_so_that_the_counts_add_up():
+    job, topics = job_of(), feed()
+    topics.send("shows", {"ts": START_MS + 100_000, "drop": 1})
+    topics.send("shows", {"ts": START_MS + 100_000, "drop": 1}, 1)
+    topics.send("clicks", {"ts": START_MS + 100_000, "drop": 1})
+    topics.send("clicks", {"user": "nobody", "ts": START_MS + 6000})
+    topics.inputs[-1] = topics.inputs[-1]._replace(timestamp=START_MS + 100_000)
+    topics = end(topics)
+    run(job, topics)
+    report = verify(job, topics)
+    assert report.ok, report.as_dict()
+    assert report.orphans is not None
+    assert (report.orphans.late, report.orphans.expected, report.orphans.found) == (1, 1, 1)
+    assert report.streams["click"].orphan == 2
+    text = text_of(report)
+    assert "orphan rows: 2 by the inputs - 1 late = 1 expected, 1 there" in text
+    assert any("+ 2 orphaned + 0 waiting, of these 1 late" in line for line in text)
 
 
 def test_a_row_that_was_late_must_not_be_in_a_sample_too():

@@ -43,10 +43,10 @@ def side(body: Any) -> Out:
         side(b""), side(b"[1]"), side(b"\xff"), side(None), side({}),
         side({"stream": ["click"], "slice_ms": 1, "rows": 1, "source": None}),
         side({"stream": "click", "slice_ms": "1", "rows": 1, "source": None}),
-        side({"stream": "click", "slice_ms": 1.5, "rows": 1, "source": ["clicks 000000", 1]}),
+        side({"stream": "click", "slice_ms": 1.5, "rows": 1, "source": ["clicks/0", 1]}),
         side({"stream": "click", "slice_ms": 2**63, "rows": 1, "source": [[], {}]}),
-        side({"stream": "click", "slice_ms": 1, "rows": -4, "source": ["clicks 000000", "1"]}),
-        side({"stream": "click", "slice_ms": 1, "rows": 2**64 - 1, "source": ["clicks 000000", 0]}),
+        side({"stream": "click", "slice_ms": 1, "rows": -4, "source": "clicks/0/x"}),
+        side({"stream": "click", "slice_ms": 1, "rows": 2**64 - 1, "source": "clicks/0/0"}),
     ],
 )  # fmt: skip
 def test_side_rows_of_any_form(record):

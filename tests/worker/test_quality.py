@@ -30,6 +30,8 @@ def test_a_function_that_fails_for_every_sample_is_named(metrics, quality):
     )
     assert quality.look() == quality.warnings == [expected]
     assert 'samplejoin_sample_error_ratio{pipeline="job"} 0.98' in metrics.text().decode()
+    assert quality.look() == []  # nothing has come since: not said once more
+    assert quality.warnings == [expected]
 
 
 @pytest.mark.rule(12)
