@@ -12,7 +12,7 @@ from samplejoin.core.cells import Cell, combine
 from samplejoin.core.finish import Finisher
 from samplejoin.core.fold import assign_labels, cell_fields, windows_of
 from samplejoin.core.outcomes import DeadSample, Outcomes, SideRow
-from samplejoin.core.words import RAISED, said
+from samplejoin.core.words import mistakes, said
 from samplejoin.job.cleaning import Cleaner, DeadLetter
 from samplejoin.job.compile import Job
 
@@ -81,6 +81,6 @@ def _orphan(job: Job, key: bytes, cell: Cell, out: Outcomes) -> None:
     fields: dict[str, Any] = {}
     try:
         fields = cell_fields(job.spec, cell)
-    except RAISED as error:  # a user's aggregate (rule 12)
+    except mistakes() as error:  # a user's aggregate (rule 12)
         out.dead.append(DeadSample(key, "", slice_ms, "aggregate", said(error), "", {}))
     out.side_rows.append(SideRow("orphan", key, name, slice_ms, rows, None, fields))

@@ -40,7 +40,7 @@ from aiokafka.structs import OffsetAndMetadata
 from samplejoin.core.cells import combine
 from samplejoin.core.clock import STEP_MS
 from samplejoin.core.messages import Entry
-from samplejoin.core.words import RAISED, counted
+from samplejoin.core.words import counted, mistakes
 from samplejoin.engine.emit import Emitter
 from samplejoin.engine.sources import SourceBlock, Sources
 from samplejoin.formats import json
@@ -367,5 +367,5 @@ def _time_of(each: Input, record: _Record) -> int:
         return -1
     try:
         return cleaning.event_time(each, each.decode(record), record)
-    except RAISED:  # a decoder can be the user's code
+    except mistakes():  # a decoder can be the user's code
         return -1

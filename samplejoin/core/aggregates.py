@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from samplejoin.core import exact
 from samplejoin.core.ordering import Descending, canonical, one_kind, rank, scalar, truth
 from samplejoin.core.values import at_rest, given, kept, number, opened
-from samplejoin.core.words import RAISED, not_for_memory, said
+from samplejoin.core.words import mistakes, not_for_memory, said
 
 Order = tuple[int, str, int, int] | list[Any]
 
@@ -346,7 +346,7 @@ class Custom(Aggregate):
         """What the user's method returns, held to its promise. Raises TypeError or ValueError, naming the method."""
         try:
             value = getattr(self.user, method)(*arguments)
-        except RAISED as error:
+        except mistakes() as error:
             not_for_memory(error, f"{self.name}.{method}()")
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"{self.name}.{method}() raised {said(error)}") from error

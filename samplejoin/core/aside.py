@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any, Literal
 
 from samplejoin.core.cells import CELLS, CLOSED, MARK, ROWS, SLICE, STREAM, Cell, KeyState, unmarked
@@ -10,7 +9,7 @@ from samplejoin.core.fold import Window, cell_fields, holder, windows_of
 from samplejoin.core.large import Large
 from samplejoin.core.outcomes import DeadSample, Outcomes, SideRow
 from samplejoin.core.spec import Spec
-from samplejoin.core.words import RAISED, not_for_memory, said
+from samplejoin.core.words import mistakes, not_for_memory, said, trace_of
 
 if TYPE_CHECKING:
     from samplejoin.core.partition import Partition
@@ -65,9 +64,9 @@ def put(
     fields: dict[str, Any] = {}
     try:
         fields = cell_fields(spec, cell)
-    except RAISED as error:  # a user's aggregate (rule 12)
+    except mistakes() as error:  # a user's aggregate (rule 12)
         not_for_memory(error, f"a row of stream {name}")
-        out.dead.append(DeadSample(key, "", slice_ms, "aggregate", said(error), traceback.format_exc(), {}))
+        out.dead.append(DeadSample(key, "", slice_ms, "aggregate", said(error), trace_of(error), {}))
     out.side_rows.append(SideRow(kind, key, name, slice_ms, cell[ROWS], source, fields))
 
 

@@ -14,7 +14,7 @@ from samplejoin.core.ordering import canonical
 from samplejoin.core.paths import value_at
 from samplejoin.core.spec import Codec, Field, Plan, Spec
 from samplejoin.core.values import kept
-from samplejoin.core.words import RAISED, not_for_memory, said
+from samplejoin.core.words import mistakes, not_for_memory, said
 
 WireCell = tuple[bytes, int, int, int, int, int, Any]
 Cell = list[Any]
@@ -41,7 +41,7 @@ def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int
         value = True if field.source_field is None else value_at(row, field.source_field)
         try:
             partials.append(aggregate.zero() if value is None else aggregate.add(aggregate.zero(), value, order))
-        except RAISED as error:  # an aggregate can be the user's code
+        except mistakes() as error:  # an aggregate can be the user's code
             raise of_field(field, error) from error
     return partials
 
@@ -103,7 +103,7 @@ def merge_partials(plan: Plan, a: list[Any], b: list[Any]) -> list[Any]:
     for i, field in enumerate(plan.aggregates, 2):
         try:
             merged.append(field.aggregate.merge(a[i], b[i]))
-        except RAISED as error:  # the user's aggregate, or values of several kinds
+        except mistakes() as error:  # the user's aggregate, or values of several kinds
             raise of_field(field, error) from error
     return merged
 
@@ -129,7 +129,7 @@ def combine(spec: Spec, cells: list[WireCell], above: int) -> list[WireCell]:
         if known is not None:
             try:
                 both = merge_partials(plan, _partials(spec, known), _partials(spec, cell))
-            except RAISED:  # a user's aggregate: its sample will say so (rule 12)
+            except mistakes():  # a user's aggregate: its sample will say so (rule 12)
                 apart.append(cell)
                 continue
             cell = (key, stream, slice_, min(low, known[3]), max(high, known[4]), rows + known[5], both)
@@ -151,7 +151,7 @@ def insert(plans: tuple[Plan, ...], cells: list[Cell], cell: Cell) -> int:
             if known[STREAM] == stream and known[SLICE] == slice_ and len(known) == MARK:
                 try:
                     known[PARTIALS] = merge_partials(plan, known[PARTIALS], cell[PARTIALS])
-                except RAISED:  # a user's aggregate: kept apart, its sample will say so (rule 12)
+                except mistakes():  # a user's aggregate: kept apart, its sample will say so (rule 12)
                     continue
                 known[ROWS] = rows = known[ROWS] + cell[ROWS]
                 return int(rows)

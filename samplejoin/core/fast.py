@@ -18,7 +18,7 @@ from samplejoin.core.fold import read_sample
 from samplejoin.core.paths import source_of
 from samplejoin.core.spec import Codec, Field, Plan, Spec
 from samplejoin.core.values import at_rest
-from samplejoin.core.words import RAISED
+from samplejoin.core.words import mistakes
 
 Maker = Callable[[dict[str, Any], tuple[int, str, int, int]], list[Any]]
 Reader = Callable[[bytes, dict[int, list[Any]]], dict[str, Any]]
@@ -32,7 +32,7 @@ def maker(plan: Plan, codec: Codec) -> Maker:
     def made(row: dict[str, Any], order: tuple[int, str, int, int]) -> list[Any]:
         try:
             return make(row, order)
-        except RAISED:
+        except mistakes():
             return cells.partials_of(plan, row, order, codec)  # raises again, and names the field
 
     return made
@@ -67,7 +67,7 @@ class Readers(dict[tuple[int, ...], Reader]):
 
 
 def _reader(spec: Spec, joined: tuple[int, ...]) -> Reader:
-    names: dict[str, Any] = {"loads": spec.codec.loads, "scan": spec.codec.key, "RAISED": RAISED}
+    names: dict[str, Any] = {"loads": spec.codec.loads, "scan": spec.codec.key, "mistakes": mistakes}
     names["plainly"] = partial(read_sample, spec)
     lines = ["values = scan(key)"]
     values: dict[str, str] = {}
@@ -77,7 +77,7 @@ def _reader(spec: Spec, joined: tuple[int, ...]) -> Reader:
     items += [f"{field.name!r}: {values[field.name]}" for field in spec.fields]
     lines.append(f"return {{{', '.join(items)}}}")
     body = "\n".join(f"        {line}" for line in lines)
-    ending = "    except RAISED:\n        return plainly(key, partials)  # raises again, and names the field\n"
+    ending = "    except mistakes():\n        return plainly(key, partials)  # raises again, and names the field\n"
     read: Reader = _compiled(f"def read(key, partials):\n    try:\n{body}\n{ending}", "read", names)
     return read
 

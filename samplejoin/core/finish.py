@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 from samplejoin.core.cells import ROWS, SLICE, STREAM, Cell
@@ -11,7 +10,7 @@ from samplejoin.core.fold import Window, merged_cells, merged_of, whole_window
 from samplejoin.core.identity import keep, sample_id
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample
 from samplejoin.core.spec import Spec
-from samplejoin.core.words import RAISED, not_for_memory, said
+from samplejoin.core.words import mistakes, not_for_memory, said, trace_of
 
 
 class Finisher:
@@ -61,11 +60,10 @@ class Finisher:
                 values["weight"] = weight
             function = "format"
             payload = spec.format(values)
-        except RAISED as error:  # the user's code: whatever it raises costs this sample only
+        except mistakes() as error:  # the user's code: whatever it raises costs this sample only
             not_for_memory(error, f"{function} of sample {id_}")
             out.count(counter, "dead")
-            trace = traceback.format_exc(limit=-8)
-            out.dead.append(DeadSample(key, id_, slice_ms, function, said(error), trace, values))
+            out.dead.append(DeadSample(key, id_, slice_ms, function, said(error), trace_of(error), values))
             return 0.0
         if payload is None:
             out.count(counter, "filtered")
@@ -108,7 +106,7 @@ class Finisher:
             label = self._label(values, joined)
             values["label"] = label
             payload = spec.format(values)
-        except RAISED:
+        except mistakes():
             return False
         if payload is not None and len(payload) > spec.max_sample_bytes:
             return False

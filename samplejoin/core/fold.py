@@ -10,7 +10,7 @@ from typing import Any
 from samplejoin.core.cells import PARTIALS, SLICE, STREAM, Cell, merge_partials, of_field, order_of, unmarked
 from samplejoin.core.keys import decode_key
 from samplejoin.core.spec import Codec, Plan, Spec
-from samplejoin.core.words import RAISED
+from samplejoin.core.words import mistakes
 
 
 @dataclass(slots=True)
@@ -189,6 +189,6 @@ def read_fields(plan: Plan, codec: Codec, partials: list[Any]) -> dict[str, Any]
     for (i, name, result), source in zip(plan.results, plan.aggregates, strict=True):
         try:
             values[name] = partials[i] if result is None else result(partials[i])
-        except RAISED as error:  # a user's aggregate
+        except mistakes() as error:  # a user's aggregate
             raise of_field(source, error) from error
     return values

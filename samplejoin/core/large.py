@@ -17,7 +17,7 @@ from zlib import crc32
 from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, unmarked
 from samplejoin.core.fold import Window, windows_of
 from samplejoin.core.leaves import Leaves, Shelf
-from samplejoin.core.words import RAISED
+from samplejoin.core.words import mistakes
 
 ANCHORS, LABELS, IDS, STARTS, BUCKETS, DIRTY, OUT, ORPHANED, NUMBER = range(9)
 #: of an anchor cell that has opened a window which has gone out: `[revision, weight, dirty]`
@@ -82,7 +82,7 @@ class Large:
                     continue  # a label that waits to be called late
                 try:
                     merged = merge_partials(plan, known[PARTIALS], cell[PARTIALS])
-                except RAISED:  # a user's aggregate: kept apart, its sample will say so (rule 12)
+                except mistakes():  # a user's aggregate: kept apart, its sample will say so (rule 12)
                     continue
                 grown = self._size([*cell[:ROWS], known[ROWS] + cell[ROWS], merged]) - self._size(known[:RECORD])
                 if bucket and not self._has_room(bucket, cell[SLICE], 0, grown):

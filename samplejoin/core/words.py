@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import re
-from asyncio import CancelledError
+import sys
+import traceback
 from collections.abc import Iterable
 from itertools import islice
 
-RAISED = (Exception, SystemExit, GeneratorExit, CancelledError)
-"""What a user's function may raise and must not end more than its record with; but see `not_for_memory`. Ctrl-C is
-nobody's mistake."""
 MAX_CHARS = 1000
 FEW = 10
 MOST_BRIEF = 160
+
+
+def mistakes() -> tuple[type[BaseException], ...]:
+    """What a user's function may raise and must not end more than its record with: `except mistakes()`.
+
+    Everything, a library's own BaseException and sys.exit() too, but Ctrl-C, which is nobody's mistake; and see
+    `not_for_memory`. An `except` asks for its types when something was raised, so the answer can depend on it.
+    """
+    kind = sys.exc_info()[0]
+    return () if kind is not None and issubclass(kind, KeyboardInterrupt) else (BaseException,)
+
+
+def trace_of(error: BaseException) -> str:
+    """The last frames of a traceback, nothing if the error does not let itself be shown."""
+    try:
+        return "".join(traceback.format_exception(error, limit=-8))
+    except mistakes():
+        return ""
 
 
 def said(error: BaseException) -> str:
@@ -20,7 +36,7 @@ def said(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except RAISED:
+    except mistakes():
         text = ""
     if not text or text == name or text.startswith(f"{name}: "):
         return (text or name)[:MAX_CHARS]
@@ -32,7 +48,7 @@ def not_for_memory(error: BaseException, where: str) -> None:
 
     A dead letter for it would lose what another worker, or this one with more room, joins.
     """
-    if isinstance(error, MemoryError):
+    if issubclass(type(error), MemoryError):
         raise MemoryError(f"{where}{': ' if str(error) else ''}{error}") from error
 
 

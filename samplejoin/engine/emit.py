@@ -14,6 +14,7 @@ from samplejoin.core.fingerprint import short
 from samplejoin.core.identity import place
 from samplejoin.core.keys import decode_key, partition_of
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample, SideRow
+from samplejoin.core.words import mistakes, said
 from samplejoin.engine.changelog import Commit
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.dead_letters import MAX_ORIGINAL_BYTES, headers_of
@@ -104,8 +105,28 @@ def _key_of(key: bytes) -> Any:
         return key.decode("utf-8", "replace")
 
 
-def _as_json(value: Any) -> bytes:
-    """JSON of whatever a user's label function may have left in a sample: what has no form there as text."""
+def _as_json(fields: Mapping[Any, Any]) -> bytes:
+    """JSON of whatever a user's label function may have left in a sample: what has no form there as text.
+
+    A letter always goes out: a field that cannot be written, being too deep or raising, has the reason in its place.
+    """
+    try:
+        return _written(fields)
+    except mistakes():
+        named = [
+            json.dumps(name).encode() + b":" + _placed(value) for name, value in fields.items() if type(name) is str
+        ]
+        return b"{" + b",".join(named) + b"}"
+
+
+def _placed(value: Any) -> bytes:
+    try:
+        return _written(value)
+    except mistakes() as error:
+        return json.dumps(f"(cannot be written as JSON: {said(error)})").encode()
+
+
+def _written(value: Any) -> bytes:
     with suppress(TypeError, ValueError):
         return orjson.dumps(value, default=str)
     try:  # integers beyond 64 bits

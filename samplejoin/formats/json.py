@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from samplejoin.core.values import given
+from samplejoin.core.values import MAX_DEPTH, given
 
 decode: Callable[[bytes | str], Any] = msgspec.json.Decoder().decode
 """As fast as orjson, but of bytes that are not JSON it says little: `loads` says more."""
@@ -29,19 +29,19 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError as error:
-        if _holds_large(value):
+        if _holds_large(value, MAX_DEPTH):
             return msgspec.json.encode(given(value))
         if isinstance(value, dict):
             _name(value)
         raise error
 
 
-def _holds_large(value: Any) -> bool:
-    """Whether it is an integer beyond 64 bits that orjson has refused."""
+def _holds_large(value: Any, levels: int) -> bool:
+    """Whether it is an integer beyond 64 bits that orjson has refused; what is nested deeper is not looked at."""
     if type(value) is int:
         return not -(1 << 63) <= value < 1 << 64
     items = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
-    return any(map(_holds_large, items))
+    return levels > 0 and any(_holds_large(item, levels - 1) for item in items)
 
 
 def _name(fields: dict[Any, Any]) -> None:

@@ -6,7 +6,6 @@ wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ from samplejoin.core.keys import MAX_KEY_BYTES, encode_key, key_values, too_long
 from samplejoin.core.paths import value_at
 from samplejoin.core.refused import Refused
 from samplejoin.core.spec import Plan, Spec
-from samplejoin.core.words import RAISED, few, not_for_memory, said
+from samplejoin.core.words import few, mistakes, not_for_memory, said, trace_of
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.fast_cleaning import Run, runner
 from samplejoin.job.sizes import ELEMENT_BYTES, sizer
@@ -175,7 +174,7 @@ class Cleaner:
             "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
             "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
             "MAX_KEY_BYTES": MAX_KEY_BYTES,
-            "RAISED": RAISED, "DONE": _DONE, "Refused": Refused,
+            "mistakes": mistakes, "DONE": _DONE, "Refused": Refused,
         })  # fmt: skip
 
     def _record(self, each: Input, record: Any, source: str, first_index: int, latest_ms: int, out: Cleaned) -> int:
@@ -184,13 +183,13 @@ class Cleaner:
             return _dead(out, each, record, source, "too_large", each.plan.stream.name, record.why())
         try:
             decoded = each.decode(record)
-        except RAISED as error:  # a decoder can be the user's code
+        except mistakes() as error:  # a decoder can be the user's code
             return _dead(out, each, record, source, "decode", each.plan.stream.name, error)
         if decoded is None:
             return _filtered(each, out)
         try:
             time_ms = event_time(each, decoded, record)
-        except (ValueError, TypeError, OverflowError) as error:
+        except mistakes() as error:  # a decoder can return a dict of the user's own type
             return _dead(out, each, record, source, "time", each.time_field, error)
         if time_ms > latest_ms:
             early = self._too_early(each, record, time_ms, latest_ms)
@@ -206,7 +205,7 @@ class Cleaner:
         watch.function = each.clean_name
         try:
             return each.clean(decoded)
-        except RAISED as error:
+        except mistakes() as error:
             return self._raised(each, record, source, out, error)
         finally:
             watch.calls += 1
@@ -222,16 +221,17 @@ class Cleaner:
         out: Cleaned,
     ) -> None:  # fmt: skip
         """Rows, a count or a dead letter, of what the user's function has made."""
-        if type(cleaned) is dict:
-            self._row(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
-        elif cleaned is None or (isinstance(cleaned, list) and not cleaned):
+        if cleaned is _DONE:
+            return
+        try:
+            rows = _rows_in(each, cleaned)
+        except mistakes() as error:
+            _dead(out, each, record, source, "clean", each.clean_name, error)
+            return
+        if rows:
+            self._rows(each, record, source, first_index, rows, time_ms, latest_ms, out)
+        else:
             _filtered(each, out)
-        elif isinstance(cleaned, list):
-            self._rows(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
-        elif isinstance(cleaned, dict):
-            self._row(each, record, source, first_index, cleaned, time_ms, latest_ms, out)
-        elif cleaned is not _DONE:
-            _dead(out, each, record, source, "clean", each.clean_name, _not_a_row(each, cleaned))
 
     def _rows(
         self, each: Input, record: Any, source: str, first_index: int, rows: list[Any], time_ms: int, latest_ms: int,
@@ -255,7 +255,7 @@ class Cleaner:
         spec, plan = self._spec, each.plan
         number = plan.index
         try:
-            if not isinstance(row, dict):
+            if not issubclass(type(row), dict):
                 raise _not_a_row(each, row)
             time_ms = self._time_of_row(each, record, row, time_ms, latest_ms, out)
             values = key_values(row, spec.key_fields, spec.junk_keys)
@@ -279,7 +279,7 @@ class Cleaner:
                 )
             slice_ = time_ms // spec.resolution_ms
             waiting = partials if self._pack is None else self._pack((number, slice_, 1, partials))
-        except RAISED as error:
+        except mistakes() as error:
             if out.dead and (out.dead[-1].offset, out.dead[-1].stream) == (record.offset, plan.stream.name):
                 out.count(plan.stream.name, "dead_row")  # an earlier row has made the record a dead letter
             else:
@@ -361,7 +361,7 @@ def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, func
     stream = each.plan.stream.name
     not_for_memory(error, f"{reason} of {topic}/{int(partition)}/{record.offset}, {function}")
     out.count(stream, f"dead_{reason}")
-    trace = "".join(traceback.format_exception(error, limit=-8)) if reason in ("clean", "row") else ""
+    trace = trace_of(error) if reason in ("clean", "row") else ""
     out.dead.append(
         DeadLetter(
             topic,
@@ -387,6 +387,21 @@ def _take_back(each: Input, offset: int, out: Cleaned) -> None:
             out.rows[stream] -= 1
         if not cells:
             del out.cells[target]
+
+
+def _rows_in(each: Input, cleaned: Any) -> list[Any]:
+    """The rows that a cleaning function returned. Raises TypeError for anything else.
+
+    By the type itself: a user's class can have `__class__`, `__len__` and `__iter__` raise.
+    """
+    kind = type(cleaned)
+    if cleaned is None:
+        return []
+    if issubclass(kind, dict):
+        return [cleaned]
+    if issubclass(kind, list):
+        return list(cleaned)
+    raise _not_a_row(each, cleaned)
 
 
 def _not_a_row(each: Input, value: Any) -> TypeError:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from samplejoin.core import spec as core
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
-from samplejoin.core.words import RAISED, said
+from samplejoin.core.words import mistakes, said
 from samplejoin.formats import csv as csv_format
 from samplejoin.formats import json as json_format
 from samplejoin.job import decoders, functions, labels
@@ -218,14 +218,14 @@ def _custom(name: str, base_dir: Path) -> Aggregate:
     user: Any
     try:
         user = found() if inspect.isclass(found) else found
-    except RAISED as error:
+    except mistakes() as error:
         raise RefusedError(f"{name}() raises {said(error)}") from error
     missing = [m for m in ("zero", "add", "merge", "result") if not callable(getattr(user, m, None))]
     if missing:
         raise RefusedError(f"{name} is no aggregate: it has no {', '.join(missing)}", "see samplejoin.udf.Aggregate")
     try:
         codec_dumps(user.zero())
-    except RAISED as error:
+    except mistakes() as error:
         raise RefusedError(f"{name}: zero() gives no JSON data: {said(error)}") from error
     return Custom(name, user)
 
@@ -298,7 +298,7 @@ def _try_label(model: JobModel, fields: tuple[core.Field, ...], label: Any) -> N
         return
     try:
         label(empty)
-    except RAISED as error:
+    except mistakes() as error:
         null = next((n for n in sorted(used) if empty[n] is None), None)
         hint = f"{null} is null then: write `{null} is not None and ...`" if null else None
         raise RefusedError(f"fails for a sample without label rows: {said(error)}", hint) from error

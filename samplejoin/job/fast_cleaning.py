@@ -36,7 +36,7 @@ def run(records, source, now_ms, max_bytes, out):
             {decoding}
             moment = decoded{time}
             time_ms = {reading}
-        except RAISED:
+        except mistakes():
             time_ms = latest_ms + 1
         if time_ms > latest_ms:
             out.bytes = size_bytes
@@ -46,7 +46,7 @@ def run(records, source, now_ms, max_bytes, out):
             watch.function = {function!r}
             try:
                 row = clean(decoded)
-            except RAISED as error:
+            except mistakes() as error:
                 row = raised(each, record, source, out, error)
             watch.calls += 1
             watch.function = ""
@@ -64,7 +64,7 @@ def run(records, source, now_ms, max_bytes, out):
                         raise ValueError
                     slice_ = time_ms // resolution_ms
                     waiting = {packed}
-                except RAISED:
+                except mistakes():
                     out.bytes = size_bytes
                     plain_row(each, record, source, 0, row, time_ms, latest_ms, out)
                     size_bytes = out.bytes

@@ -47,6 +47,27 @@ class Mute(Exception):
     def __str__(self): raise SystemExit(3)
     __repr__ = __str__
 
+class Abort(BaseException):
+    "As libraries have for timeouts, cancellation and panics."
+    def __str__(self): raise Abort
+    __notes__ = property(__str__)
+
+class NoLength(list):
+    def __len__(self): throw(Abort())
+
+class NoItems(list):
+    def __iter__(self): throw(RuntimeError("no items"))
+
+class Rows(list):
+    "One that works."
+
+class NoClass:
+    __class__ = property(lambda self: throw(RuntimeError("no class")))
+
+class NoFields(dict):
+    def get(self, *_): throw(RuntimeError("no fields"))
+    __getitem__ = __iter__ = get
+
 class Odd(float):
     "As the numbers of numpy are."
 
@@ -421,9 +442,40 @@ def test_whatever_a_function_raises_costs_its_record_only(folder, raised):
 
 
 @pytest.mark.rule(12)
-def test_ctrl_c_is_no_mistake_of_a_function(folder):
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("do", [
+    "throw(Abort())", "throw(BaseExceptionGroup('g', [Abort()]))", "NoLength([record])", "NoItems([record])",
+    "NoClass()",
+])  # fmt: skip
+def test_whatever_a_function_raises_or_returns_costs_its_record_only(folder, fast, do):
+    cleaner_ = cleaner(folder)
+    if not fast:
+        cleaner_.fast.clear()
+    assert lands_as(cleaned(cleaner_, click(do=do), GOOD), "dead_clean").function == "functions:clean"
+
+
+@pytest.mark.rule(12)
+def test_a_list_of_the_users_own_type_is_a_list(folder):
+    out = cleaned(cleaner(folder), click(do="Rows([record, record])"), click(do="Rows()"))
+    assert out.counts == {("click", "ok"): 2, ("click", "filtered"): 1}
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("value", [b"NoFields(ts=1)", b"throw(Abort())", b"NoClass()"])
+def test_whatever_a_decoder_raises_or_returns_costs_its_record_only(folder, value):
+    good = repr(orjson.loads(GOOD)).encode()
+    out = cleaned(cleaner(folder, streams__click__decode="functions:decode"), value, good)
+    lands_as(out, "dead_time" if b"Fields" in value else "dead_decode")
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("fast", [True, False])
+def test_ctrl_c_is_no_mistake_of_a_function(folder, fast):
+    cleaner_ = cleaner(folder)
+    if not fast:
+        cleaner_.fast.clear()
     with pytest.raises(KeyboardInterrupt):
-        cleaned(cleaner(folder), click(do="throw(KeyboardInterrupt())"))
+        cleaned(cleaner_, click(do="throw(KeyboardInterrupt())"))
 
 
 @pytest.mark.rule(12)

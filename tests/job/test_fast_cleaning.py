@@ -29,7 +29,8 @@ TIMES = st.one_of(
 )
 DOS = st.sampled_from([
     "record", "None", "[]", "[record, record]", "[record, 5]", "42", "throw(ValueError())", "sys.exit()",
-    "throw(GeneratorExit())", "throw(Mute())", "{**record, 'ts': record['ts']}", "{**record, 'ts': record['ts'] + 1}",
+    "throw(GeneratorExit())", "throw(Mute())", "throw(Abort())", "NoLength([record])", "NoClass()", "Rows([record])",
+    "NoFields(record)", "{**record, 'ts': record['ts']}", "{**record, 'ts': record['ts'] + 1}",
     "{k: v for k, v in record.items() if k != 'ts'}", "{**record, 'pos': 'x' * 9000}",
     "[{**record, 'pos': 'x' * 7000}] * 9",
     "{**record, 'most': {1, 2}}", "{**record, 'sum': Odd(1.5)}",

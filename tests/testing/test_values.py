@@ -37,6 +37,13 @@ def clean(record):
     odd = record.get("odd")
     return {**record, **{name: eval(text) for name, text in (odd or {}).items()}}
 
+class Abort(BaseException):
+    pass
+
+class Silent:
+    def __str__(self): raise Abort
+    __repr__ = __str__
+
 def label(sample):
     return eval(sample["how"])
 
@@ -48,6 +55,9 @@ class Most:
     def add(self, partial, value): return max(partial, value)
     def merge(self, a, b): return Odd(max(a, b)) if max(a, b) == 9 else max(a, b)
     def result(self, partial): return [Odd(1)] if partial == 5 else partial
+
+def throw(error):
+    raise error
 
 def deep(levels):
     value = []
@@ -341,3 +351,22 @@ def test_first_and_last_of_a_label_stream_are_of_the_rows_that_have_the_field(fo
     assert (body["first_a"], body["last_a"]) == (12.5, 9)
     assert (body["first_b"], body["last_b"]) == (["x"], {"y": 1})
     assert (body["shown_first"], body["shown_last"]) == (None, None)
+
+
+# ---- letters that cannot be written ---------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    "left", ["sample", "10**5000", "deep(3000)", "Silent()", "{'in': [Silent()]}", "{sample['pos']: deep(990)}"]
+)
+@pytest.mark.parametrize("how", ["1", "throw(Abort())"])
+def test_whatever_a_label_function_leaves_in_a_sample_its_letter_goes_out(folder, left, how):
+    sample = {"pos": "impression.pos", "how": "impression.how"}
+    job = kit(folder, sample=sample, label="functions:label")
+    shown(job, how=f"sample.update(odd={left}) or {how}")
+    reason, *_ = everywhere(job)
+    fields = json.loads(job.dead_letters[0].value)
+    assert reason == ("format" if how == "1" else "label")
+    assert (fields["uid"], fields["pos"]) == ("u", 3)
+    assert fields["odd"].startswith("(cannot be written as JSON: ")
