@@ -30,7 +30,7 @@ def accept_late(partition: Partition, key: bytes, cell: Cell, known: Known, sour
             return True
         put(partition, "late", key, cell, out, source)
         return False
-    if _in_known_window(partition, key, known, slice_, out):
+    if _in_known_window(partition, key, known, cell, out):
         return True
     remembered = spec.late == "correct" and slice_ + spec.correction >= clock
     if slice_ + spec.before >= clock:
@@ -39,6 +39,22 @@ def accept_late(partition: Partition, key: bytes, cell: Cell, known: Known, sour
         return True
     put(partition, "orphan" if remembered else "late", key, cell, out, source)
     return False
+
+
+def add_to_large(partition: Partition, large: Large, cell: Cell, late: bool, out: Outcomes) -> None:
+    """Adds a cell to a large key, if there is room. A late label corrects the windows that hold it and have gone out,
+    unless all there is to say is that they are truncated, and they were."""
+    spec, rows, sent = partition.spec, cell[ROWS], None
+    if late and not spec.plans[cell[STREAM]].anchor:
+        start = large.holder(cell[SLICE])
+        sent = start if start is not None and start + spec.window <= partition.clock.slice else None
+    cut = sent is not None and large.truncated(sent)
+    added = large.add(cell)
+    if not added:
+        out.count("truncated_rows", spec.streams[cell[STREAM]].name, rows)
+    if sent is not None and (added or not cut):
+        large.correct(sent)
+        partition.correct(large.key, rows, out)
 
 
 def unheld(partition: Partition, key: bytes, cell: Cell, out: Outcomes) -> None:
@@ -79,18 +95,14 @@ def _in_open_window(spec: Spec, known: Known, slice_: int, clock: int) -> bool:
     return any(w.slice <= slice_ < w.end and clock < w.end for w in windows)
 
 
-def _in_known_window(partition: Partition, key: bytes, known: Known, slice_: int, out: Outcomes) -> bool:
-    """Whether a window holds a label of that slice; if it has gone out, it is to be corrected."""
-    spec, clock = partition.spec, partition.clock.slice
+def _in_known_window(partition: Partition, key: bytes, known: Known, cell: Cell, out: Outcomes) -> bool:
+    """Whether a window holds a label; if it has gone out it is to be corrected, of a large key once the label is in."""
+    spec, slice_ = partition.spec, cell[SLICE]
     if isinstance(known, Large):
-        start = known.holder(slice_)
-        if start is not None and start + spec.window <= clock:
-            known.correct(start)
-            partition.correct(key, out)
-        return start is not None
+        return known.holder(slice_) is not None
     window = holder(spec, windows_of(spec, known[CELLS]), slice_) if known else None
-    if window is not None and known is not None and window.end <= clock and _mark(known, window):
-        partition.correct(key, out)
+    if window is not None and known is not None and window.end <= partition.clock.slice and _mark(known, window):
+        partition.correct(key, cell[ROWS], out)
     return window is not None
 
 

@@ -20,6 +20,7 @@ WireCell = tuple[bytes, int, int, int, int, int, Any]
 Cell = list[Any]
 
 KeyState = list[Any]
+Id = str | int | bytes
 
 STREAM, SLICE, ROWS, PARTIALS = range(4)
 #: a label cell that came late and waits for an anchor has one element more, where it came from: `[source, offset]`
@@ -59,7 +60,7 @@ def _payload(fields: tuple[Field, ...], row: dict[str, Any], codec: Codec) -> by
         raise
 
 
-def _id(plan: Plan, row: dict[str, Any]) -> str | int | None:
+def _id(plan: Plan, row: dict[str, Any]) -> Id | None:
     name = plan.stream.id_field
     try:
         return ident(value_at(row, name), plan.junk_ids) if name else None
@@ -67,9 +68,10 @@ def _id(plan: Plan, row: dict[str, Any]) -> str | int | None:
         raise type(error)(f"id {name}: {error}") from error
 
 
-def ident(value: Any, junk: frozenset[Any]) -> str | int | None:
-    """A row's id as something that can be compared and kept: text, an integer, or the canonical text of other data.
+def ident(value: Any, junk: frozenset[Any]) -> Id | None:
+    """A row's id as something that can be compared and kept: text and integers as they are, other data as bytes.
 
+    Bytes, for 1.5 is not "1.5", nor true "True": ids are equal only if their values and types are (rule 7).
     None where it says that there is none: null, NaN or one of `junk` (rule 7). Raises as `values.kept`.
     """
     if value is None:
@@ -79,8 +81,8 @@ def ident(value: Any, junk: frozenset[Any]) -> str | int | None:
         if value in junk or value != value:
             return None
         kept(value)
-        return canonical(value) if kind is float else value
-    return canonical(kept(value))
+        return canonical(value).encode() if kind is float else value
+    return canonical(kept(value)).encode()
 
 
 def of_field(field: Field, error: BaseException) -> TypeError | ValueError:

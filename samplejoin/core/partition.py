@@ -176,9 +176,9 @@ class Partition:
             if total % LOOK_ROWS < rows and self._bytes_of(state[CELLS]) > self._small_bytes:
                 large = self._grow(key, state)
         else:
+            late = large is not None and slice_ < clock  # of a small key's it was said
             large = self._grow(key, state or [[], None, []]) if large is None else large
-            if not large.add(cell):
-                out.count("truncated_rows", plan.stream.name, rows)
+            aside.add_to_large(self, large, cell, late, out)
         self.changed[key] = None
         if self.remembered:
             self.remembered.discard(key)
@@ -218,10 +218,10 @@ class Partition:
         if window is None:
             self.deadlines.add(slice_ + self.spec.before + 1, key)
 
-    def correct(self, key: bytes, out: Outcomes) -> None:
-        """A label has joined a window of the key that has gone out: the next tick sends a revision."""
+    def correct(self, key: bytes, rows: int, out: Outcomes) -> None:
+        """Labels have joined a window of the key that has gone out: the next tick sends a revision."""
         self._revise[key] = None
-        out.count("late_corrections")
+        out.count("late_corrections", by=rows)
 
     # ---- windows ------------------------------------------------------------------------------------------------
 

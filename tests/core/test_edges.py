@@ -19,6 +19,7 @@ from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Field, Role, Spec, Stream
 from samplejoin.core.words import said, why_away
 from samplejoin.core.writer import SourceWriter
+from samplejoin.job.codec import CODEC
 from tests.core.harness import block_of, restarted, wire_cells
 from tests.core.oracle import Row
 
@@ -301,6 +302,19 @@ def test_a_sample_is_named_by_job_key_slice_and_anchor():
     }
     assert len(names) == 8
     assert sample_id("job", KEY, 5, "show", [(7_000, CLICKS, 9, 9), b"", 1]) in names
+
+
+@pytest.mark.rule(7)
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [(1.5, "1.5"), (True, "True"), (True, 1), (1, "1"), (1, 1.0), ([1], "[1]"), ({"a": 1}, "{'a':1}"), ([1], ["1"])],
+)
+def test_ids_of_different_types_are_different(a, b):
+    play = Play(spec_of(codec=CODEC, click_id="id", show_id="id", repeat="each"))
+    play.show(5, id=a).show(5, id=b).show(5, id=a).click(6, id=a).click(6, id=b).click(7, id=a).clock(40)
+    assert sorted(sample["shows"] for sample in play.samples) == [1, 1]
+    assert sorted(sample["clicks"] for sample in play.samples) == [0, 2]
+    assert len({sample.sample_id for sample in play.out.samples}) == 2
 
 
 @pytest.mark.rule(7)

@@ -14,11 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplejoin.core import leaves
-from samplejoin.core.cells import CELLS
+from samplejoin.core.cells import CELLS, combine
+from samplejoin.core.identity import source_id
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.job.codec import CODEC
 from tests.core import oracle
-from tests.core.harness import Pages, World, everything, last_revisions, offline, replay, restarted
+from tests.core.harness import (
+    Pages,
+    World,
+    block_of,
+    everything,
+    last_revisions,
+    offline,
+    replay,
+    restarted,
+    wire_cells,
+)
 from tests.core.oracle import Row
 from tests.core.strategies import KEYS, ORIGINS, Records, cases, randoms, rows_of, specs, with_options
 from tests.core.test_edges import KEY, Play, spec_of
@@ -320,3 +331,31 @@ def test_a_late_label_goes_to_a_window_that_is_known(entries, late, clicks):
         play.show(0).click(0).clock(11).show(15).click(5).clock(60)
     assert [sample["clicks"] for sample in play.samples] == clicks
     assert play.out.side_rows == []
+
+
+@pytest.mark.rule(5, 11)
+def test_a_late_label_that_is_dropped_corrects_once():
+    """The first one dropped makes the window truncated; of the others there is nothing to say."""
+    play = Play(spec_of(max_rows=1, late="correct", correction_ms=3_600_000)).show(1).click(1).clock(40)
+    for second in range(2, 6):
+        play.click(second).clock(40 + second)
+    play.click(1).clock(50)  # joins the cell that is there
+    assert [(s.revision, s.truncated, s.payload.count(b"where")) for s in play.out.samples] == [
+        (0, False, 1), (1, True, 1), (2, True, 1),
+    ]  # fmt: skip
+    assert [sample["clicks"] for sample in play.samples] == [1, 1, 2]
+    counts = play.out.counts
+    assert (counts["late_corrections", ""], counts["truncated_rows", "click"]) == (2, 4)
+
+
+@pytest.mark.rule(5)
+@pytest.mark.parametrize("entries", [64, 1])
+def test_late_corrections_are_counted_in_rows(entries):
+    with leaves_of(entries):
+        play = Play(spec_of(late="correct", correction_ms=3_600_000)).show(1).click(1).clock(40)
+        rows = [Row("click", KEY, 2000, ("clicks", 0, offset, 0), {}) for offset in (1, 2, 3)]
+        cells = combine(play.spec, [cell for row in rows for cell in wire_cells(play.spec, row)], 0)
+        assert len(cells) == 1
+        play.apply(block_of(source_id("clicks", 0), 0, 3, cells)).clock(41)
+    assert [sample["clicks"] for sample in play.samples] == [1, 4]
+    assert play.out.counts["late_corrections", ""] == play.out.counts["late_rows", "click"] == 3
