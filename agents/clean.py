@@ -22,6 +22,7 @@ from samplejoin.engine.dead_letters import MAX_ORIGINAL_BYTES, headers_of, lengt
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.sender import Sender
+from samplejoin.engine.sizes import TOO_LARGE, TooLarge
 from samplejoin.engine.sources import OwnedSource, SourceBlock
 from samplejoin.engine.turns import Turns
 from samplejoin.job.cleaning import Cleaned, Cleaner, DeadLetter
@@ -135,7 +136,7 @@ class Cleaning:
         def done(sent: asyncio.Future[Any]) -> None:
             error = sent.exception() if not sent.cancelled() else None
             if error is not None:
-                self.fatal(error)
+                self.fatal(TooLarge(self.config.topics.dead_letter) if isinstance(error, TOO_LARGE) else error)
             elif not sent.cancelled():
                 _acked(owned, batch)
 

@@ -24,6 +24,11 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("stream",),
         "Label rows that no window held, so near `start` or `until` that another generation may have joined them.",
     ),
+    "cut_side_rows": (
+        "samplejoin_cut_side_rows",
+        ("stream",),
+        "Records of late and orphan rows sent without their fields, which were over 1000 KiB.",
+    ),
     "truncated_rows": ("samplejoin_truncated_rows", ("stream",), "Label rows dropped by limits.rows or limits.key."),
     "dead_letters": ("samplejoin_dead_letters", ("reason",), "Records and samples that could not be used."),
     "skipped_records": ("samplejoin_skipped_records", ("topic",), "Records passed over by `samplejoin skip`."),

@@ -12,6 +12,7 @@ from samplejoin.core.words import said
 from samplejoin.engine.cluster import Member, broker_settings, group_members, named, topic_settings
 from samplejoin.engine.config import EditedError, EngineConfig, WorkerError
 from samplejoin.engine.kafka import TRANSACTION_TIMEOUT_MS, admin, running
+from samplejoin.engine.sizes import too_small
 from samplejoin.engine.start import refuse_other_state
 from samplejoin.engine.topics import setting_problems
 
@@ -127,6 +128,7 @@ def _own_topic(config: EngineConfig, cluster: Cluster, name: str, found: Finding
         wrong, unsafe = setting_problems(config, name, settings)
         found.wrong += wrong
         found.notes += unsafe
+    found.wrong += too_small(config, name, settings)
     _in_sync(cluster, name, replicas, int(settings.get("min.insync.replicas", 1)), found)
 
 

@@ -19,6 +19,7 @@ from samplejoin.engine.changelog import Commit
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.dead_letters import MAX_ORIGINAL_BYTES, headers_of
 from samplejoin.engine.meters import Meters
+from samplejoin.engine.sizes import SIDE_BYTES
 from samplejoin.engine.transaction import Outbox
 
 
@@ -75,7 +76,11 @@ class Emitter:
         }  # fmt: skip
         target = partition_of(row.key, self.partitions[topic])
         headers = [("stream", row.stream.encode()), *self._constant]
-        outbox.add(topic, target, row.key, _as_json(body), headers)
+        value = _as_json(body)
+        if len(value) > SIDE_BYTES:
+            self.meters.add("cut_side_rows", (row.stream,))
+            value = _as_json(body | {"fields": None, "fields_bytes": len(value)})
+        outbox.add(topic, target, row.key, value, headers)
 
     def _dead(self, dead: DeadSample, outbox: Outbox) -> None:
         self.meters.add("dead_letters", (dead.function,))

@@ -10,6 +10,7 @@ from typing import Any
 from samplejoin.core.messages import Entry
 from samplejoin.engine.codec import pack_entry
 from samplejoin.engine.failpoints import reached
+from samplejoin.engine.sizes import TOO_LARGE, TooLarge
 
 #: on their way at once
 MOST_ENTRIES, MOST_BYTES = 256, 32 << 20
@@ -105,4 +106,4 @@ class Sender:
             self._room.set()
             for wake in self._wake.values():  # nothing follows, in any partition
                 wake.set()
-            self.fatal(error)
+            self.fatal(TooLarge(self.topic) if isinstance(error, TOO_LARGE) else error)

@@ -14,6 +14,7 @@ from aiokafka.errors import InvalidReplicationFactorError, NodeNotReadyError, To
 from samplejoin.engine.cluster import default_replication, topic_settings
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import MAX_REQUEST_BYTES, admin, reader, running
+from samplejoin.engine.sizes import too_small
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ async def prepare(config: EngineConfig) -> dict[str, int]:
                 f"join cannot change its partition count: set it back to {count}, or take its state to a "
                 "new generation by `samplejoin migrate`"
             )
-    await _check_settings(config, [name for name in config.topics.internal if name in known])
+    await _check_settings(config, [name for name in config.topics.written if name in known])
     return {topic: known[topic] for topic in config.spec.topics()}
 
 
@@ -109,7 +110,8 @@ async def _check_settings(config: EngineConfig, names: list[str]) -> None:
         found = await topic_settings(client, names)
     refused: list[str] = []
     for name, settings in found.items():
-        wrong, unsafe = setting_problems(config, name, settings)
+        wrong, unsafe = setting_problems(config, name, settings) if name in config.topics.internal else ([], [])
+        unsafe += too_small(config, name, settings)
         refused += wrong
         for each in unsafe:
             log.warning("%s", each)

@@ -14,6 +14,7 @@ from samplejoin.engine.access import DENIALS, Denied
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.kafka import close_producer, producer, was_cancelled
+from samplejoin.engine.sizes import TOO_LARGE, TooLarge
 
 #: longer than the transaction's own timeout, after which Kafka has aborted it
 COMMIT_TIMEOUT_S = 60.0
@@ -63,6 +64,8 @@ class Transactions:
         self.config, self.partition = config, partition
         transactional_id = config.transactional_id(partition) if config.exactly_once else None
         self.kafka = producer(config, transactional_id, config.compression)
+        #: of the commit under way, by topic
+        self._sent: list[tuple[str, asyncio.Future[Any]]] = []
 
     async def start(self) -> None:
         """InitProducerId: retried by the client, without end, while an earlier transaction is still ending.
@@ -84,7 +87,10 @@ class Transactions:
         await close_producer(self.kafka, 1.0)
 
     async def commit(self, outbox: Outbox, changelog: list[bytes]) -> tuple[int, int]:
-        """Sends all, then commits; returns first and next offset in the changelog. Raises CommitFailed, or Denied."""
+        """Sends all, then commits; returns first and next offset in the changelog.
+
+        Raises CommitFailed; or Denied or TooLarge, if trying again cannot help.
+        """
         try:
             # bounded, since a producer that is closed meanwhile may leave those who wait for it alone for ever
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
@@ -95,6 +101,8 @@ class Transactions:
             raise CommitFailed(f"commit of join partition {self.partition}: broken off by the Kafka client") from None
         except Exception as error:
             cause = self._cause(error)
+            if refusing := next((name for name, sent in self._sent if _refused_size(sent)), None):
+                raise TooLarge(refusing) from error
             if isinstance(cause, DENIALS):  # trying again would be denied again
                 raise Denied(f"commit of join partition {self.partition}", cause) from error
             raise CommitFailed(f"commit of join partition {self.partition}: {cause!r}") from error
@@ -111,20 +119,20 @@ class Transactions:
         topic, partition = self.config.topics.changelog, self.partition
         if self.config.exactly_once:
             await self.kafka.begin_transaction()
-        outputs = [
-            _watched(await self.kafka.send_batch(batch, name, partition=target))
-            for (name, target), batches in outbox.batches.items()
-            for batch in batches
-        ]
+        self._sent = sent = []
+        for (name, target), batches in outbox.batches.items():
+            for batch in batches:
+                sent.append((name, _watched(await self.kafka.send_batch(batch, name, partition=target))))
         if not self.config.exactly_once:
-            await _all(outputs)
+            await _all([future for _, future in sent])
         reached("commit-samples")
         states = []
         for value in changelog:
             batch = self.kafka.create_batch()
             batch.append(timestamp=None, key=None, value=value)
             states.append(_watched(await self.kafka.send_batch(batch, topic, partition=partition)))
-        await _all(outputs + states)
+            sent.append((topic, states[-1]))
+        await _all([future for _, future in sent])
         reached("commit-sent")
         if self.config.exactly_once:
             await self.kafka.commit_transaction()
@@ -135,6 +143,10 @@ def _watched(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
     """A send whose failure is known to be looked at, also if one before it ends the commit first."""
     future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
     return future
+
+
+def _refused_size(sent: asyncio.Future[Any]) -> bool:
+    return sent.done() and not sent.cancelled() and isinstance(sent.exception(), TOO_LARGE)
 
 
 async def _all(futures: list[Any]) -> None:

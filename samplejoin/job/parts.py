@@ -26,6 +26,7 @@ _AGGREGATE = re.compile(r"([a-z]+)(?:\(\s*(\d{1,6})\s*\))?", re.ASCII)
 PLAIN_AGGREGATES = ("count", "sum", "mean", "min", "max", "first", "last", "any", "all", "distinct")
 LIMITED_AGGREGATES = ("list", "top")
 MAX_MESSAGE_BYTES = 1 << 20
+MAX_SAMPLE_BYTES = 1000 << 10
 MIN_RECORD_BYTES, MAX_RECORD_BYTES = 64 << 10, 64 << 20
 MIN_MEMORY_BYTES = 512 << 20
 
@@ -133,6 +134,15 @@ def _fits_a_message(value: int) -> int:
     if value > MAX_MESSAGE_BYTES:
         raise RefusedError(
             f"{format_size(value)} is over {format_size(MAX_MESSAGE_BYTES)}", "it must fit a message with others"
+        )
+    return value
+
+
+def _leaves_room(value: int) -> int:
+    if value > MAX_SAMPLE_BYTES:
+        raise RefusedError(
+            f"{format_size(value)} is over {format_size(MAX_SAMPLE_BYTES)}",
+            "with its key and headers it must fit Kafka's default max.message.bytes, 1MiB",
         )
     return value
 
@@ -360,10 +370,10 @@ class Limits(Part):
         "as large, is a dead letter. Where an aggregate keeps lists or objects, each element and name in them counts "
         "as at least 64 bytes: that is what it takes in memory.",
     )
-    sample_bytes: Annotated[Size, AfterValidator(_fits_a_message)] = Field(
+    sample_bytes: Annotated[Size, AfterValidator(_leaves_room)] = Field(
         512 << 10,
         alias="sample",
-        description="Largest formatted sample, at most `1MiB`; a larger one is a dead letter.",
+        description="Largest formatted sample, at most `1000KiB`; a larger one is a dead letter.",
     )
     cache_keys: int = Field(
         200_000, ge=1000, description="Open keys that one join partition keeps in memory; the rest waits in RocksDB."

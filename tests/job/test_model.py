@@ -138,7 +138,7 @@ WRONG = [
     ({"streams__click__clean": "clean"}, "streams.click.clean", "names no function", "module:function"),
     ({"streams__click__decode": "jsno"}, "streams.click.decode", "no way to decode", "'json'"),
     ({"streams__click__time": "@timestam"}, "streams.click.time", "is not a field", "'@timestamp' is"),
-    ({"limits__sample": "64MiB"}, "limits.sample", "64MiB is over 1MiB", "a message"),
+    ({"limits__sample": "64MiB"}, "limits.sample", "64MiB is over 1000KiB", "max.message.bytes"),
     ({"streams__click__time": "a..b"}, "streams.click.time", "is not a field", "meta.ts"),
     (
         {**COLUMNS, "streams__click__time": "when"},
