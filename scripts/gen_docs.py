@@ -30,6 +30,7 @@ HINTS = {
     "late_corrections": "only with `late: correct`",
     "orphan_dropped_rows": "**alert** if the share jumps: an impression log is missing or its key changed",
     "cut_rows": "only within a window's length of `start` or `until`; not in the orphan topic",
+    "cut_side_rows": "above 0: rows of over 1000 KiB; the topic has them without `fields`",
     "truncated_rows": "above 0: a key is hotter than `limits.rows` allows",
     "dead_letters": "**alert** on any steady rate",
     "skipped_records": "above 0: what an operator asked for; `samplejoin skip JOB` lists it",

@@ -31,7 +31,11 @@ nested by `__`) over file over default. A list is set as a whole: `--set 'key=[u
 **References.** `${env:NAME}` and `${file:path}` stand for the value of an environment variable or the content of a
 file (without its last line end; relative to the job file) anywhere in text; `$${` is a plain `${`. Inside `{...}` and
 `[...]` YAML wants them quoted: `{password: "${env:KAFKA_PASSWORD}"}`. Passwords are given only so, or in the
-environment (`SAMPLEJOIN_SECURITY__PASSWORD`). Messages show the reference, never what it stands for.
+environment (`SAMPLEJOIN_SECURITY__PASSWORD`). What is code or names a field has no references, since errors of records
+quote it: `key`, `junk_keys`, `sample`, `label`, `format`, and a stream's `decode`, `columns`, `delimiter`, `clean`,
+`time`, `time_unit` and `id`. Problems with a job show the reference, never what it stands for; a value of fewer than
+six characters is looked for only in messages about its own key, because other messages use such words themselves. A
+running worker, and commands that work on topics, show names as they are: of the job, its topics, brokers, directories.
 
 **Names of fields** in `key`, `id`, `time` and `from` are paths: `ctx.position` is `position` in the object `ctx`. A
 backslash takes a dot, an `@` or a backslash as part of the name, as in `'item\\.id'`.

@@ -1,4 +1,8 @@
-"""`${env:NAME}` and `${file:path}` in the strings of a job. What they stand for is never shown."""
+"""`${env:NAME}` and `${file:path}` in the strings of a job.
+
+They are for secrets in `security`, and for what differs from place to place. What is code or names a field has none:
+errors of records quote it, in logs, dead letters and pages of a running worker.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,18 @@ from samplejoin.job.secrets import Secrets
 
 MAX_BYTES = 64 << 10
 _REFERENCE = re.compile(r"(\$?)\$\{([^{}]*)\}")
+#: keys whose values a running worker quotes; of a stream the second
+_QUOTED = {"key", "sample", "label", "format", "junk_keys"}
+_QUOTED_OF_STREAM = {"decode", "columns", "delimiter", "clean", "time", "time_unit", "id"}
 _OPEN = re.compile(r"(?<!\$)\$\{")
+
+
+_INSTEAD = "write it in the file, or give another by --set or in the environment"
+
+
+def _is_quoted(path: Path) -> bool:
+    of_stream = len(path) > 2 and path[0] == "streams" and path[2] in _QUOTED_OF_STREAM
+    return of_stream or (bool(path) and path[0] in _QUOTED)
 
 
 class References:
@@ -43,6 +58,11 @@ class References:
         def look_up(match: re.Match[str]) -> str:
             if match[1]:
                 return match[0][1:]
+            if _is_quoted(path):
+                self.issues.append(
+                    Issue(path, "a reference is not allowed here: errors of records show the value", _INSTEAD)
+                )
+                return match[0]
             try:
                 value = self._look_up(match[2])
             except RefusedError as error:

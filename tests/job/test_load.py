@@ -231,6 +231,48 @@ def test_a_reference_is_resolved_once(tmp_path):
     assert job.security.password.get_secret_value() == "${env:Q}"
 
 
+QUOTED = [
+    "label: \"1 if uid == '${env:X}' else pos + clicks\"",
+    "format: ${env:X}",
+    "junk_keys: ['${env:X}']",
+    "key: [uid, '${env:X}']",
+    "sample: {pos: '${env:X}'}",
+    "sample: {pos: {from: imp.pos, agg: '${file:x}'}}",
+    *(
+        f"streams: {{imp: {{role: anchor, topic: imp, {key}: {value}}}}}"
+        for key, value in {
+            "clean": "'${env:X}'", "time": "'a.${env:X}'", "time_unit": "'${env:X}'", "id": "'${env:X}'",
+            "decode": "'${env:X}'", "columns": "['${env:X}']", "delimiter": "'${env:X}'",
+        }.items()
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", QUOTED)
+def test_what_errors_of_records_quote_takes_no_reference(tmp_path, line):
+    """In a file, on the command line and in the environment; an escaped one is text."""
+    key = line.partition(":")[0]
+    kept = re.sub(rf"(?m)^{key}:.*\n(?:[ -].*\n)*", "", TEXT)
+    found = errors_of(write(tmp_path, f"{kept}{line}\n"), environ={"X": "hunter2"})
+    (said,) = [error for error in found if "a reference is not allowed here" in error]
+    assert "(hint: write it in the file, or give another by --set or in the environment" in said
+    assert not any("hunter2" in error for error in found)
+
+
+def test_nor_when_it_is_laid_over_the_file(tmp_path):
+    path = write(tmp_path, TEXT)
+    for sets, environ in ((["label=${env:X}"], {}), ([], {"SAMPLEJOIN_LABEL": "${env:X}"})):
+        (said,) = errors_of(path, sets, {"X": "hunter2", **environ})
+        assert "label: a reference is not allowed here" in said
+    assert load_job(path, ["label='$${env:X}' == ''"], {}).label == "'${env:X}' == ''"
+
+
+def test_names_and_places_take_references(tmp_path):
+    text = TEXT + "brokers: ${env:X}:9092\nstate_dir: /var/${env:X}\noutputs: {samples: '${env:X}-samples'}\n"
+    job = load_job(write(tmp_path, text), environ={"X": "prod"})
+    assert (job.brokers, job.state_dir, job.outputs.samples.topic) == (("prod:9092",), "/var/prod", "prod-samples")
+
+
 @pytest.mark.parametrize("password", ["s3cret", "x${env:P}", "12345", "${env:P}${env:P}"])
 def test_a_literal_password_is_refused_and_not_shown(tmp_path, password):
     (error,) = errors_of(write(tmp_path, SASL % password), environ={"P": "p"})
