@@ -285,3 +285,25 @@ def test_csv_order_and_missing_fields():
 def test_csv_is_read_back_by_csv(values):
     line = encoder([str(i) for i in range(len(values))])({str(i): v for i, v in enumerate(values)})
     assert list(csv.reader(io.StringIO(line.decode(), newline=""), strict=True)) == [values]
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_how_deep_a_record_may_be_depends_on_no_caller(opening):
+    """The parser and its callers share one limit of Python; a worker's stack is deeper than a command's."""
+    closing = "]" if opening == "[" else "}"
+
+    def read(levels, callers):
+        if callers:
+            return read(levels, callers - 1)
+        inner = "" if opening == "[" else "1"
+        try:
+            loads((opening * levels + inner + closing * levels).encode())
+        except ValueError:
+            return False
+        return True
+
+    levels = range(800, 1030)
+    shallow = [n for n in levels if read(n, 0)]
+    assert shallow == [n for n in levels if read(n, 100)] == list(range(800, shallow[-1] + 1))
+    assert 950 < shallow[-1] < 1024
