@@ -52,7 +52,7 @@ sizes = st.sampled_from([(1, 64 << 10), (2, 64 << 10), (5, 64 << 10), (64, 300),
 @given(
     cases(late=True), randoms, sizes, st.sampled_from(["count", "topic", "correct"]), st.sampled_from([2, 9, 1000])
 )  # fmt: skip
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_large_or_small_is_all_the_same(case, random, size, late, correction):
     """Whatever is late, corrected, repeated, crashed: no outcome tells how a key is kept."""
     spec, records = case

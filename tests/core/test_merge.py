@@ -91,7 +91,7 @@ def migrated(spec: Spec, world: World, records: Records, count: int) -> Outcomes
 
 @pytest.mark.rule(1, 2, 4, 6, 7, 15, 16)
 @given(cases(), randoms, st.integers(1, 4), st.integers(1, 5))
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_another_number_of_partitions_changes_no_sample(case, random, before, after):
     spec, records = case
     with pytest.MonkeyPatch.context() as patch:
@@ -105,7 +105,7 @@ def test_another_number_of_partitions_changes_no_sample(case, random, before, af
 
 @pytest.mark.rule(5, 6, 8)
 @given(cases(late=True), randoms, st.integers(1, 4), st.integers(1, 5), st.sampled_from(["count", "topic", "correct"]))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_clocks_that_differ_end_as_the_furthest(case, random, before, after, late):
     """As in a run that was never migrated, in which all partitions had heard what the furthest one had."""
     spec, records = case

@@ -40,7 +40,7 @@ def expected_orphans(spec, rows) -> Counter[Any]:
 
 @pytest.mark.rule(1, 2, 3, 4, 6, 7, 11, 15, 16)
 @given(cases(), randoms, st.integers(1, 4), st.booleans(), st.sampled_from([0.0, 0.1]))
-@settings(max_examples=250)
+@settings(max_examples=160)
 def test_stream_equals_offline_equals_oracle(case, random, partitions, combined, restarts):
     spec, records = case
     world = World(spec, records, partitions, random, combined, random.choice([1, 4, 20]), restarts=restarts)
@@ -71,7 +71,7 @@ def test_the_tail_closes_by_proven_silence(case, random):
 
 @pytest.mark.rule(5, 6, 16)
 @given(cases(late=True), randoms, st.sampled_from(["count", "topic", "correct"]), st.sampled_from([0, 2, 50]))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_a_replayed_log_gives_the_same_outcomes(case, random, late, correction):
     spec, records = case
     spec = with_options(spec, late=late, correction_ms=correction * spec.resolution_ms, max_rows=random.choice([3, 99]))
@@ -85,7 +85,7 @@ def test_a_replayed_log_gives_the_same_outcomes(case, random, late, correction):
 
 @pytest.mark.rule(5, 6)
 @given(cases(late=True), randoms)
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_the_last_revision_equals_the_offline_sample(case, random):
     spec, records = case
     spec = with_options(spec, late="correct", correction_ms=1000 * spec.resolution_ms)
@@ -107,7 +107,7 @@ def test_the_last_revision_equals_the_offline_sample(case, random):
 
 @pytest.mark.rule(5)
 @given(cases(late=True), randoms)
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_at_most_one_revision_per_sample_and_tick(case, random):
     spec, records = case
     spec = with_options(spec, late="correct", correction_ms=1000 * spec.resolution_ms)
