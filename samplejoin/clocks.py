@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,8 @@ HELD_MS = 30_000
 SAY_AFTER_S, SAY_AGAIN_S = 30.0, 600.0
 #: a clock further behind than this reads old data: its event time says more than a delay
 REPLAY_MS = 3_600_000
+#: a silence that is not watermark yet for so long is being caught up with; a moment of it always is
+CATCHING_UP_MS = 2_000
 
 HOLDS = {
     "empty": "it has no event yet, and `idle: hold` waits for one",
@@ -54,7 +56,7 @@ class Clocks:
         self._delays: dict[int, Delay] = {}
         self._since: dict[int, float] = {}
         #: the holder that has been spoken of, since when it holds, and when that was last logged
-        self._held: tuple[str, float, float | None] | None = None
+        self._held: tuple[Holder, float, float | None] | None = None
 
     def look(self, clocks: Mapping[int, Clock]) -> None:
         """Takes in the clocks by join partition, and sets their gauges."""
@@ -87,27 +89,37 @@ class Clocks:
 
     def warnings(self) -> list[str]:
         """The clock that something other than reading holds; empty if none is."""
+        holder = self._warned_of()
+        if holder is None:
+            return []
+        if holder.going_on_ms is not None:
+            return [f"windows close late: the clock is held by {_said(holder)}"]
+        return [f"no window closes: the clock is held by {_said(holder)}"]
+
+    def _warned_of(self) -> Holder | None:
         slowest = self._slowest()
         holder = slowest.holder if slowest is not None and slowest.delay_s > self._usual_s else None
-        if holder is None or holder.why == "reading" or (holder.why == "silent" and not holder.holds):
-            return []
-        return [f"no window closes: the clock is held by {_said(holder)}"]
+        if holder is None or holder.why == "reading":
+            return None
+        going_on = holder.why == "silent" and not holder.holds
+        return None if going_on and (holder.going_on_ms or 0) < CATCHING_UP_MS else holder
 
     def _slowest(self) -> Delay | None:
         delays = self._delays.values()
         return min(delays, key=lambda delay: NEVER if delay.value_ms is None else delay.value_ms, default=None)
 
     def _log_holder(self, now: float) -> None:
-        said = "; ".join(self.warnings())
-        if not said:
+        holder = self._warned_of()
+        if holder is None:
             self._held = None
             return
-        if self._held is None or self._held[0] != said:
-            self._held = said, now, None
+        held = replace(holder, going_on_ms=None)  # the same one, also while its time goes down
+        if self._held is None or self._held[0] != held:
+            self._held = held, now, None
         _, since, logged = self._held
         if now - (since + SAY_AFTER_S if logged is None else logged + SAY_AGAIN_S) >= 0:
-            log.warning("%s", said)
-            self._held = said, since, now
+            log.warning("%s", *self.warnings())
+            self._held = held, since, now
 
 
 def _delay(clock: Clock, owned_s: float) -> Delay:
@@ -126,6 +138,9 @@ def _said(holder: Holder) -> str:
     topic, _, partition = holder.source.partition(" ")
     place = f"topic {topic} partition {int(partition)}" if partition else f"topic {topic}"
     why = HOLDS[holder.why] if holder.holds and holder.why in HOLDS else WORDS[holder.why]
+    if holder.going_on_ms is not None:
+        to_go = f", about {holder.going_on_ms / 1000:.0f} s to go" if holder.going_on_ms >= CATCHING_UP_MS else ""
+        why += f", going on through its silence{to_go}"
     return f"stream {', '.join(holder.streams)} ({place}: {why})"
 
 

@@ -34,10 +34,11 @@ FRAMES = 4
 
 
 class Ending:
-    """Waits for a stop's signal, then for the end of the process. `function` names a user's function that runs now."""
+    """Waits for a stop's signal, then for the end of the process. `function` names a user's function that runs now;
+    `silent_s`: for how long the brokers have not answered."""
 
-    def __init__(self, function: Callable[[], str]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[[], str], silent_s: Callable[[], float] = lambda: 0.0) -> None:
+        self._function, self._silent_s = function, silent_s
         self._asked = ""
         self._until_s = 0.0
         self._here: int | None = None
@@ -62,7 +63,7 @@ class Ending:
         while True:
             left_s = max(0.0, self._until_s - time.monotonic()) if self._asked else None
             if not select.select([self._signals], [], [], left_s)[0]:
-                self._end(f"has not ended within {STOP_S:.0f} s of {self._asked}: it is at {self._place()}")
+                self._end(f"has not ended within {STOP_S:.0f} s of {self._asked}: {self._cause()}")
             for number in os.read(self._signals, 64):
                 if number in ASKING:
                     self._hear(number)
@@ -77,12 +78,15 @@ class Ending:
         elif number == signal.SIGINT:
             self._end("was interrupted while it was stopping")
 
-    def _place(self) -> str:
-        """The user's function that runs, if any, and where the main thread is: the innermost frame first."""
+    def _cause(self) -> str:
+        """The user's function that runs, if any, and where the main thread is, the innermost frame first; or that the
+        brokers are silent, for which the loop only waits."""
+        function, silent_s = self._function(), self._silent_s()
+        if not function and silent_s >= STOP_S / 2:
+            return f"the brokers do not answer, for {silent_s:.0f} s now"
         frames = reversed(traceback.extract_stack(sys._current_frames()[self._main])[-FRAMES:])
         place = " in ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
-        function = self._function()
-        return f"{function}, {place}" if function else place
+        return f"it is at {function}, {place}" if function else f"it is at {place}"
 
     def _end(self, why: str) -> NoReturn:
         log.critical("the worker %s. It is ended hard: what it has not committed the next owner does again", why)

@@ -86,6 +86,9 @@ def _traceback(stream: Any, exc_info: Any) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not mode's Starting and Stopping lines, but what goes wrong there; of missing brokers `until_there` speaks."""
+    """Not mode's Starting and Stopping lines, but what goes wrong there; of missing brokers `until_there` speaks, and
+    a timer that is late waits for them, or for a loop that stands still, which `LoopWatch` says."""
     text = str(record.msg)
-    return not text.startswith("Unable connect to") and (record.levelno >= logging.WARNING or not text.startswith("[^"))
+    if text.startswith(("Unable connect to", "Timer %s ")):
+        return False
+    return record.levelno >= logging.WARNING or not text.startswith("[^")

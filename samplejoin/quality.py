@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from samplejoin.core.spec import Stream
 
 MAX_ERROR_CHARS = 200
 SAMPLES = ""
@@ -13,57 +16,74 @@ SAMPLES = ""
 class Quality:
     """Judges what has become of records and windows lately: older counts weigh half as much at every look.
 
-    `names` says what a step is called in the job file: `label`, `format`.
+    Records are counted, not their rows, of which one may have thousands. `names` says what a step is called in the job
+    file: `label`, `format`.
     """
 
-    def __init__(self, metrics: Any, error_rate: float, names: Mapping[str, str]) -> None:
+    def __init__(
+        self, metrics: Any, error_rate: float, names: Mapping[str, str], streams: Iterable[Stream] = ()
+    ) -> None:
         self.metrics, self.error_rate, self.names = metrics, error_rate, names
+        #: topic -> the streams through which each of its records goes
+        self._readers: dict[str, list[str]] = {}
+        for stream in streams:
+            for topic in stream.topics:
+                self._readers.setdefault(topic, []).append(stream.name)
         #: what is wrong, as of the last look
         self.warnings: list[str] = []
         self._before: dict[tuple[str, tuple[str, ...]], float] = {}
-        #: stream, or SAMPLES -> outcome -> how many lately
-        self._recent: dict[str, dict[str, float]] = {}
+        #: stream, or SAMPLES -> how many records or windows lately
+        self._recent: defaultdict[str, float] = defaultdict(float)
+        #: stream, or SAMPLES -> reason, or outcome -> how many dead letters lately
+        self._dead: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+        #: dead letters of records since the last look, by stream and reason
+        self._new: Counter[tuple[str, str]] = Counter()
         #: stream, or SAMPLES -> reason -> function and error of the last dead letter; the latest reason stands last
         self._errors: dict[str, dict[str, tuple[str, str]]] = {}
 
     def record_failed(self, stream: str, reason: str, function: str, error: str) -> None:
         """A record of the stream has become a dead letter."""
+        self._new[stream, reason] += 1
+        self._keep(stream, reason, function, error)
+
+    def _keep(self, stream: str, reason: str, function: str, error: str) -> None:
         errors = self._errors.setdefault(stream, {})
         errors.pop(reason, None)
         errors[reason] = function, error[:MAX_ERROR_CHARS]
 
     def sample_failed(self, step: str, error: str) -> None:
         """A window's sample has become a dead letter at that step: aggregate, label, format or sample_too_large."""
-        self.record_failed(SAMPLES, step, self.names.get(step, step), error)
+        self._keep(SAMPLES, step, self.names.get(step, step), error)
 
     def look(self) -> list[str]:
         """Sets the gauges of shares; returns a line for each share over `error_rate` that something new has come to."""
         moved: set[str] = set()
-        for counts in self._recent.values():
-            for outcome in counts:
-                counts[outcome] /= 2
+        for counts in (self._recent, *self._dead.values()):
+            for counted in counts:
+                counts[counted] /= 2
         for (name, labels), value in self.metrics.totals.items():
             delta = value - self._before.get((name, labels), 0)
             self._before[name, labels] = value
-            if delta and name == "events":
-                self._add(labels[0], labels[1], delta)
-                moved.add(labels[0])
+            if delta and name == "records":
+                for stream in self._readers.get(labels[0], ()):
+                    self._recent[stream] += delta
+                    moved.add(stream)
             elif delta and name in ("samples", "revisions"):
-                self._add(SAMPLES, labels[0], delta)
+                self._recent[SAMPLES] += delta
                 moved.add(SAMPLES)
-        said = {subject: self._judge(subject, counts) for subject, counts in self._recent.items()}
+                if labels[0].startswith("dead"):
+                    self._dead[SAMPLES][labels[0]] += delta
+        for (stream, reason), count in self._new.items():
+            self._dead[stream][reason] += count
+        self._new.clear()
+        said = {subject: self._judge(subject, everything) for subject, everything in self._recent.items()}
         self.warnings = [warning for warning in said.values() if warning]
         self._set_join_ratios()
         return [warning for subject, warning in said.items() if warning and subject in moved]
 
-    def _add(self, subject: str, outcome: str, by: float) -> None:
-        counts = self._recent.setdefault(subject, {})
-        counts[outcome] = counts.get(outcome, 0) + by
-
-    def _judge(self, subject: str, counts: dict[str, float]) -> str:
-        everything = sum(counts.values())
-        dead = {outcome: value for outcome, value in counts.items() if outcome.startswith("dead")}
-        share = sum(dead.values()) / everything if everything else 0.0
+    def _judge(self, subject: str, everything: float) -> str:
+        dead = self._dead[subject]
+        share = min(1.0, sum(dead.values()) / everything) if everything else 0.0
         if subject == SAMPLES:
             self.metrics.set("sample_error_ratio", (), share)
             what = f"samples: {share:.1%} of the closed windows are"
@@ -72,8 +92,7 @@ class Quality:
             what = f"stream {subject}: {share:.1%} of its records are"
         if share <= self.error_rate:
             return ""
-        reasons = sorted(dead, key=lambda outcome: -dead[outcome])
-        last = self._last_error(subject, [outcome.removeprefix("dead_") for outcome in reasons])
+        last = self._last_error(subject, sorted(dead, key=lambda reason: -dead[reason]))
         return f"{what} dead letters (error_rate: {self.error_rate:.1%}){last}"
 
     def _last_error(self, subject: str, reasons: list[str]) -> str:

@@ -46,6 +46,9 @@ OWNED = (
     "left_out", "last_commit_seconds",
 )  # fmt: skip
 AWAY_AFTER_S = 5.0
+#: what a stop gives to the last sends and the last commits together, and to the commits at least; leaving the group and
+#: closing come after them, and all must fit in `ending.STOP_S`
+LAST_COMMIT_S, LEAST_COMMIT_S = 2.5, 1.0
 #: with each time the wait for an answer doubles, up to 64-fold
 MOST_ASKED = 6
 
@@ -167,11 +170,12 @@ class Runtime(Service):
         self.group.give_up()
 
     async def on_stop(self) -> None:
-        """Graceful end within 8 s: what is under way is acknowledged and committed, unless no broker answers.
+        """Graceful end within 8 s, also of brokers that are silent: what is under way is acknowledged and committed.
 
         A step that fails ends the committing; the steps after it only close what is open.
         """
         began = time.monotonic()
+        self._commit_until_s = began + LAST_COMMIT_S
         did: list[str] = []
         self.group.end_reading()
         for step in (self._send_rest, self._end_joins, self._leave, self._close):
@@ -179,7 +183,9 @@ class Runtime(Service):
                 did += filter(None, [await step(self._away_since is None and not self._given_up)])
             except Exception as error:
                 self.fatal(error)
-        if self._given_up:
+        if self._given_up and not self.started:
+            did = ["it failed while it started, and has joined nothing"]
+        elif self._given_up:
             did = ["nothing was committed after the failure; the next owner does it again"]
         elif self._away_since is not None:
             did.append("the brokers do not answer; the next owner does again what is not committed")
@@ -192,7 +198,8 @@ class Runtime(Service):
         reached("stop-sent")
 
     async def _end_joins(self, commit: bool) -> str:
-        done = await self.joins.stop(commit)
+        left_s = self._commit_until_s - time.monotonic()
+        done = await self.joins.stop(max(LEAST_COMMIT_S, left_s) if commit else None)
         reached("stop-joined")
         return done
 
@@ -377,8 +384,8 @@ class LateProducer:
         await self._producer.start()
 
     async def close(self) -> None:
-        """Stops it, for two seconds at most."""
-        if self._producer is not None and not await close_producer(self._producer, 1.0):
+        """Stops it, for one and a half seconds at most."""
+        if self._producer is not None and not await close_producer(self._producer, 0.5):
             log.warning("a producer did not stop in time; what it had not sent will be sent by the next owner")
 
     def __getattr__(self, name: str) -> Any:

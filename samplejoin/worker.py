@@ -80,7 +80,7 @@ class JoinWorker(faust.Worker):
         super().__init__(app, *args, **kwargs)
         self.spinner = None  # a line of the log says that it has started
         self.join_app = app
-        self.ending = Ending(lambda: app.watch.function)
+        self.ending = Ending(lambda: app.watch.function, app.runtime.control.silent_s)
         app.worker = self
 
     def install_signal_handlers(self) -> None:
@@ -144,7 +144,7 @@ class JoinApp(faust.App):
         self.metrics = Metrics(job.model.name, samplejoin.__version__)
         steps = {"label": job.model.label or "label", "format": job.model.format}
         self.input = InputWatch(self.metrics, {name: s.time_unit for name, s in job.model.streams.items()})
-        self.quality = Quality(self.metrics, job.model.error_rate, steps)
+        self.quality = Quality(self.metrics, job.model.error_rate, steps, job.spec.streams)
         super().__init__(
             config.topics.prefix,
             broker="kafka://unused",

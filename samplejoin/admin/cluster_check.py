@@ -9,7 +9,15 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from samplejoin.core.words import said
-from samplejoin.engine.cluster import Member, broker_settings, group_members, named, topic_settings
+from samplejoin.engine.cluster import (
+    NO_TRANSACTIONS,
+    Member,
+    broker_settings,
+    group_members,
+    is_mock,
+    named,
+    topic_settings,
+)
 from samplejoin.engine.config import EditedError, EngineConfig, WorkerError
 from samplejoin.engine.kafka import TRANSACTION_TIMEOUT_MS, admin, running
 from samplejoin.engine.sizes import too_small
@@ -38,6 +46,7 @@ class Cluster:
     broker: Mapping[str, str]
     settings: Mapping[str, Mapping[str, str]]
     members: list[Member]
+    is_mock: bool = False
 
 
 async def look(config: EngineConfig) -> Cluster:
@@ -45,14 +54,16 @@ async def look(config: EngineConfig) -> Cluster:
     async with running(admin(config)) as client:
         described = await client.describe_topics()
         topics = {t["topic"]: _shape(t) for t in described if not t["error_code"]}
+        about = await client.describe_cluster()
         return Cluster(
-            len((await client.describe_cluster())["brokers"]),
+            len(about["brokers"]),
             topics,
             await broker_settings(client),
             await topic_settings(
                 client, [name for name in (*config.topics.written, TRANSACTIONS, OFFSETS) if name in topics]
             ),
             await group_members(client, config.group),
+            is_mock(about),
         )
 
 
@@ -77,9 +88,20 @@ async def check_cluster(config: EngineConfig) -> Findings:
             found.notes.append(f"whether the job was edited since its open keys were made is not known: {said(error)}")
     if cluster.brokers == 1:
         found.notes.append("the cluster has one broker: what it loses is lost")
-    if not cluster.broker:
-        found.notes.append("settings of brokers are not known: the right DescribeConfigs on the cluster is missing")
+    _unknown(config, cluster, found)
     return found
+
+
+def _unknown(config: EngineConfig, cluster: Cluster, found: Findings) -> None:
+    """Settings that could not be looked at."""
+    topics = [name for name in config.topics.written if name in cluster.topics and name not in cluster.settings]
+    unknown = [f"topic{'s' if len(topics) > 1 else ''} {', '.join(topics)}"] if topics else []
+    unknown += [] if cluster.broker else ["brokers"]
+    if unknown:
+        found.notes.append(
+            f"settings of {' and of '.join(unknown)} are not known: the brokers do not tell them (they do not support "
+            "it, or the right DescribeConfigs is missing)"
+        )
 
 
 def _shape(topic: dict[str, Any]) -> tuple[int, int]:
@@ -87,6 +109,9 @@ def _shape(topic: dict[str, Any]) -> tuple[int, int]:
 
 
 def _transactions(cluster: Cluster, found: Findings) -> None:
+    if cluster.is_mock:
+        found.wrong.append(NO_TRANSACTIONS)
+        return
     limit = cluster.broker.get("transaction.max.timeout.ms")
     if limit is not None and int(limit) < TRANSACTION_TIMEOUT_MS:
         found.wrong.append(
@@ -122,7 +147,6 @@ def _own_topic(config: EngineConfig, cluster: Cluster, name: str, found: Finding
             "the state to a new generation by `samplejoin migrate`"
         )
     if settings is None:
-        found.notes.append(f"settings of topic {name} are not known: the right DescribeConfigs on it is missing")
         return
     if name in topics.internal:
         wrong, unsafe = setting_problems(config, name, settings)

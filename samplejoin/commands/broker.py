@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from samplejoin.commands.asking import clear_errors
-from samplejoin.demo.broker import PARTITIONS, EmbeddedBroker
+from samplejoin.demo.broker import PARTITIONS, EmbeddedBroker, need_librdkafka
 from samplejoin.demo.errors import DemoError
 from samplejoin.demo.front import serve
 from samplejoin.engine.config import Topics
@@ -30,6 +30,7 @@ def broker(job: Path, port: int, sets: tuple[str, ...]) -> None:
     with clear_errors():
         model = load_job(job, sets)
     try:
+        need_librdkafka("`samplejoin broker`")
         topics = topics_of(model)
         asyncio.run(_run(topics, port, job))
     except DemoError as error:

@@ -9,16 +9,16 @@ from typing import Any
 
 import click
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
 
-from samplejoin.core.words import brief, counted
+from samplejoin.commands.asking import clear_errors
+from samplejoin.core.words import counted
 from samplejoin.engine.kafka import running
 
 WAIT_S = 10.0
 
 _brokers = click.option(
     "--brokers", envvar="SAMPLEJOIN_BROKERS", default="localhost:9092", show_default=True, metavar="HOST:PORT",
-    help="Without TLS or a login: it is for trying out.",
+    show_envvar=True, help="Without TLS or a login: it is for trying out.",
 )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ _brokers = click.option(
 @_brokers
 def produce(topic: str, lines: Any, brokers: str) -> None:
     """Send each line of the file LINES (else of standard input) as a record to TOPIC, which must exist."""
-    count = _done(_produce(brokers, topic, (line.rstrip(b"\r\n") for line in lines)), brokers)
+    count = _done(_produce(brokers, topic, (line.rstrip(b"\r\n") for line in lines)))
     click.echo(f"{counted(count, 'record')} sent to {topic}")
 
 
@@ -38,7 +38,7 @@ def produce(topic: str, lines: Any, brokers: str) -> None:
 @_brokers
 def consume(topic: str, headers: bool, brokers: str) -> None:
     """Print what TOPIC holds now, a record a line: what is committed, partition by partition."""
-    for record in _done(_consume(brokers, topic), brokers):
+    for record in _done(_consume(brokers, topic)):
         click.echo(_text(record) if headers else record.value or b"")
 
 
@@ -82,9 +82,7 @@ def _text(record: Any) -> str:
     return f"{key} {headers} {value}"
 
 
-def _done(work: Coroutine[Any, Any, Any], brokers: str) -> Any:
+def _done(work: Coroutine[Any, Any, Any]) -> Any:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    try:
+    with clear_errors():
         return asyncio.run(work)
-    except (KafkaError, OSError) as error:
-        raise click.ClickException(f"no answer from {brokers}: {brief(error)}") from None

@@ -126,6 +126,15 @@ class Clock:
         """Whether the silence of a topic holds the clock: `idle: hold`."""
         return topic in self._hold
 
+    def silence_left_ms(self, topic: str) -> int | None:
+        """How much proven silence of the topic's group is not watermark yet; None if its silence is not proven."""
+        silence = self._proven_silence(topic)
+        if silence is None:
+            return None
+        since, until = silence
+        spent = max(self.spent.get(min(self._groups[topic]), since), since + self.spec.idle_after_ms)
+        return max(0, until - spent)
+
     def missing_streams(self) -> tuple[str, ...]:
         """The streams whose sources `max_wait` leaves out now: samples closed meanwhile are not complete."""
         topics = {source.partition(" ")[0] for source in self.left_out}
@@ -161,15 +170,10 @@ class Clock:
 
     def _go_on_through_silence(self, topic: str) -> None:
         """`idle: advance`: what a stream's proven silence exceeds `idle_after` is added to its watermarks."""
-        states = [state for _, state in self._siblings(topic)]
-        since, until = None, None
-        for state in states:
-            if state is None or state.quiet_until is None or state.quiet_since is None:
-                return
-            since = state.quiet_since if since is None else max(since, state.quiet_since)
-            until = state.quiet_until if until is None else min(until, state.quiet_until)
-        if since is None or until is None or until - since < self.spec.idle_after_ms:
+        silence = self._proven_silence(topic)
+        if silence is None or silence[1] - silence[0] < self.spec.idle_after_ms:
             return
+        since, until = silence
         highest = self._highest(topic)
         group = self._groups[topic]
         if highest is None:
@@ -178,10 +182,20 @@ class Clock:
         name = min(group)
         spent = max(self.spent.get(name, since), since + self.spec.idle_after_ms)
         step = max(0, min(until - spent, STEP_MS))
-        for state in states:
+        for _, state in self._siblings(topic):
             if state is not None:
                 _raise_to(state, highest + step)
         self.spent[name] = spent + step
+
+    def _proven_silence(self, topic: str) -> tuple[int, int] | None:
+        """The append times from and to which all sources of a topic group are proven to be silent."""
+        since, until = None, None
+        for _, state in self._siblings(topic):
+            if state is None or state.quiet_until is None or state.quiet_since is None:
+                return None
+            since = state.quiet_since if since is None else max(since, state.quiet_since)
+            until = state.quiet_until if until is None else min(until, state.quiet_until)
+        return None if since is None or until is None else (since, until)
 
     def _wait_no_longer(self, limit_ms: int) -> None:
         """`max_wait`: counts append time in which a source's watermark stood while another's rose."""

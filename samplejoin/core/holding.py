@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from samplejoin.core.clock import NEVER, Clock, SourceClock
+from samplejoin.core.clock import NEVER, STEP_MS, Clock, SourceClock
 from samplejoin.core.identity import source_id
 from samplejoin.core.messages import Source
+
+TICK_MS = 1000
+"""How often the owner of a source sends a tick."""
 
 UNREAD_MS = 10_000
 """A source of which no tick has spoken for so long has no owner; one sends a tick every second."""
@@ -26,6 +29,8 @@ class Holder:
     streams: tuple[str, ...]
     why: Why
     holds: bool
+    #: a silence that the clock goes on through: about how long until all of it so far is watermark
+    going_on_ms: int | None = None
 
 
 def holder_of(clock: Clock) -> Holder | None:
@@ -87,4 +92,14 @@ def _why(clock: Clock, state: SourceClock) -> Why:
 def _holder(clock: Clock, source: Source, why: Why) -> Holder:
     topic = source.partition(" ")[0]
     streams = [stream for stream in clock.spec.streams if topic in stream.topics]
-    return Holder(source, tuple(s.name for s in streams), why, clock.waits_for(topic))
+    holds = clock.waits_for(topic)
+    return Holder(source, tuple(s.name for s in streams), why, holds, _going_on_ms(clock, topic, why, holds))
+
+
+def _going_on_ms(clock: Clock, topic: str, why: Why, holds: bool) -> int | None:
+    """`idle: advance`: each tick of the topic group turns at most `STEP_MS` into watermark, while time goes on too."""
+    left_ms = None if holds or why != "silent" else clock.silence_left_ms(topic)
+    if left_ms is None:
+        return None
+    ticks = sum(clock.partitions.get(each, 0) for each in clock.spec.topic_groups()[topic])
+    return left_ms * TICK_MS // (ticks * STEP_MS - TICK_MS)

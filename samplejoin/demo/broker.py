@@ -35,11 +35,19 @@ class Broker(Protocol):
 
 def open_broker(brokers: str | None) -> Broker:
     """The Kafka at `brokers`, or one of the demo's own. Raises DemoError."""
+    need_librdkafka("the demo")
+    return EmbeddedBroker() if brokers is None else RealBroker(brokers)
+
+
+def need_librdkafka(what: str) -> None:
+    """Raises DemoError where the package that `what` is made with is missing."""
     try:
         import confluent_kafka  # noqa: F401
     except ImportError as error:
-        raise DemoError(f"the demo needs confluent-kafka ({error}): run `make demo` in a clone") from None
-    return EmbeddedBroker() if brokers is None else RealBroker(brokers)
+        raise DemoError(
+            f"{what} needs confluent-kafka ({error}): `pip install confluent-kafka` beside samplejoin, or `make demo` "
+            "in a clone"
+        ) from None
 
 
 class EmbeddedBroker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,6 +29,10 @@ T = TypeVar("T")
 
 GROUP_ID_NOT_FOUND = 69
 NON_EMPTY_GROUP = 68
+NO_TRANSACTIONS = (
+    "this broker has no transactions (it is librdkafka's mock, as in `samplejoin broker`): set "
+    "guarantee: at_least_once, in the job file or by --set guarantee=at_least_once"
+)
 #: how long Kafka may take to delete topics
 DELETE_TIMEOUT_S = 60.0
 #: what a group's coordinator answers, or nobody does, while it moves, and how long that may last
@@ -48,6 +52,23 @@ class Member:
 
     def __str__(self) -> str:
         return f"{self.client_id} at {self.host}"
+
+
+def is_mock(cluster: Mapping[str, Any]) -> bool:
+    """Whether an admin client's `describe_cluster` is of librdkafka's mock: `samplejoin broker`, or the demo's.
+
+    It takes the requests of a transaction, but its commit markers have no valid checksum: once one is written,
+    nothing can read that partition.
+    """
+    return str(cluster["cluster_id"]).startswith("mockCluster")
+
+
+async def refuse_mock(config: EngineConfig) -> None:
+    """Raises WorkerError where transactions would ruin the topics of a broker that has none."""
+    if config.exactly_once:
+        async with running(admin(config)) as client:
+            if is_mock(await client.describe_cluster()):
+                raise WorkerError(NO_TRANSACTIONS)
 
 
 async def topic_settings(client: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:

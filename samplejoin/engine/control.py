@@ -176,5 +176,5 @@ class Control(Service):
                         self.hear(record)
                 await asyncio.sleep(0)
         finally:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(1):
                 await consumer.stop()

@@ -144,10 +144,10 @@ class JoinPartition:
         """Nothing of this partition is committed from now on, by no path: its state is not to be trusted any more."""
         self.running = False
 
-    async def stop(self, commit: bool) -> None:
-        """Ends the partition here, after a last commit if asked for; what has failed before is not committed."""
-        if commit and self.running:
-            await self._commit_last()
+    async def stop(self, commit_s: float | None) -> None:
+        """Ends the partition here, after a last commit within so long; what has failed before is not committed."""
+        if commit_s is not None and self.running:
+            await self._commit_last(commit_s)
         self.running = False
         for task in self._tasks:
             task.cancel()
@@ -157,9 +157,9 @@ class JoinPartition:
         finally:
             self.table.store.close()
 
-    async def _commit_last(self) -> None:
+    async def _commit_last(self, timeout_s: float) -> None:
         try:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(timeout_s):
                 async with self._applied:
                     reached("join-ending")
                     await self.commit()

@@ -111,8 +111,9 @@ class Joins:
         for join in self._open:
             join.give_up()
 
-    async def stop(self, commit: bool) -> str:
-        """Ends all partitions, after a last commit if asked for; returns, in words, of how many all is committed."""
+    async def stop(self, commit_s: float | None) -> str:
+        """Ends all partitions, after a last commit within so long if one is wanted; returns, in words, of how many all
+        is committed."""
         for task in self._recovering:
             task.cancel()
         self.wanted, self._stand_by_for = set(), set()
@@ -121,7 +122,7 @@ class Joins:
         joins = dict(self.running)
         self.running.clear()
         for join in joins.values():
-            self._end(join, commit)
+            self._end(join, commit_s)
         await asyncio.gather(*self._recovering, *self._ending.values(), return_exceptions=True)
         self._ended_at = {number: join.table.committed_position for number, join in joins.items()}
         whole = sum(self._ended_at[number] == join.position for number, join in joins.items())
@@ -145,12 +146,12 @@ class Joins:
             return error
         return None
 
-    def _end(self, join: JoinPartition, commit: bool = False) -> None:
+    def _end(self, join: JoinPartition, commit_s: float | None = None) -> None:
         """Ends a partition in a task of its own, which no rebalance cancels half way."""
 
         async def end() -> None:
             try:
-                await join.stop(commit)
+                await join.stop(commit_s)
             except Exception as error:  # the changelog has it all; a full disk, say, must not stop the stopping
                 log.warning("ending join partition %d: %s", join.number, error)
             finally:

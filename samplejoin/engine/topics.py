@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import InvalidReplicationFactorError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
-from samplejoin.engine.cluster import default_replication, topic_settings
+from samplejoin.engine.cluster import default_replication, refuse_mock, topic_settings
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import MAX_REQUEST_BYTES, admin, reader, running
 from samplejoin.engine.sizes import too_small
@@ -52,9 +52,10 @@ async def existing(config: EngineConfig) -> dict[str, int]:
 async def prepare(config: EngineConfig) -> dict[str, int]:
     """Creates what is missing and checks the rest; returns the input topics' partition counts.
 
-    Raises WorkerError for missing input topics, for state without its repartition log, and for internal topics with
-    another partition count or with settings that the join cannot work with.
+    Raises WorkerError for a broker without transactions, for missing input topics, for state without its repartition
+    log, and for internal topics with another partition count or with settings that the join cannot work with.
     """
+    await refuse_mock(config)
     known = await existing(config)
     missing = [topic for topic in config.spec.topics() if topic not in known]
     if missing:

@@ -84,7 +84,7 @@ class Transactions:
 
     async def close(self) -> None:
         """Gives the producer up, at once if the brokers do not answer."""
-        await close_producer(self.kafka, 1.0)
+        await close_producer(self.kafka, 0.5)
 
     async def commit(self, outbox: Outbox, changelog: list[bytes]) -> tuple[int, int]:
         """Sends all, then commits; returns first and next offset in the changelog.

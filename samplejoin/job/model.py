@@ -186,7 +186,10 @@ class JobModel(Part):
         "dropped, and label rows from `until` + `window` on with them.",
     )
     idle_after_ms: PositiveDuration = Field(
-        5000, alias="idle_after", description="Silence after which a stream with `idle: advance` no longer holds."
+        5000,
+        alias="idle_after",
+        description="Silence after which a stream with `idle: advance` no longer holds; "
+        "after a pause of all workers the clock catches up with a silence step by step.",
     )
     max_wait_ms: PositiveDuration | None = Field(
         None,

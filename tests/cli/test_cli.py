@@ -247,6 +247,7 @@ def test_the_log_drops_the_framework_s_chatter_but_not_its_errors():
     assert news(logging.ERROR, "[^Worker]: Error: %r")
     assert news(logging.INFO, "samplejoin %s")
     assert not news(logging.ERROR, "Unable connect to %s")
+    assert not news(logging.WARNING, "Timer %s is overlapping (interval=%r runtime=%r)")
 
 
 @pytest.mark.parametrize("error", [KafkaConnectionError("no broker"), WorkerError("no broker"), OSError("no broker")])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +23,12 @@ from samplejoin.admin.cluster_check import (
     _transactions,
     check_cluster,
 )
-from samplejoin.core.spec import Spec
+from samplejoin.core.spec import Spec, Stream
+from samplejoin.demo.broker import EmbeddedBroker
 from samplejoin.engine import cluster as engine_cluster
-from samplejoin.engine.cluster import group_members
-from samplejoin.engine.config import EngineConfig, Topics
+from samplejoin.engine.cluster import group_members, refuse_mock
+from samplejoin.engine.config import EngineConfig, Topics, WorkerError
+from samplejoin.engine.topics import prepare
 
 
 def cluster(brokers: int = 3, topics: Any = (), broker: Any = (), settings: Any = ()) -> Cluster:
@@ -129,3 +133,25 @@ def test_a_coordinator_that_moves_is_waited_for():
 def test_a_group_that_never_was_has_no_members(monkeypatch):
     monkeypatch.setattr(engine_cluster, "COORDINATOR_TIMEOUT_S", 0)
     assert asyncio.run(group_members(Moving(1000), "job")) == []
+
+
+def test_a_broker_without_transactions_is_refused_unless_none_are_wanted(tmp_path):
+    """librdkafka's mock: its commit markers would make its partitions unreadable."""
+    mock = EmbeddedBroker()
+    stream = Stream("show", "anchor", ("shows",))
+    mock.create(["shows"])
+    config = EngineConfig(
+        spec=Spec("job", (stream,), ("uid",), (), window_ms=1000), topics=Topics("job", "samples", None, None, "dead"),
+        fingerprint="f", partitions=4, connection={"bootstrap_servers": mock.bootstrap}, state_dir=tmp_path,
+    )  # fmt: skip
+    said = "this broker has no transactions .*guarantee: at_least_once"
+    with pytest.raises(WorkerError, match=said):
+        asyncio.run(prepare(config))
+    (wrong,) = asyncio.run(check_cluster(config)).wrong
+    assert re.match(said, wrong)
+    found = asyncio.run(check_cluster(replace(config, exactly_once=False)))
+    assert found.wrong == []
+    (unknown,) = [note for note in found.notes if "not known" in note]
+    assert "they do not support it, or the right DescribeConfigs is missing" in unknown
+    asyncio.run(refuse_mock(replace(config, exactly_once=False)))
+    mock.close(())

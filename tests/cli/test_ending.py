@@ -31,3 +31,14 @@ def test_a_process_that_computes_on_is_ended(times, compute, said):
     script = SCRIPT.format(times=times, compute=compute)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+def test_a_loop_that_only_waits_for_brokers_is_not_blamed():
+    """Nobody's function runs: what stands in the way is said, not where asyncio waits."""
+    script = SCRIPT.format(times="0.5, 60", compute="time.sleep(30)").replace(
+        'lambda: "functions:clean"', 'lambda: "", lambda: 9.0'
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "of its failure: the brokers do not answer, for 9 s now. It is ended hard" in done.stderr
+    assert "<string>:" not in done.stderr

@@ -142,7 +142,7 @@ class FailingJoin:
             self.join.partition = self.partition = Breaking(self.config.spec, table.cache, table.need)
             if self.runs(self.join.start(0)):
                 return
-            self.runs(self.join.stop(commit=False))
+            self.runs(self.join.stop(None))
 
     def fatal(self, error: BaseException) -> None:
         """Whatever ends a worker."""
@@ -181,7 +181,7 @@ class FailingJoin:
 
     def restart(self) -> None:
         """A graceful stop, its last commit and all, and a start."""
-        self.runs(self.join.stop(commit=True))
+        self.runs(self.join.stop(3.0))
         if self.random.random() < 0.3:
             self.store.clear()
         self.start()
@@ -193,7 +193,7 @@ class FailingJoin:
         if not self.join.running:
             self.restart()
         self.step()
-        self.runs(self.join.stop(commit=True))
+        self.runs(self.join.stop(3.0))
         samples = Counter((s.sample_id.encode(), b"%d" % s.revision, s.payload) for s in out.samples)
         found = Counter((*self._headers(r, "sample_id", "revision"), r["value"]) for r in self._of("samples"))
         sides = Counter(row.kind for row in out.side_rows)

@@ -82,6 +82,34 @@ def test_a_silent_stream_that_holds_makes_the_others_wait():
     assert delay_ms(ticks.clock) == 159_000 - 98_000
 
 
+def pause(ticks: Ticks, seconds: int) -> int:
+    """Clicks fall silent, all is paused for so long, and shows flow again; returns the second that comes next."""
+    for second in range(10):
+        ticks.tick(100 + second, shows=100 + second, clicks=100)
+    back = 110 + seconds
+    for second in range(back, back + 4):
+        ticks.tick(second, at_end=False, shows=second)
+        ticks.tick(second, clicks=100)
+    return back + 4
+
+
+def test_a_clock_that_goes_on_through_a_silence_says_how_long_that_takes():
+    """A tick a second with 2 s each: what is owed grows by one second meanwhile (rule 8)."""
+    ticks = Ticks()
+    second = pause(ticks, 120)
+    holder = holder_of(ticks.clock)
+    assert holder is not None
+    assert (holder.source, holder.why) == (CLICKS, "silent")
+    assert holder.going_on_ms is not None
+    caught_up = second + holder.going_on_ms // 1000
+    for now in range(second, caught_up + 3):
+        ticks.tick(now, at_end=False, shows=now)
+        ticks.tick(now, clicks=100)
+        if now == caught_up - 10:
+            assert ticks.clock.silence_left_ms("clicks") in range(5000, 15_000)
+    assert ticks.clock.silence_left_ms("clicks") in range(2001)
+
+
 @pytest.mark.parametrize("idle", ["hold", "advance"])
 def test_a_backlog_read_to_its_end_is_not_late(idle):
     ticks = Ticks(idle)

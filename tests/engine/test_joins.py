@@ -71,7 +71,7 @@ async def test_a_recovery_that_was_broken_off_is_begun_again(monkeypatch, config
         await ready.wait()
     assert set(joins.running) == {1}
     assert not fatal
-    await joins.stop(commit=False)
+    await joins.stop(None)
     assert joins.positions() == {1: 7}, "the group is told after the joins have ended"
 
 
@@ -88,7 +88,7 @@ async def test_a_partition_that_ended_badly_can_come_back(monkeypatch, config, e
             await joins.assign(wanted, set(), {})
             assert set(joins.running) == wanted
     assert not fatal
-    await joins.stop(commit=False)
+    await joins.stop(None)
 
 
 async def test_a_client_that_cancels_itself_is_closed_all_the_same():

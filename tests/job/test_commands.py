@@ -31,6 +31,16 @@ def clean(record):
         return 5
     return {**record, "y": 1 / record["x"]}
 
+
+def test_a_broker_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    assert CliRunner().invoke(main, ["init", "p", "--into", str(tmp_path)]).exit_code == 0
+    done = CliRunner().invoke(main, ["broker", str(tmp_path / "p" / "job.yaml")])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: `samplejoin broker` needs confluent-kafka (")
+    assert "pip install confluent-kafka" in done.output
+
+
 def format(sample):
     return {**sample, "share": 1 / sample["pos"]}
 """
@@ -274,6 +284,9 @@ def test_init(tmp_path, name):
     assert "@NAME@" not in "".join(path.read_text() for path in folder.iterdir())
     code, output = run(folder / "job.yaml", "--no-broker", "--records", folder / "records.jsonl")
     assert code == 0, output
+    topics = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["topics"]
+    assert "touch /tmp/made" in topics["command"][0].rpartition("done;")[2], "after the topics"
+    assert topics["healthcheck"]["test"] == "test -f /tmp/made", "which is what `up --wait` waits for"
     ports = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["kafka"]["ports"]
     assert all(port.startswith("127.0.0.1:") for port in ports)
     for python in folder.glob("*.py"):

@@ -8,7 +8,7 @@ import pytest
 
 from samplejoin.clocks import HELD_MS, SAY_AFTER_S, SAY_AGAIN_S, Clocks
 from samplejoin.metrics import Metrics
-from tests.core.test_holding import Ticks
+from tests.core.test_holding import Ticks, pause
 
 
 class Looks:
@@ -76,3 +76,17 @@ def test_a_backlog_under_way_is_late_and_no_cause_for_a_warning():
     looks = Looks(ticks)
     looks.look()
     assert looks.clocks.text() == "4.0 s behind"
+
+
+@pytest.mark.rule(8)
+def test_a_clock_that_goes_on_through_a_silence_says_how_long_that_takes():
+    ticks = Ticks()
+    pause(ticks, 120)
+    looks = Looks(ticks)
+    looks.look()
+    _, _, held = looks.clocks.text().partition(", held by ")
+    assert held.startswith(
+        "stream click (topic clicks partition 0: it is read to its end, going on through its silence, about 11"
+    )
+    assert held.endswith(" s to go)")
+    assert looks.clocks.warnings() == [f"windows close late: the clock is held by {held}"]

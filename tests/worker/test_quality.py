@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from samplejoin.core.spec import Stream
 from samplejoin.metrics import Metrics
 from samplejoin.quality import Quality
 
@@ -15,7 +16,8 @@ def metrics():
 
 @pytest.fixture
 def quality(metrics):
-    return Quality(metrics, 0.05, {"label": "functions:label", "format": "json"})
+    streams = (Stream("show", "anchor", ("shows",)), Stream("click", "label", ("clicks",)))
+    return Quality(metrics, 0.05, {"label": "functions:label", "format": "json"}, streams)
 
 
 @pytest.mark.rule(12)
@@ -46,10 +48,10 @@ def test_samples_over_their_limit_are_named(metrics, quality):
 
 @pytest.mark.rule(12)
 def test_the_most_frequent_reason_of_a_stream_is_named(metrics, quality):
-    metrics.add("events", ("click", "dead_clean"), 9)
-    metrics.add("events", ("click", "dead_time"), 1)
-    metrics.add("events", ("show", "ok"), 10)
-    quality.record_failed("click", "clean", "functions:clean_click", "KeyError: 'uid'")
+    metrics.add("records", ("clicks",), 10)
+    metrics.add("records", ("shows",), 10)
+    for _ in range(9):
+        quality.record_failed("click", "clean", "functions:clean_click", "KeyError: 'uid'")
     quality.record_failed("click", "time", "ts", "ValueError: no time field 'ts'")
     (said,) = quality.look()
     assert said.startswith("stream click: 100.0% of its records are dead letters")
@@ -58,14 +60,30 @@ def test_the_most_frequent_reason_of_a_stream_is_named(metrics, quality):
 
 @pytest.mark.rule(12)
 def test_a_function_that_begins_to_fail_after_a_long_time_is_noticed_and_one_that_is_well_again_too(metrics, quality):
-    metrics.add("events", ("click", "ok"), 1_000_000)
+    metrics.add("records", ("clicks",), 1_000_000)
     assert quality.look() == []
     for _ in range(20):
-        metrics.add("events", ("click", "ok"), 10)
+        metrics.add("records", ("clicks",), 10)
         quality.look()
-    metrics.add("events", ("click", "dead_clean"), 10)
+    metrics.add("records", ("clicks",), 10)
+    for _ in range(10):
+        quality.record_failed("click", "clean", "functions:clean_click", "KeyError: 'uid'")
     assert len(quality.look()) == 1
     for _ in range(5):
-        metrics.add("events", ("click", "ok"), 10)
+        metrics.add("records", ("clicks",), 10)
         quality.look()
     assert quality.warnings == []
+
+
+@pytest.mark.rule(12)
+def test_the_share_is_one_of_records_however_many_rows_they_become(metrics, quality):
+    """Half of the records fail; the others become a thousand rows each."""
+    metrics.add("records", ("clicks",), 10)
+    metrics.add("events", ("click", "ok"), 5000)
+    metrics.add("events", ("click", "dead_row"), 400)  # rows, of which five records are dead letters
+    for _ in range(5):
+        quality.record_failed("click", "row", "functions:clean_click", "KeyError: 'uid'")
+    assert [said.partition(", most")[0] for said in quality.look()] == [
+        "stream click: 50.0% of its records are dead letters (error_rate: 5.0%)"
+    ]
+    assert 'samplejoin_error_ratio{pipeline="job",stream="click"} 0.5' in metrics.text().decode()
