@@ -45,6 +45,10 @@ class Case:
     found: dict[str, list[Row]] = field(default_factory=dict)
     #: ids that samples of another generation can have
     outside: set[str] = field(default_factory=set)
+    #: ids that samples of another version of the job have
+    others: set[str] = field(default_factory=set)
+    #: dead letters that are there, by sample id
+    letters: Counter[str] = field(default_factory=Counter)
     findings: Findings = field(default_factory=Findings)
 
     def add_found(self, samples: Sequence[Row]) -> None:
@@ -81,6 +85,11 @@ class Case:
     def windows_by_id(self) -> dict[str, Made]:
         """The windows that all rows together make, by the ids of their samples."""
         return self.full.samples() | self.unmade
+
+    def settled(self, slice_: int) -> bool:
+        """Whether everything that can become of a row or window of that slice has gone out."""
+        spec = self.spec
+        return self.merged is None and slice_ + spec.before + spec.window + spec.correction <= self.clock
 
     @cached_property
     def merged_orphans(self) -> Counter[tuple[int, int]] | None:

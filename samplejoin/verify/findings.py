@@ -10,11 +10,12 @@ from samplejoin.verify.report import ERRORS, Example, Report
 
 @dataclass
 class Findings:
-    """Counts by the names of `Report`; `letters` and `orphans` by those of their parts."""
+    """Counts by the names of `Report`; `letters`, `orphans` and `late` by those of their parts."""
 
     counts: Counter[str] = field(default_factory=Counter)
     letters: Counter[str] = field(default_factory=Counter)
     orphans: Counter[str] = field(default_factory=Counter)
+    late: Counter[str] = field(default_factory=Counter)
     excuses: list[str] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
     #: something was believed that a replay of the log can prove
@@ -44,6 +45,9 @@ class Findings:
         if report.orphans is not None:
             for name, count in self.orphans.items():
                 setattr(report.orphans, name, getattr(report.orphans, name) + count)
+        if report.late is not None:
+            for name, count in self.late.items():
+                setattr(report.late, name, getattr(report.late, name) + count)
         for reason in self.excuses:
             report.excuse(reason)
         for example in self.examples:

@@ -16,7 +16,7 @@ from samplejoin.verify.expected import Expectation, KeyMade, Made, Row, without
 from samplejoin.verify.ground import Ground, key_of, time_text
 from samplejoin.verify.replay import Replayed
 from samplejoin.verify.report import NOT_THERE, POSSIBLY_LATE, Example, Report
-from samplejoin.verify.sides import account, compare_letters, compare_orphans
+from samplejoin.verify.sides import account, compare_late, compare_letters, compare_orphans
 
 
 class Judge(Ground):
@@ -26,9 +26,9 @@ class Judge(Ground):
         super().__init__(job, scope, report, sources, input_clock)
         self._expectation = Expectation(job)
         self._differences = Differences(job.model)
-        self._claims = Claims(job.spec)
         #: a sample that is dropped for what it holds is not there to say that it lacks something
         self._can_vanish = job.spec.keep_negatives < 1 or job.model.format not in ("json", "csv")
+        self._claims = Claims(job.spec, self._can_vanish or scope.letters_trimmed)
 
     def judge(self, key: bytes, kinds: Sequence[Sequence[Row]], replayed: Replayed | None, final: bool) -> bool:
         """Compares a key and enters what it found; unless `final`, what a replay may explain or refute enters nothing.
@@ -42,11 +42,13 @@ class Judge(Ground):
             return False
         case, unknown = self._case(key, rows, full, late, replayed)
         case.outside = {row[1] for row in outside}
+        case.letters.update(row[1] for row in letters)
         case.findings.counts["samples"] = len(samples)
         case.add_found(self._ours(case, samples))
         self._compare(case)
-        compare_letters(self, case, letters)
+        compare_letters(self, case)
         compare_orphans(self, case, orphans)
+        compare_late(self, case, late)
         if case.findings.replay_tells and not final and self.scope.replayable:
             return True
         if self.report.late is not None:
@@ -93,6 +95,7 @@ class Judge(Ground):
         if not self.shared:
             return list(samples)
         ours = [row for row in samples if not row[r.FLAGS] & r.OTHER_VERSION]
+        case.others = {row[r.ID] for row in samples if row[r.FLAGS] & r.OTHER_VERSION}
         case.findings.counts["other_versions"] += len(samples) - len(ours)
         return ours
 
@@ -124,22 +127,23 @@ class Judge(Ground):
             if id_ in known or not self.scope.from_ms <= want.slice_ms < self.scope.to_ms or end > case.clock:
                 continue
             found = case.found.pop(id_, [])
-            last = self._look_at_all(case, None, want, found)
-            if last is None:
+            there = self._revisions(case, None, want, found)
+            if not there:
                 self._blame(case, "lost", None, want, None, [])
                 continue
-            cls, fields, headers = self._judged(case, None, want, last, found)
+            cls, fields, headers = self._judged(case, None, want, there)
             if cls is not None:
-                self._blame(case, cls, None, want, last, fields + headers)
+                self._blame(case, cls, None, want, there[-1], fields + headers)
 
     def _compare_one(self, case: Case, made: Made, whole: Made | None, want: Sample | None, found: list[Row]) -> None:
         """One sample id: `whole` is what all rows make of it, `want` what those make that were not late."""
-        last = self._look_at_all(case, made, want, found)
+        there = self._revisions(case, made, want, found)
+        last = there[-1] if there else None
         fields: list[str] = []
         headers: list[str] = []
         cls = "lost" if want is not None else None
         if last is not None:
-            cls, fields, headers = self._judged(case, made, want, last, found)
+            cls, fields, headers = self._judged(case, made, want, there)
         if cls is None:
             reason = None if last is None else self._claims.reason(last)
             if reason is None and whole is not None and _same(whole.sample, want):
@@ -157,38 +161,61 @@ class Judge(Ground):
             self._blame(case, str(cls), made, want, last, fields + headers)
 
     def _judged(
-        self, case: Case, made: Made | None, want: Sample | None, row: Row, found: list[Row]
+        self, case: Case, made: Made | None, want: Sample | None, there: Sequence[Row]
     ) -> tuple[str | None, list[str], list[str]]:
-        """A found sample's class, None if it is right, the fields that differ, and the headers that are wrong."""
-        cls, fields = ("unexplained", []) if want is None else self._differences.of(want, row)
-        headers = [n for n in self._claims.wrong(case, made, row, found) if n not in fields]
+        """The class of the last of these revisions, None if it is right, the fields that differ, and the headers that
+        are wrong."""
+        cls, fields = ("unexplained", []) if want is None else self._differences.of(want, there[-1])
+        headers = [n for n in self._wrong_headers(case, made, there) if n not in fields]
         return cls or ("wrong_header" if headers else None), fields, headers
 
-    def _look_at_all(self, case: Case, made: Made | None, want: Sample | None, found: list[Row]) -> Row | None:
-        """Counts repeats, and earlier revisions that the log does not give; returns the last revision."""
-        if len(found) < 2:
-            return found[0] if found else None
-        seen: dict[int, Row] = {}
+    def _wrong_headers(self, case: Case, made: Made | None, there: Sequence[Row]) -> list[str]:
+        """Of the last of these revisions."""
+        return self._claims.wrong(case, made, there[-1], there[-2] if len(there) > 1 else None)
+
+    def _revisions(self, case: Case, made: Made | None, want: Sample | None, found: list[Row]) -> list[Row]:
+        """Each revision that is there, in order. Counts what is there again, and what is wrong with all but the last:
+        what they hold is compared if the log gives them, their headers in any case."""
+        logged = case.log.revisions.get(found[0][r.ID], {}) if case.log is not None and found else {}
+        if len(found) < 2 and not logged:
+            return found
+        by_number: dict[int, list[Row]] = {}
         for row in found:
-            first = seen.setdefault(row[r.REVISION], row)
-            if first is row:
+            by_number.setdefault(row[r.REVISION], []).append(row)
+        last = max(by_number)
+        there: list[Row] = []
+        for number, rows in sorted(by_number.items()):
+            says = logged.get(number)
+            there.append(self._one_of(case, made, says or (want if number == last else None), rows))
+            if number == last:
+                break
+            cls, fields = (None, []) if says is None else self._differences.of(says, there[-1])
+            headers = [name for name in self._wrong_headers(case, made, there) if name not in fields]
+            if cls is not None or headers:
+                self._blame(case, cls or "wrong_header", made, says, there[-1], fields + headers)
+        renumbered = sum(number not in logged for number in by_number)  # those are there, by another number
+        missing = [says for number, says in logged.items() if number < last and number not in by_number]
+        for says in missing[renumbered:]:
+            self._blame(case, "lost", made, says, None, ["revision"])
+        return there
+
+    def _one_of(self, case: Case, made: Made | None, want: Sample | None, rows: list[Row]) -> Row:
+        """Of records of one revision the one that is right, if any is. Counts the others, each once."""
+        if len(rows) == 1:
+            return rows[0]
+        classes = [None if want is None else self._differences.of(want, row)[0] for row in rows]
+        good = (i for i, row in enumerate(rows) if want is not None and classes[i] is None and not row[r.WRONG])
+        kept = next(good, 0)
+        for i, row in enumerate(rows):
+            if i == kept:
                 continue
-            if not self.exactly_once and (row[r.PAYLOAD], row[r.WEIGHT]) == (first[r.PAYLOAD], first[r.WEIGHT]):
+            same = (row[r.PAYLOAD], row[r.WEIGHT]) == (rows[kept][r.PAYLOAD], rows[kept][r.WEIGHT])
+            if same and not self.exactly_once:
                 case.findings.counts["repeats"] += 1
-                continue
-            if self.exactly_once or want is None:
-                self._blame(case, "doubled", made, want, row, [])
-            cls, fields = (None, []) if want is None else self._differences.of(want, row)
-            if cls is not None:
-                self._blame(case, cls, made, want, row, fields)
-        last = max(seen)
-        for number, row in seen.items() if case.log is not None else ():
-            says = case.log.revisions.get((row[r.ID], number)) if case.log is not None else None
-            if number != last and says is not None:
-                cls, fields, headers = self._judged(case, made, says, row, found)
-                if cls is not None:
-                    self._blame(case, cls, made, says, row, fields + headers)
-        return seen[last]
+            else:
+                cls = None if self.exactly_once else classes[i]
+                self._blame(case, cls or "doubled", made, want, row, [])
+        return rows[kept]
 
     def _excuse(self, case: Case, made: Made | None, last: Row | None) -> str | None:
         """Why a sample may differ from what all rows make (rule 6), None if nothing says so."""
@@ -227,10 +254,10 @@ class Judge(Ground):
     def _not_expected(self, case: Case, id_: str, found: list[Row]) -> None:
         """Samples with an id that the inputs do not give."""
         counts = case.findings.counts
-        last = self._look_at_all(case, None, None, found)
-        assert last is not None
         made = case.unmade.get(id_)
-        if not self._claims.wrong(case, made, last, found) and self._excuse(case, made, last) is not None:
+        there = self._revisions(case, made, None, found)
+        last = there[-1]
+        if not self._wrong_headers(case, made, there) and self._excuse(case, made, last) is not None:
             return
         if case.merged is not None and id_ in case.merged.samples():
             return
@@ -239,7 +266,7 @@ class Judge(Ground):
         elif id_ in case.outside or all(row[r.FLAGS] & r.OTHER_VERSION for row in found):
             counts["other_versions"] += len(found)
         else:
-            counts["unexplained"] += len(found) - 1
+            counts["unexplained"] += len(there) - 1
             self._blame(case, "unexplained", made, None, last, [])
 
     # ---- examples -----------------------------------------------------------------------------------------------

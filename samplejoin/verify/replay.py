@@ -23,11 +23,14 @@ class Replayed:
 
     #: the last revision of each sample
     samples: dict[str, Sample] = field(default_factory=dict)
-    #: all revisions, by id and number
-    revisions: dict[tuple[str, int], Sample] = field(default_factory=dict)
+    #: all revisions, by id, then by number
+    revisions: dict[str, dict[int, Sample]] = field(default_factory=dict)
     #: (stream, slice in ms) -> rows
     orphans: Counter[tuple[str, int]] = field(default_factory=Counter)
-    dead: set[str] = field(default_factory=set)
+    #: (stream, slice in ms) -> rows for the late topic
+    aside: Counter[tuple[str, int]] = field(default_factory=Counter)
+    #: slices in ms of the windows whose samples could not be made, by their ids
+    dead: dict[str, int] = field(default_factory=dict)
     #: (source, low, high, stream number, slice) of cells whose slice was behind the clock when they came
     late: list[tuple[Source, int, int, int, int]] = field(default_factory=list)
     #: (stream number, slice) -> rows that the join has taken from the log, late or not
@@ -77,9 +80,11 @@ class LogReplay:
         for sample in out.samples:
             replayed = self._keys[sample.key]
             replayed.samples[sample.sample_id] = sample
-            replayed.revisions[sample.sample_id, sample.revision] = sample
+            replayed.revisions.setdefault(sample.sample_id, {})[sample.revision] = sample
         for row in out.side_rows:
-            if row.kind == "orphan":
-                self._keys[row.key].orphans[row.stream, row.slice_ms] += row.rows
+            replayed = self._keys[row.key]
+            rows = replayed.orphans if row.kind == "orphan" else replayed.aside
+            rows[row.stream, row.slice_ms] += row.rows
         for dead in out.dead:
-            self._keys[dead.key].dead.add(dead.sample_id)
+            if dead.sample_id:  # not of a row that has gone aside
+                self._keys[dead.key].dead[dead.sample_id] = dead.slice_ms

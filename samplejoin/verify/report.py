@@ -63,10 +63,11 @@ class Orphans:
 
 @dataclass
 class LateRows:
-    """Rows of the late topic; `unexplained`: not in the inputs."""
+    """Rows of the late topic; `unexplained`: not in the inputs; `missing`: late by the replayed log, and not there."""
 
     rows: int = 0
     unexplained: int = 0
+    missing: int = 0
 
 
 @dataclass
@@ -156,7 +157,7 @@ class Report:
         if self.orphans is not None:
             found |= {"orphans_missing": self.orphans.missing, "orphans_unexplained": self.orphans.unexplained}
         if self.late is not None:
-            found["late_unexplained"] = self.late.unexplained
+            found |= {"late_missing": self.late.missing, "late_unexplained": self.late.unexplained}
         return {name: count for name, count in found.items() if count}
 
     @property

@@ -50,9 +50,10 @@ class Scope:
     made_by: set[str] = field(default_factory=set)
     #: the beginning of the inputs was deleted: rows up to this event time may be gone
     gone_to_ms: int | None = None
-    #: whether the dead-letter and orphan topics have lost their beginning
+    #: whether the dead-letter, orphan and late topics have lost their beginning
     letters_trimmed: bool = False
     orphans_trimmed: bool = False
+    late_trimmed: bool = False
     #: dead letters of records older than this may have been deleted
     letters_from_ms: int = NEVER
     #: partitions of the samples topic; None: not known

@@ -160,6 +160,7 @@ async def _see_trimmed(model: JobModel, topics: Topics, outputs: dict[str, Span]
         if name == "dead_letter":
             scope.letters_from_ms, scope.letters_trimmed = latest_ms, True
         scope.orphans_trimmed |= name == "orphan"
+        scope.late_trimmed |= name == "late"
         report.notes.append(f"retention has deleted the beginning of {topic}: what stood there is not missed")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from samplejoin.verify import rows as r
 from samplejoin.verify.case import Case, orphan_rows
-from samplejoin.verify.expected import KeyMade, Made, Row
+from samplejoin.verify.expected import KeyMade, Row
 from samplejoin.verify.ground import Ground, key_of, time_text
 from samplejoin.verify.report import Example
 
@@ -39,40 +39,81 @@ def account(ground: Ground, rows: Sequence[Row], full: KeyMade, late: Sequence[R
             streams[stream].pending += count
 
 
-def compare_letters(ground: Ground, case: Case, letters: Sequence[Row]) -> None:
+def compare_letters(ground: Ground, case: Case) -> None:
     """A dead letter for every sample that cannot be made, and no other (rule 12)."""
-    found, spec = Counter(row[1] for row in letters), ground.spec
+    found, spec = Counter(case.letters), ground.spec
     counts = case.findings.letters
-    counts["found"] += len(letters)
-    for made in case.base.windows:
-        if made.outcome != "dead" or not ground.in_range(made.window):
+    counts["found"] += found.total()
+    case.findings.believed |= ground.report.late is None and _may_be_dead(case)
+    dead = {str(made.sample_id): made.window for made in case.base.windows if made.outcome == "dead"}
+    for id_, window in dead.items():
+        if not ground.in_range(window):
             continue
-        there = found.pop(str(made.sample_id), 0)
-        if made.window.end > case.clock and not there:
+        there = found.pop(id_, 0)
+        if window.end > case.clock and not there:
             counts["open"] += 1
             continue
         counts["expected"] += 1
         again = "repeats" if not ground.exactly_once or spec.correction else "doubled"  # a correction can fail too
         counts[again] += max(0, there - 1)
-        if not there and not ground.scope.letters_trimmed and not _letter_explained(ground, case, made, False):
-            counts["missing"] += 1
-            if not case.findings.has_room("letters_missing", ground.report.examples_per_class):
-                continue
-            slice_ms = made.window.slice * ground.spec.resolution_ms
-            sources, text = case.sources(made.window), time_text(slice_ms)
-            case.findings.examples.append(
-                Example("letters_missing", key_of(case.key), made.sample_id, text, slice_ms, sources=sources)
-            )
+        if not there and not ground.scope.letters_trimmed and not _letter_explained(ground, case, id_, False):
+            _letter_missing(ground, case, id_, window.slice)
+    for id_, slice_ms in case.log.dead.items() if case.log is not None else ():
+        slice_ = slice_ms // spec.resolution_ms
+        if id_ in dead or id_ in case.letters or ground.scope.letters_trimmed or not ground.holds(slice_):
+            continue
+        if case.settled(slice_):
+            counts["expected"] += 1
+            _letter_missing(ground, case, id_, slice_)
     for id_, there in found.items():
         made_of_all = case.windows_by_id.get(id_)
         rightly = made_of_all is not None and (made_of_all.outcome == "dead" or not ground.in_range(made_of_all.window))
         if rightly or ground.shared or ground.scope.gone_to_ms is not None:
             continue
-        if _letter_explained(ground, case, made_of_all, True, id_):
+        if _letter_explained(ground, case, id_, True):
             continue
         counts["unexpected"] += there
         if case.findings.has_room("letters_unexpected", ground.report.examples_per_class):
             case.findings.examples.append(Example("letters_unexpected", key_of(case.key), id_))
+
+
+def _may_be_dead(case: Case) -> bool:
+    """Whether a sample that rightly is not there by all rows may be a dead letter without a late one: only the log
+    tells."""
+    return case.log is None and any(
+        made.outcome != "dead" and id_ not in case.letters and case.possibly_late(made.window, lost=False)
+        for id_, made in case.unmade.items()
+    )
+
+
+def _letter_missing(ground: Ground, case: Case, id_: str, slice_: int) -> None:
+    case.findings.letters["missing"] += 1
+    if case.findings.has_room("letters_missing", ground.report.examples_per_class):
+        made = case.windows_by_id.get(id_)
+        slice_ms, sources = slice_ * ground.spec.resolution_ms, case.sources(made.window if made else None)
+        case.findings.examples.append(
+            Example("letters_missing", key_of(case.key), id_, time_text(slice_ms), slice_ms, sources=sources)
+        )
+
+
+def compare_late(ground: Ground, case: Case, found: Sequence[Row]) -> None:
+    """Where the log was replayed, the late topic must hold every row that the job has put aside as late (rule 5)."""
+    if ground.report.late is None or case.log is None or ground.scope.late_trimmed:
+        return
+    there: Counter[tuple[str, int]] = Counter()
+    for row in found:
+        there[row[r.SIDE_STREAM], row[r.SIDE_SLICE_MS]] += row[r.SIDE_ROWS]
+    for (stream, slice_ms), rows in case.log.aside.items():
+        slice_, missing = slice_ms // ground.spec.resolution_ms, rows - there[stream, slice_ms]
+        if missing <= 0 or not ground.holds(slice_) or not case.settled(slice_):
+            continue
+        case.findings.late["missing"] += missing
+        if case.findings.has_room("late_missing", ground.report.examples_per_class):
+            said = {"stream": stream, "rows": rows}, {"stream": stream, "rows": rows - missing}
+            case.findings.examples.append(
+                Example("late_missing", key_of(case.key), None, time_text(slice_ms), slice_ms, ["rows"], *said,
+                        case.sources(None))
+            )  # fmt: skip
 
 
 def compare_orphans(ground: Ground, case: Case, found: Sequence[Row]) -> None:
@@ -151,8 +192,8 @@ def _cut(case: Case) -> bool:
     return False
 
 
-def _letter_explained(ground: Ground, case: Case, made: Made | None, there: bool, id_: str = "") -> bool:
+def _letter_explained(ground: Ground, case: Case, id_: str, there: bool) -> bool:
     """Whether late or dropped rows are why a sample's dead letter is, or is not, there."""
     if case.log is not None:
-        return there == ((str(made.sample_id) if made is not None else id_) in case.log.dead)
+        return there == (id_ in case.log.dead)
     return not ground.scope.replayable and (case.disordered or bool(case.overfull))

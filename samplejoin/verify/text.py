@@ -101,7 +101,8 @@ def _sides(report: Report) -> list[str]:
         sum_ = f"{o.expected + o.late:,} by the inputs - {o.late:,} late = " if o.late else ""
         lines.append(f"orphan rows: {sum_}{o.expected:,} expected, {o.found:,} there{_named(bad)}")
     if report.late is not None:
-        lines.append(f"late rows: {report.late.rows:,}{_named({'unexplained': report.late.unexplained})}")
+        bad = {"missing": report.late.missing, "unexplained": report.late.unexplained}
+        lines.append(f"late rows: {report.late.rows:,}{_named(bad)}")
     if report.replay.used:
         lines.append(
             f"replayed: {counted(report.replay.entries, 'entry', 'entries')} of the repartition log "
