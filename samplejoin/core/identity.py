@@ -16,7 +16,9 @@ def source_id(topic: str, partition: int) -> str:
 
 def place(source: str, offset: int) -> str:
     """A source id and an offset as people and dead letters write it: `topic/partition/offset`."""
-    topic, partition = source.split(" ")
+    topic, _, partition = source.rpartition(" ")
+    if not (partition.isascii() and partition.isdigit() and topic):  # none of a worker's
+        return f"{source}/{offset}"
     return f"{topic}/{int(partition)}/{offset}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from samplejoin.core.cells import WireCell
+from samplejoin.core.identity import place
 from samplejoin.core.messages import Block
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
@@ -63,13 +64,21 @@ def test_a_damaged_cell_is_a_dead_letter_and_its_neighbours_are_joined(packed, f
 
 @pytest.mark.parametrize("packed", DAMAGED)
 def test_a_damaged_state_gives_way_to_what_comes(packed):
+    """A large one is looked at when it comes, others when something comes to it or its window closes."""
     partition = Partition(SPEC)
-    stepped(partition, [(b'["k"]', 0, 3, 0, 0, 1, packed)])
-    out = stepped(partition, [cell("show", 1000, 1)], 1)
+    out = stepped(partition, [(b'["k"]', 0, 3, 0, 0, 1, packed)])
+    out.dead += stepped(partition, [cell("show", 1000, 1)], 1).dead
     closed(partition, out)
-    assert [dead.function for dead in out.dead] == ["damaged"]
-    assert "the state of this key is not as workers pack it" in out.dead[0].error
+    (dead,) = out.dead
+    assert dead.function == "damaged"
+    assert " of this key is not as workers pack it: " in dead.error
     assert [sample.key for sample in out.samples] == [b'["k"]']
+
+
+def test_a_source_that_no_worker_names_has_a_place():
+    """Side rows and dead letters say where a row came from."""
+    assert place("clicks 000012", 7) == "clicks/12/7"
+    assert [place(source, 7) for source in ("", "clicks", "a b c", "x 1y")] == ["/7", "clicks/7", "a b c/7", "x 1y/7"]
 
 
 def test_a_stream_that_the_job_does_not_have():
