@@ -29,6 +29,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
+    checksum: None = None
 
 
 @dataclass(slots=True)

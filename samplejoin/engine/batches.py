@@ -43,6 +43,7 @@ class Header:
         fields = HEADER.unpack_from(raw, HEADER_AT)
         self.attributes, self.first_ms, self.highest_ms, self.count = fields[0], fields[2], fields[3], fields[-1]
         (self.base_offset,) = struct.unpack_from(">q", raw)
+        self.last_offset = self.base_offset + fields[1]
         self.codec = self.attributes & _CODEC
 
     def batch(self, records: bytes | bytearray, count: int) -> Part:

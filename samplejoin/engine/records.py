@@ -20,13 +20,14 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from samplejoin.core.skips import Skips
 from samplejoin.engine.batch_records import Damaged, records_of
-from samplejoin.engine.batches import Part, is_small, parts
+from samplejoin.engine.batches import Header, Part, is_small, parts
 from samplejoin.engine.expand import ExpandError
 
 #: expanded bytes after which one call of `getmany` returns
 FETCHED_BYTES = 8 << 20
 RECORD_BYTES = 8 << 20
 _LENGTH_AT, _OVERHEAD = 8, 12
+_ANY_BYTES = 1 << 62
 _FAILED = (CorruptRecordException, ValueError, LookupError, OverflowError)
 """What aiokafka's parser raises for a record that it cannot read; UnicodeDecodeError is a ValueError."""
 
@@ -88,7 +89,8 @@ class _Batches:
         return self.opened is not None or bool(self._inner.has_next())
 
     def has_next(self) -> bool:
-        return self.has_more() and (self._owner is None or self._owner.reading.room > 0)
+        owner = self._owner
+        return self.has_more() and (owner is None or not owner.bare or owner.reading.room > 0)
 
     def next_batch(self) -> Any:
         if self.opened is not None:
@@ -98,8 +100,9 @@ class _Batches:
         self._at = end = start + _OVERHEAD + length
         if owner is None or batch.magic < 2 or batch.is_control_batch:
             return batch
-        skips = owner.skips
-        if is_small(end - start, batch.attributes, owner.reading.record_bytes) and not skips:
+        if not owner.bare:
+            return _Whole(owner, batch, memoryview(self._raw)[start:end])
+        if is_small(end - start, batch.attributes, owner.reading.record_bytes) and not owner.skips:
             owner.reading.room -= end - start
             return _Whole(owner, batch, memoryview(self._raw)[start:end])
         self.opened = _Opened(self, owner, batch, memoryview(self._raw)[start:end])
@@ -107,7 +110,7 @@ class _Batches:
 
 
 class _Whole:
-    """A small batch without compression: what aiokafka asks of a batch."""
+    """A batch that is read at once: what aiokafka asks of a batch."""
 
     is_control_batch = False
 
@@ -118,7 +121,7 @@ class _Whole:
         self.validate_crc = batch.validate_crc
 
     def __iter__(self) -> Iterator[Any]:
-        return self._owner.parsed(Part(self._raw, self._batch))
+        return self._owner.parsed(self._batch, self._raw)
 
 
 class _Opened:
@@ -157,7 +160,7 @@ class _Opened:
         owner.reading.room -= max(0, size)
         if size < 0:
             self._close()
-        return owner.parsed(part) if isinstance(part, Part) else owner.kept(part)
+        return owner.parsed(part.parser, part.raw) if isinstance(part, Part) else owner.kept(part)
 
     def _open(self) -> Iterator[tuple[Part | list[Any], int]]:
         if self._passed:
@@ -170,7 +173,8 @@ class _Opened:
 
 
 class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
-    """Takes the place of aiokafka's class; consumers without a `Reading` see no difference."""
+    """Takes the place of aiokafka's class; without a `Reading` a consumer gets what aiokafka's gives it, and odd
+    header names too."""
 
     next_fetch_offset: int
 
@@ -178,11 +182,12 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
         super().__init__(tp, records, *args)
         reading = self._value_deserializer
         self.bare = isinstance(reading, Reading)
+        self.skips: Sequence[tuple[int, int]] = ()
         if self.bare:
             self.reading: Reading = reading
             self.skips = reading.skips.get((tp.topic, tp.partition), ())
             self._consumer_record = _as_it_is
-            records.belong_to(self)
+        records.belong_to(self)
 
     def corrupt(self, first: int, last: int, why: str) -> Exception:
         """The error for offsets that cannot be read."""
@@ -192,25 +197,31 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
         )
         return error
 
-    def parsed(self, part: Part) -> Iterator[Any]:
-        """The records of a part that are to be read; one by one if aiokafka's parser fails, whose are not read twice:
-        they are below `next_fetch_offset`."""
+    def parsed(self, parser: Any, raw: bytes | memoryview) -> Iterator[Any]:
+        """The records of a batch that are to be read; one by one if aiokafka's parser fails, and none of them twice:
+        those that it has read are below `next_fetch_offset`."""
         try:
-            yield from part.parser if not self.skips else self.kept(part.parser)
+            yield from parser if not self.skips else self.kept(parser)
         except _FAILED:
-            yield from self.kept(self._one_by_one(part))
+            yield from self.kept(self._one_by_one(bytes(raw)))
 
-    def _one_by_one(self, part: Part) -> Iterator[Any]:
-        for record in records_of(part.raw):
-            if not isinstance(record, Damaged):
-                yield record
-                continue
-            first = max(record.offset, self.next_fetch_offset)
-            if first <= record.last:
-                if not self.passes_over(first, record.last):
-                    raise self.corrupt(first, record.last, record.why)
-                self._count(record.last + 1 - first)
-                self.next_fetch_offset = record.last + 1
+    def _one_by_one(self, raw: bytes) -> Iterator[Any]:
+        try:
+            for part, _ in parts(raw, _ANY_BYTES):
+                for record in records_of(part.raw) if isinstance(part, Part) else part:
+                    if not isinstance(record, Damaged):
+                        yield record
+                    elif record.last >= self.next_fetch_offset:
+                        self._pass_over(record)
+        except ExpandError as error:
+            raise self.corrupt(self.next_fetch_offset, Header(raw).last_offset, str(error)) from error
+
+    def _pass_over(self, damaged: Damaged) -> None:
+        first = max(damaged.offset, self.next_fetch_offset)
+        if not self.passes_over(first, damaged.last):
+            raise self.corrupt(first, damaged.last, damaged.why)
+        self._count(damaged.last + 1 - first)
+        self.next_fetch_offset = damaged.last + 1
 
     def __iter__(self) -> Iterator[Any]:
         """The generator itself: one call per record less than going through `__next__`."""

@@ -267,6 +267,17 @@ def test_a_header_name_that_is_not_utf8_costs_its_odd_characters(codec, most):
     assert [r.offset for r in read(raw, at=2)[0]] == [2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_other_consumers_of_ours_read_odd_header_names_too(codec):
+    """Anybody may write into internal topics and outputs: what is not ours must not end a worker."""
+    raw = sealed(odd_batch(1), codec) + batch_of(b"after", base=6)
+    records = fetcher.PartitionRecords(TP, fetcher.MemoryRecords(raw), [], 0, None, None, True, fetcher.READ_COMMITTED)
+    found = list(records)
+    assert all(isinstance(r, ConsumerRecord) for r in found)
+    assert [(r.offset, r.headers[0][0]) for r in found][:3] == [(0, "name"), (1, "\ufffd\ufffdme"), (2, "name")]
+    assert ([r.offset for r in found], records.next_fetch_offset) == (list(range(7)), 7)
+
+
 @pytest.mark.rule(7)
 @pytest.mark.parametrize("codec", ["none", "zstd"])
 @pytest.mark.parametrize("skip", [[(2, 2)], [(0, 0), (2, 3), (5, 5)]])
