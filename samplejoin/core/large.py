@@ -8,18 +8,18 @@ that bound it, are all that closing a window looks at.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
-from zlib import crc32
 
 from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, unmarked
+from samplejoin.core.chains import Chains
 from samplejoin.core.fold import Window, windows_of
 from samplejoin.core.leaves import Leaves, Shelf
 from samplejoin.core.words import mistakes
 
-ANCHORS, LABELS, IDS, STARTS, BUCKETS, DIRTY, OUT, ORPHANED, NUMBER = range(9)
+ANCHORS, LABELS, CHAINS, STARTS, BUCKETS, DIRTY, OUT, ORPHANED, NUMBER = range(9)
 #: of an anchor cell that has opened a window which has gone out: `[revision, weight, dirty]`
 RECORD = 4
 BUCKET, TAKEN, BYTES, FIRST_CUT, LAST_CUT = range(5)
@@ -27,8 +27,9 @@ BUCKET, TAKEN, BYTES, FIRST_CUT, LAST_CUT = range(5)
 
 def new_head(clock: int, window: int, before: int) -> list[Any]:
     """The state of a large key without cells, at a clock to which all is closed."""
-    directories: list[Any] = [[[], [], []] for _ in range(3)]
-    return [None, [*directories, [], [], [], clock - window, clock - before, 0]]
+    directories: list[Any] = [[[], [], []] for _ in range(4)]
+    anchors, labels, *chains = directories
+    return [None, [anchors, labels, chains, [], [], [], clock - window, clock - before, 0]]
 
 
 class Large:
@@ -48,8 +49,10 @@ class Large:
         number = partial(_next_number, body)
         self.anchors = Leaves(shelf, key, body[ANCHORS], rank, number)
         self.labels = Leaves(shelf, key, body[LABELS], rank, number)
-        #: with `repeat: each`, by id: [None, rank, stream, id, slices of its anchors]
-        self.ids = Leaves(shelf, key, body[IDS], lambda entry: int(entry[1]), number)
+        has_ids = self._each and any(plan.anchor and plan.stream.id_field for plan in self.spec.plans)
+        self._chains = Chains(shelf, key, body[CHAINS], number) if has_ids else None
+        #: with `repeat: each`: an entry, or several, in every slice in which windows begin
+        self._starts = self.anchors if self._chains is None else self._chains.starts
 
     @property
     def empty(self) -> bool:
@@ -65,7 +68,7 @@ class Large:
     @property
     def shifts(self) -> bool:
         """Whether an anchor can move the windows behind it."""
-        return not self._each or bool(self.ids)
+        return not self._each or (self._chains is not None and bool(self._chains.ids))
 
     # ---- rows ---------------------------------------------------------------------------------------------------
 
@@ -165,10 +168,8 @@ class Large:
             starts = self.body[STARTS]
             at = bisect_right(starts, slice_)
             return starts[at - 1] if at else None
-        cell = self.anchors.before((slice_ + 1) * self._streams)
-        while cell is not None and not self._begins(cell):
-            cell = self.anchors.before(cell[SLICE] * self._streams)
-        return None if cell is None else cell[SLICE]
+        entry = self._starts.before((slice_ + 1) * self._streams)
+        return None if entry is None else entry[SLICE]
 
     def start_after(self, slice_: int) -> int | None:
         """The earliest slice behind this one in which a window begins."""
@@ -176,17 +177,15 @@ class Large:
             starts = self.body[STARTS]
             at = bisect_right(starts, slice_)
             return starts[at] if at < len(starts) else None
-        cell = self.anchors.after((slice_ + 1) * self._streams)
-        while cell is not None and not self._begins(cell):
-            cell = self.anchors.after((cell[SLICE] + 1) * self._streams)
-        return None if cell is None else cell[SLICE]
+        entry = self._starts.after((slice_ + 1) * self._streams)
+        return None if entry is None else entry[SLICE]
 
     def first_start(self) -> int | None:
         """The slice in which the earliest window begins."""
         if not self._each:
             return self.body[STARTS][0] if self.body[STARTS] else None
-        cell = self.anchors.after(self.body[ANCHORS][0][0]) if self.anchors else None
-        return None if cell is None else cell[SLICE]
+        entry = self._starts.first()
+        return None if entry is None else entry[SLICE]
 
     def holder(self, slice_: int) -> int | None:
         """Where the windows begin of which one holds a label of that slice (rule 3), None if no window does."""
@@ -224,28 +223,11 @@ class Large:
                 yield low, end
             low = high if start is None else start + spec.window
 
-    def _begins(self, cell: Cell) -> bool:
-        """Whether a window begins in the slice of this anchor: not if all there repeat earlier ones by their ids."""
-        slice_ = cell[SLICE]
-        return self._opens(cell) or any(map(self._opens, self._anchors_of(slice_, slice_ + 1)))
-
-    def _opens(self, cell: Cell) -> bool:
-        id_ = cell[PARTIALS][0][2]
-        return id_ is None or cell[SLICE] in self._chain(self._slices_of(cell[STREAM], id_))
-
-    def _chain(self, slices: Iterable[int]) -> list[int]:
-        """Of the slices of an id's anchors those in which it opens a window (rule 7)."""
-        chain: list[int] = []
-        for slice_ in slices:
-            if not chain or slice_ >= chain[-1] + self.spec.window:
-                chain.append(slice_)
-        return chain
-
     def _opened(self, cell: Cell) -> None:
         """Enters where windows begin, with a further anchor."""
         if self._each:
-            if cell[PARTIALS][0][2] is not None:
-                self._note_id(cell[STREAM], cell[PARTIALS][0][2], cell[SLICE])
+            if self._chains is not None:
+                self._chains.add(cell[STREAM], cell[PARTIALS][0][2], cell[SLICE])
             return
         window, starts = self.spec.window, self.body[STARTS]
         first = end = bisect_right(starts, cell[SLICE])
@@ -260,31 +242,6 @@ class Large:
                 break
             new.append(following[SLICE])
         starts[first:end] = new
-
-    # ---- ids --------------------------------------------------------------------------------------------------------
-
-    def _slices_of(self, stream: int, id_: Any) -> list[int]:
-        place = crc32(repr((stream, id_)).encode("utf-8", "surrogatepass"))
-        for entry in self.ids.between(place, place + 1):
-            if entry[2] == stream and entry[3] == id_:
-                slices: list[int] = entry[4]
-                return slices
-        return []
-
-    def _note_id(self, stream: int, id_: Any, slice_: int, gone: bool = False) -> None:
-        place = crc32(repr((stream, id_)).encode("utf-8", "surrogatepass"))
-        entries = self.ids.take(place, place + 1)
-        mine = next((e for e in entries if e[2] == stream and e[3] == id_), None)
-        if mine is None:
-            mine = [None, place, stream, id_, []]
-            entries.append(mine)
-        if gone:
-            mine[4].remove(slice_)
-        else:
-            insort(mine[4], slice_)
-        for entry in entries:
-            if entry[4]:
-                self.ids.insert(entry, self._size(entry))
 
     # ---- windows ----------------------------------------------------------------------------------------------------
 
@@ -326,24 +283,17 @@ class Large:
             self.anchors.take(start * self._streams, (start + self.spec.window) * self._streams)
             del self.body[STARTS][0]
             return
-        ids = set()
-        for cell in self.anchors.take(start * self._streams, (start + 1) * self._streams):
-            if cell[PARTIALS][0][2] is not None:
-                ids.add((cell[STREAM], cell[PARTIALS][0][2]))
-                self._note_id(cell[STREAM], cell[PARTIALS][0][2], start, gone=True)
-        for stream, id_ in ids:
-            for slice_ in [s for s in self._slices_of(stream, id_) if s < start + self.spec.window]:
-                self._remove_repeat(stream, id_, slice_)
-
-    def _remove_repeat(self, stream: int, id_: Any, slice_: int) -> None:
-        place = slice_ * self._streams + stream
-        removed = False
-        for cell in self.anchors.take(place, place + 1):
-            if not removed and cell[PARTIALS][0][2] == id_:
-                removed = True
-                self._note_id(stream, id_, slice_, gone=True)
-            else:
-                self.anchors.insert(cell, self._size(cell))
+        gone = self.anchors.take(start * self._streams, (start + 1) * self._streams)
+        if self._chains is None:
+            return
+        self._chains.forget_start(start)
+        for stream, id_ in _ids_of(gone):
+            for slice_ in self._chains.repeats(stream, id_, start):
+                place = slice_ * self._streams + stream
+                for cell in self.anchors.take(place, place + 1):
+                    if not _is(cell, stream, id_):
+                        self.anchors.insert(cell, self._size(cell))
+            self._chains.forget(stream, id_, start)
 
     def _anchors_of(self, low: int, high: int) -> Iterator[Cell]:
         leaves = self.anchors.open if self.spec.correction else self.anchors.between
@@ -354,15 +304,14 @@ class Large:
         if not self._each:
             yield from self._anchors_of(start, start + self.spec.window)
             return
-        ids = set()
-        for cell in self._anchors_of(start, start + 1):
-            if self._opens(cell):
-                yield cell
-                ids.add((cell[STREAM], cell[PARTIALS][0][2]))
-        for stream, id_ in ids:
-            for slice_ in {s for s in self._slices_of(stream, id_) if id_ is not None}:
-                if start < slice_ < start + self.spec.window:
-                    yield from (c for c in self._anchors_of(slice_, slice_ + 1) if _is(c, stream, id_))
+        chains = self._chains
+        opening = list(self._anchors_of(start, start + 1))
+        if chains is not None:
+            opening = [cell for cell in opening if chains.opens(cell[STREAM], cell[PARTIALS][0][2], start)]
+        yield from opening
+        for stream, id_ in _ids_of(opening) if chains is not None else ():
+            for slice_ in chains.repeats(stream, id_, start) if chains is not None else ():
+                yield from (cell for cell in self._anchors_of(slice_, slice_ + 1) if _is(cell, stream, id_))
 
     # ---- an end -----------------------------------------------------------------------------------------------------
 
@@ -380,6 +329,12 @@ class Large:
             if last_cut is not None:
                 ends.append(last_cut + self.spec.before + 1)
         return max(ends)
+
+
+def _ids_of(cells: list[Cell]) -> list[tuple[int, Any]]:
+    """The streams and ids of anchors, each once."""
+    names = dict.fromkeys((cell[STREAM], cell[PARTIALS][0][2]) for cell in cells)
+    return [name for name in names if name[1] is not None]
 
 
 def _is(cell: Cell, stream: int, id_: Any) -> bool:

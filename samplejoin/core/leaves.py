@@ -79,6 +79,10 @@ class Leaves:
                 return found
         return None
 
+    def first(self) -> Entry | None:
+        """The entry of the lowest rank."""
+        return self._read(0)[0] if self._firsts else None
+
     def before(self, rank: int) -> Entry | None:
         """The last entry of a lower rank."""
         at = bisect_left(self._firsts, rank) - 1

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplejoin.core import leaves
+from samplejoin.core import chains, leaves
 from samplejoin.core.cells import CELLS, combine
 from samplejoin.core.identity import source_id
 from samplejoin.core.outcomes import Outcomes
@@ -152,13 +152,13 @@ def rested(play: Play) -> None:
     play.partition.changed = {}
 
 
-def visits(minutes: int, **options: Any) -> tuple[int, int, int]:
+def visits(minutes: int, ids: int = 1 << 62, **options: Any) -> tuple[int, int, int]:
     """Cells opened, in all and at most in a step, and samples: two rows a second, a clock held, let go in steps."""
     counted = Visits()
     play = Play(spec_of(codec=CODEC._replace(loads=counted.loads), window_ms=60_000, **options))
     most = 0
     for second in range(minutes * 60):
-        rested(play.show(second, id=second).click(second))
+        rested(play.show(second, id=second % ids).click(second))
     assert play.partition.keys[KEY]
     assert CODEC.loads(play.partition.keys[KEY])[CELLS] is None
     for second in range(0, minutes * 60 + 8000, 10):
@@ -178,7 +178,9 @@ def visits(minutes: int, **options: Any) -> tuple[int, int, int]:
         (4, {"repeat": "each", "attribution": "first", "before_ms": 30_000}),
         (4, {"repeat": "each", "late": "correct", "correction_ms": 3_600_000}),
         (4, {"repeat": "merge", "late": "correct", "correction_ms": 3_600_000}),
-        (8, {"repeat": "each", "show_id": "id"}),  # of a few leaves of ids each is met again at once
+        (4, {"repeat": "each", "show_id": "id"}),
+        (4, {"repeat": "each", "show_id": "id", "ids": 1}),
+        (4, {"repeat": "each", "show_id": "id", "ids": 3, "late": "correct", "correction_ms": 3_600_000}),
     ],
     ids=str,
 )
@@ -359,3 +361,25 @@ def test_late_corrections_are_counted_in_rows(entries):
         play.apply(block_of(source_id("clicks", 0), 0, 3, cells)).clock(41)
     assert [sample["clicks"] for sample in play.samples] == [1, 4]
     assert play.out.counts["late_corrections", ""] == play.out.counts["late_rows", "click"] == 3
+
+
+@pytest.mark.rule(3, 7)
+@given(st.integers(0, 2**32 - 1), sizes, st.sampled_from(["count", "correct"]), st.booleans())
+@settings(max_examples=40)
+def test_repeated_ids_open_the_same_windows_in_any_order(seed, size, late, colliding):
+    """Anchors of few ids, that come before those whose windows they move."""
+    random, made = Random(seed), []
+    rows = [(random.randrange(60), random.choice([None, "a", "a", "b", 1, "1"])) for _ in range(60)]
+    with pytest.MonkeyPatch.context() as patch:
+        if colliding:
+            patch.setattr(chains, "HASH_BITS", 0)
+        for entries in (10_000, size[0]):
+            with leaves_of(entries, size[1]):
+                play = Play(spec_of(show_id="id", repeat="each", late=late, correction_ms=20_000, before_ms=2000))
+                for second, id_ in rows:
+                    play.show(second, id=id_, pos=second).click(second + 1)
+                for second in range(0, 120, 7):
+                    play.clock(second)
+                assert not play.partition.keys
+                made.append([(s.sample_id, s.payload) for s in play.out.samples])
+    assert made[0] == made[1]
