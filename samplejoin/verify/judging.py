@@ -166,7 +166,7 @@ class Judge(Ground):
         """The class of the last of these revisions, None if it is right, the fields that differ, and the headers that
         are wrong."""
         cls, fields = ("unexplained", []) if want is None else self._differences.of(want, there[-1])
-        headers = [n for n in self._wrong_headers(case, made, there) if n not in fields]
+        headers = self._wrong_headers(case, made, there)
         return cls or ("wrong_header" if headers else None), fields, headers
 
     def _wrong_headers(self, case: Case, made: Made | None, there: Sequence[Row]) -> list[str]:
@@ -190,7 +190,7 @@ class Judge(Ground):
             if number == last:
                 break
             cls, fields = (None, []) if says is None else self._differences.of(says, there[-1])
-            headers = [name for name in self._wrong_headers(case, made, there) if name not in fields]
+            headers = self._wrong_headers(case, made, there)
             if cls is not None or headers:
                 self._blame(case, cls or "wrong_header", made, says, there[-1], fields + headers)
         renumbered = sum(number not in logged for number in by_number)  # those are there, by another number
@@ -287,7 +287,7 @@ class Judge(Ground):
                 str(row[r.ID]) if row is not None else want.sample_id if want is not None else None,
                 None if slice_ms is None else time_text(slice_ms),
                 slice_ms,
-                fields,
+                list(dict.fromkeys(fields)),  # a field and a header can have one name
                 None if want is None else self._differences.fields(want.payload),
                 None if row is None else self._differences.fields(row[r.PAYLOAD]),
                 case.sources(window),

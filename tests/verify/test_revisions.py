@@ -127,6 +127,19 @@ def test_a_row_that_the_log_says_was_late_must_be_in_the_late_topic():
     assert (report.wrong, report.errors[0].key) == ({"late_missing": 1}, ["a"])
 
 
+@pytest.mark.rule(6, 14)
+def test_a_late_row_does_not_excuse_a_weight_header_of_another_form():
+    """With the late click the field `weight` differs too: the header is wrong nevertheless."""
+    job = job_of(**NO_TOPIC, keep_negatives=0.9)
+    topics = fed(job, [], [{}])
+    at = revision(topics, 0)
+    assert report_of(job, topics, True).wrong == {}
+    topics.samples[at] = header(
+        topics.samples[at], "weight", (dict(topics.samples[at].headers)["weight"] or b"") + b"0"
+    )
+    assert report_of(job, topics, True).wrong == {"wrong_label": 1}
+
+
 @pytest.mark.rule(11, 16)
 @pytest.mark.parametrize("logged", [True, False])
 def test_a_truncated_sample_that_is_there_again_is_one_finding(logged):
