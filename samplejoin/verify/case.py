@@ -49,6 +49,8 @@ class Case:
     others: set[str] = field(default_factory=set)
     #: dead letters that are there, by sample id
     letters: Counter[str] = field(default_factory=Counter)
+    #: ids of samples that a former version of the job has left in the topic
+    former: set[str] = field(default_factory=set)
     findings: Findings = field(default_factory=Findings)
 
     def add_found(self, samples: Sequence[Row]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from samplejoin.core.fingerprint import short
 from samplejoin.core.keys import partition_of
 from samplejoin.job.compile import Job
-from samplejoin.verify.rows import INCOMPLETE, OTHER_VERSION, TRUNCATED
+from samplejoin.verify.rows import FORMER, INCOMPLETE, OTHER_VERSION, TRUNCATED
 
 NAMES = ("sample_id", "revision", "complete", "truncated", "weight", "job", "fingerprint")
 PREVIOUS_WEIGHT = "previous_weight"
@@ -17,11 +17,14 @@ MOST_DIGITS = 9
 
 
 class Contract:
-    """Reads samples of one job. `partitions`: of the samples topic; None: not known, any partition is right."""
+    """Reads samples of one job, each partition in order. `partitions`: of the samples topic; None: not known, any
+    partition is right."""
 
     def __init__(self, job: Job, partitions: int | None) -> None:
         self.job, self.fingerprint = job.spec.name, short(job.fingerprint)
         self._partitions = partitions
+        #: partitions in which a sample of this version has come
+        self._begun: set[int] = set()
         self._may_lack = [s.name for s in job.spec.streams] if job.spec.max_wait_ms is not None else []
 
     def row(self, record: Any) -> list[Any]:
@@ -32,7 +35,7 @@ class Contract:
         number = int(revision) if plain else -1
         previous = headers.get(PREVIOUS_WEIGHT)
         wrong = self._unlike(record, headers, number)
-        flags = OTHER_VERSION if headers.get("fingerprint") not in (None, "", self.fingerprint) else 0
+        flags = self._version(record.partition, headers.get("fingerprint"))
         if headers.get("complete", "true") != "true" and "complete" not in wrong:
             flags |= INCOMPLETE
         if headers.get("truncated") == "true":
@@ -43,6 +46,14 @@ class Contract:
             key, headers.get("sample_id", ""), number, headers.get("weight", ""), flags, record.value or b"",
             record.partition, record.offset, previous, wrong, headers.get("complete", "true"),
         ]  # fmt: skip
+
+    def _version(self, partition: int, fingerprint: str | None) -> int:
+        """Another version's sample is a former run's only before the first of this version in its partition."""
+        if fingerprint == self.fingerprint:
+            self._begun.add(partition)
+        if fingerprint in (None, "", self.fingerprint):
+            return 0
+        return OTHER_VERSION if partition in self._begun else OTHER_VERSION | FORMER
 
     def _unlike(self, record: Any, headers: dict[str, str], revision: int) -> list[str]:
         """The headers that are missing, doubled, not known, or of another form than the worker's."""

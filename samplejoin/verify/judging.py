@@ -91,12 +91,13 @@ class Judge(Ground):
         return case, unknown
 
     def _ours(self, case: Case, samples: Sequence[Row]) -> list[Row]:
-        """Without those of another version, where another generation writes to the same topic."""
-        if not self.shared:
-            return list(samples)
-        ours = [row for row in samples if not row[r.FLAGS] & r.OTHER_VERSION]
-        case.others = {row[r.ID] for row in samples if row[r.FLAGS] & r.OTHER_VERSION}
+        """Without those of another version: all, where another generation writes to the same topic; else those before
+        the first of this version, which an edited job has left there before its reset."""
+        others = r.OTHER_VERSION if self.shared else r.FORMER
+        ours = [row for row in samples if not row[r.FLAGS] & others]
         case.findings.counts["other_versions"] += len(samples) - len(ours)
+        case.others = {row[r.ID] for row in samples if self.shared and row[r.FLAGS] & r.OTHER_VERSION}
+        case.former = {row[r.ID] for row in samples if not self.shared and row[r.FLAGS] & r.FORMER}
         return ours
 
     # ---- samples ------------------------------------------------------------------------------------------------
@@ -106,6 +107,8 @@ class Judge(Ground):
         in_base = in_full if case.base is case.full else case.base.samples()
         for id_, made in (in_base | in_full).items():
             found = case.found.pop(id_, [])
+            if not found and id_ in case.former:  # where the present run began is not known
+                continue
             if not self.in_range(made.window):
                 case.findings.counts["samples"] -= len(found)
                 continue

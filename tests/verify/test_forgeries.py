@@ -149,3 +149,14 @@ def test_an_edited_job_is_said_first_of_all():
         refuse_foreign(now.fingerprint, report.versions)
     refuse_foreign(was.fingerprint, report.versions)
     refuse_foreign(now.fingerprint, {})
+
+
+def test_samples_of_before_a_reset_are_left_out_and_a_forged_fingerprint_behind_it_is_not():
+    was, now = job_of(label="clicks > 1"), job_of()
+    topics = written(now, end(feed()))
+    former = written(was, end(feed())).samples
+    mixed = replace(topics, samples=former + topics.samples)
+    report = verify(now, mixed)
+    assert (report.wrong, report.other_versions, report.right) == ({}, len(former), verify(now, topics).right)
+    mixed.samples[-1] = header(mixed.samples[-1], "fingerprint", b"0" * 16)
+    assert verify(now, mixed).wrong == {"wrong_header": 1}
