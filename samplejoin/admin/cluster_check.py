@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from samplejoin.core.words import said
+from samplejoin.core.words import counted, said
 from samplejoin.engine.cluster import (
     NO_TRANSACTIONS,
     Member,
@@ -143,8 +143,8 @@ def _own_topic(config: EngineConfig, cluster: Cluster, name: str, found: Finding
     topics = config.topics
     if name in (topics.repartition, topics.changelog) and partitions != config.partitions:
         found.wrong.append(
-            f"topic {name} has {partitions} partitions, the job file says {config.partitions}: set it back, or take "
-            "the state to a new generation by `samplejoin migrate`"
+            f"topic {name} has {counted(partitions, 'partition')}, the job file says {config.partitions}: set it "
+            "back, or take the state to a new generation by `samplejoin migrate`"
         )
     if settings is None:
         return

@@ -16,6 +16,7 @@ from samplejoin.core.keys import partition_of
 from samplejoin.core.leaves import home_of, is_leaf
 from samplejoin.core.merge import NoCutError, merged_state
 from samplejoin.core.partition import Partition
+from samplejoin.core.words import counted
 from samplejoin.engine.changelog import Commit, pages_of, parts_of
 from samplejoin.engine.cluster import FIRST_COORDINATOR_S, delete_group, delete_topics, refuse_members, while_moving
 from samplejoin.engine.codec import pack_state, unpack_state
@@ -84,7 +85,9 @@ async def _refuse_no_cut(old: EngineConfig, tps: set[Any], offsets: Offsets, las
     ends = await _log_ends(old, old.partitions)
     covered = {source_id(tp.topic, tp.partition): offset - 1 for tp, (offset, _) in offsets.items()}
     if len(offsets) < len(tps):
-        raise WorkerError(f"group {old.group} has no offsets for {len(tps) - len(offsets)} partitions: {DRAIN}")
+        raise WorkerError(
+            f"group {old.group} has no offsets for {counted(len(tps) - len(offsets), 'partition')}: {DRAIN}"
+        )
     for number in range(old.partitions):
         commit, end = last.get(number), ends.get(number, 0)
         if commit is None or commit.position != end:

@@ -96,8 +96,8 @@ def _refuse_other_folder(path: Path) -> None:
     if others:
         more = ", …" if len(others) > 3 else ""
         raise WorkerError(
-            f"{path.absolute()} is no state directory of samplejoin: it holds {', '.join(others[:3])}{more}; nothing "
-            "was done. Set state_dir to where the workers keep their state, or to a folder that does not exist"
+            f"{path.absolute()} is not a state directory of samplejoin: it holds {', '.join(others[:3])}{more}; "
+            "nothing was done. Set state_dir to where the workers keep their state, or to a folder that does not exist"
         )
 
 

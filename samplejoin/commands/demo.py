@@ -20,7 +20,7 @@ WIDTH = 120
 
 def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if math.isnan(value):
-        raise click.BadParameter("nan is no number")  # no range refuses it
+        raise click.BadParameter("nan is not a number")  # no range refuses it
     return value
 
 

@@ -28,7 +28,7 @@ MOST_EVENTS_PER_S = 1_000_000_000
 def _rate(_: click.Context, __: click.Parameter, value: str) -> float:
     match = RATE.fullmatch(value.strip())
     if match is None:
-        raise click.BadParameter(f"{value!r} is no rate; events per second of all inputs: 20000, 500k, 1.5m")
+        raise click.BadParameter(f"{value!r} is not a valid rate; events per second of all inputs: 20000, 500k, 1.5m")
     rate = float(match[1]) * UNITS[match[2].lower()]
     if not 1 <= rate <= MOST_EVENTS_PER_S:
         raise click.BadParameter(f"{value} is out of range; from 1 to {MOST_EVENTS_PER_S // 1_000_000}m events/s")
@@ -46,7 +46,7 @@ def _window(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 
 def _number(_: click.Context, __: click.Parameter, value: float) -> float:
     if math.isnan(value):  # which lies in every range
-        raise click.BadParameter("nan is no number")
+        raise click.BadParameter("nan is not a number")
     return value
 
 

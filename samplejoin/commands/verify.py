@@ -43,7 +43,7 @@ def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
 def _share(ctx: click.Context, param: click.Parameter, value: str) -> int:
     one, _, number = value.partition("/")
     if one.strip() != "1" or not number.strip().isdecimal() or not 1 <= int(number[:99]) <= MOST_SHARES:
-        raise click.BadParameter(f"{value!r} is no share such as 1/64; 1/{MOST_SHARES} is the smallest")
+        raise click.BadParameter(f"{value!r} is not a valid share such as 1/64; 1/{MOST_SHARES} is the smallest")
     return int(number)
 
 

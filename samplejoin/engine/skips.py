@@ -15,6 +15,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from samplejoin.core.skips import Skip, Skips, ranges, unpack
+from samplejoin.core.words import counted
 from samplejoin.engine.cluster import FIRST_COORDINATOR_S, default_replication, while_moving
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import admin, committed_offsets, producer, reader, running
@@ -85,7 +86,7 @@ async def refuse_wrong(config: EngineConfig, skips: Iterable[Skip]) -> None:
             inputs = ", ".join(sorted(config.spec.topics()))
             raise WorkerError(f"{skip.place}: {skip.topic} is not an input topic of the job; those are {inputs}")
         if skip.partition >= known.get(skip.topic, 0):
-            raise WorkerError(f"{skip.place}: topic {skip.topic} has {known.get(skip.topic, 0)} partitions")
+            raise WorkerError(f"{skip.place}: topic {skip.topic} has {counted(known.get(skip.topic, 0), 'partition')}")
     tps = {TopicPartition(skip.topic, skip.partition) for skip in skips}
     async with running(reader(config)) as consumer:
         begins, ends = await consumer.beginning_offsets(list(tps)), await consumer.end_offsets(list(tps))

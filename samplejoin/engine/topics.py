@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import InvalidReplicationFactorError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
+from samplejoin.core.words import counted
 from samplejoin.engine.cluster import default_replication, refuse_mock, topic_settings
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.kafka import MAX_REQUEST_BYTES, admin, reader, running
@@ -70,8 +71,8 @@ async def prepare(config: EngineConfig) -> dict[str, int]:
         count = known.get(topic, config.partitions)
         if count != config.partitions:
             raise WorkerError(
-                f"topic {topic} has {count} partitions, the job file says partitions: {config.partitions}. A running "
-                f"join cannot change its partition count: set it back to {count}, or take its state to a "
+                f"topic {topic} has {counted(count, 'partition')}, the job file says partitions: {config.partitions}. "
+                f"A running join cannot change its partition count: set it back to {count}, or take its state to a "
                 "new generation by `samplejoin migrate`"
             )
     await _check_settings(config, [name for name in config.topics.written if name in known])

@@ -222,7 +222,9 @@ def _custom(name: str, base_dir: Path) -> Aggregate:
         raise RefusedError(f"{name}() raises {said(error)}") from error
     missing = [m for m in ("zero", "add", "merge", "result") if not callable(getattr(user, m, None))]
     if missing:
-        raise RefusedError(f"{name} is no aggregate: it has no {', '.join(missing)}", "see samplejoin.udf.Aggregate")
+        raise RefusedError(
+            f"{name} is not an aggregate: it has no {', '.join(missing)}", "see samplejoin.udf.Aggregate"
+        )
     try:
         codec_dumps(user.zero())
     except mistakes() as error:

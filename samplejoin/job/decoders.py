@@ -68,7 +68,7 @@ def csv_decoder(columns: Columns, delimiter: str = ",") -> Decode:
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(not_csv(record.value, error)) from error
         if len(lines) != 1:
-            raise ValueError(f"{len(lines)} lines of CSV in one record")
+            raise ValueError(f"{counted(len(lines), 'line')} of CSV in one record")
         if len(lines[0]) != len(names):
             raise ValueError(_other_columns(lines[0], names, delimiter))
         return read(lines[0])

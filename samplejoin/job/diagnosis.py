@@ -76,7 +76,7 @@ def _tabs(value: bytes) -> str | None:
 
 
 _SUSPECTS: tuple[tuple[str, Callable[[bytes], str | None]], ...] = (
-    ("{} is no JSON number; producers send null in its place", _no_number),
+    ("{} is not a JSON number; producers send null in its place", _no_number),
     ("{} is half of a character (a text was cut in the middle of an emoji)", _half_character),
     ("it holds {} documents, one a line; a record is one", _documents),
     ("it is text with {}; decode: csv with delimiter reads it", _tabs),

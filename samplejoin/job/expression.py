@@ -114,9 +114,9 @@ def _parse(text: str) -> ast.Expression:
             warnings.simplefilter("error")  # Python warns of odd escapes: here they are mistakes
             tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
-        raise RefusedError(f"{text!r} is no expression: {error.msg}", _HINT) from None
+        raise RefusedError(f"{text!r} is not a valid expression: {error.msg}", _HINT) from None
     except (RecursionError, MemoryError, ValueError) as error:
-        raise RefusedError(f"is no expression: {type(error).__name__}", _HINT) from None
+        raise RefusedError(f"is not a valid expression: {type(error).__name__}", _HINT) from None
     try:
         for node in ast.walk(tree):
             _check(node)

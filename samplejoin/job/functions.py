@@ -39,7 +39,7 @@ def find_function(name: str, base_dir: Path) -> Any:
     """As `find`, for something that can be called."""
     found = find(name, base_dir)
     if not callable(found):
-        raise RefusedError(f"{name} is no function but {type(found).__name__}")
+        raise RefusedError(f"{name} is not a function but {type(found).__name__}")
     return found
 
 

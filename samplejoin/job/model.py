@@ -71,7 +71,7 @@ def _format(value: str) -> str:
     if value in ("json", "csv"):
         return value
     if not FUNCTION.fullmatch(value):
-        raise RefusedError(f"{value!r} is no format", "json, csv or module:function")
+        raise RefusedError(f"{value!r} is not a valid format", "json, csv or module:function")
     return value
 
 

@@ -64,7 +64,7 @@ def plain_job_name(value: str) -> str:
 def field_name(value: str) -> str:
     """A name that can stand in a label expression and in `from: stream.field`. Raises RefusedError otherwise."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        raise RefusedError(f"{value!r} is no name", "a letter or '_', then letters, digits and '_'")
+        raise RefusedError(f"{value!r} is not a valid name", "a letter or '_', then letters, digits and '_'")
     return value
 
 
@@ -81,7 +81,7 @@ def split_aggregate(value: str) -> tuple[str, int | None]:
         return name, limit
     known = ", ".join((*PLAIN_AGGREGATES, *(f"{n}(20)" for n in LIMITED_AGGREGATES)))
     near = did_you_mean(name, (*PLAIN_AGGREGATES, *LIMITED_AGGREGATES))
-    raise RefusedError(f"{value!r} is no aggregate", near or f"one of {known}, or module:Class")
+    raise RefusedError(f"{value!r} is not an aggregate", near or f"one of {known}, or module:Class")
 
 
 def _aggregate(value: str) -> str:
@@ -119,14 +119,14 @@ def _pattern(value: str) -> str:
     try:
         re.compile(value)
     except re.error as error:
-        raise RefusedError(f"{value!r} is no regular expression: {error}") from error
+        raise RefusedError(f"{value!r} is not a valid regular expression: {error}") from error
     return value
 
 
 def _decode(value: str) -> str:
     if value not in ("json", "csv", "raw") and not FUNCTION.fullmatch(value):
         near = did_you_mean(value, ("json", "csv", "raw"))
-        raise RefusedError(f"{value!r} is no way to decode", near or "json, csv, raw or module:function")
+        raise RefusedError(f"{value!r} is not a way to decode", near or "json, csv, raw or module:function")
     return value
 
 
@@ -394,7 +394,7 @@ def brokers_of(value: Any) -> Any:
     for broker in brokers:
         host, colon, port = broker.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536) or "/" in host:
-            raise RefusedError(f"{broker!r} is no broker", "host:port, e.g. localhost:9092")
+            raise RefusedError(f"{broker!r} is not a valid broker", "host:port, e.g. localhost:9092")
     return tuple(brokers)
 
 

@@ -84,7 +84,9 @@ class References:
             return self.environ[name]
         if kind == "file" and name:
             return self._file(self.base_dir / name)
-        raise RefusedError(f"${{{reference}}} is no reference", "${env:NAME} or ${file:/path}; $${ for a plain ${")
+        raise RefusedError(
+            f"${{{reference}}} is not a valid reference", "${env:NAME} or ${file:/path}; $${ for a plain ${"
+        )
 
     def _file(self, path: FilePath) -> str:
         try:

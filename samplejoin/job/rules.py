@@ -135,7 +135,7 @@ def _window(job: JobModel) -> Iterator[Issue]:
             below = format_duration(ms - ms % job.resolution_ms)
             above = format_duration(ms + job.resolution_ms - ms % job.resolution_ms)
             near = f"{below} or {above}" if ms > job.resolution_ms else above
-            yield Issue((key,), f"{format_duration(ms)} is no multiple of resolution {step}", f"write {near}")
+            yield Issue((key,), f"{format_duration(ms)} is not a multiple of resolution {step}", f"write {near}")
 
 
 def _late(job: JobModel) -> Iterator[Issue]:

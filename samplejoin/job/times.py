@@ -45,7 +45,7 @@ def read_iso(value: Any) -> int:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"{value[:60]!r} is no time in ISO 8601") from None
+        raise ValueError(f"{value[:60]!r} is not a time in ISO 8601") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return _in_range((moment - _EPOCH) // _MILLISECOND, value)
@@ -67,7 +67,7 @@ def _read_slowly(value: Any, unit: str, factor: int, divisor: int) -> int:
     except InvalidOperation:
         number = None
     if number is None or not number.is_finite():
-        raise ValueError(f"{text[:60]!r} is no time in {unit}")
+        raise ValueError(f"{text[:60]!r} is not a time in {unit}")
     if not 0 <= number <= (MAX_MS + 1) * divisor // factor:
         raise ValueError(f"{text[:60]} {unit} is not between the years 1970 and 9999{_meant(number)}")
     return _in_range(int(number * factor // divisor), text)

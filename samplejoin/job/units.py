@@ -25,13 +25,16 @@ def parse_duration(value: Any) -> int:
     if type(value) is int and value >= 0:
         raise RefusedError(f"{value} has no unit", f"write {value}s, {value}m or {value}ms")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise RefusedError(f"{value} is no duration", "whole numbers from 0 on, with a unit: 20m, 1h30m, 500ms")
+        raise RefusedError(
+            f"{value} is not a valid duration", "whole numbers from 0 on, with a unit: 20m, 1h30m, 500ms"
+        )
     if not isinstance(value, str):
         raise RefusedError(f"a duration must be text, not {_kind(value)}", "for example 20m, 1h30m or 500ms")
     match = _DURATION.fullmatch(value.strip())
     if not value.strip() or match is None:
         raise RefusedError(
-            f"{value!r} is no duration", "whole numbers with d, h, m, s, ms, the longest first: 20m, 1h30m, 500ms"
+            f"{value!r} is not a valid duration",
+            "whole numbers with d, h, m, s, ms, the longest first: 20m, 1h30m, 500ms",
         )
     ms = sum(int(n) * size for n, (_, size) in zip(match.groups(), _DURATION_UNITS, strict=True) if n)
     if ms > MAX_DURATION_MS:
@@ -57,7 +60,7 @@ def parse_size(value: Any) -> int:
         raise RefusedError(f"a size must be text, not {_kind(value)}", "for example 512KiB or 64MiB")
     match = _SIZE.fullmatch(value.strip())
     if match is None:
-        raise RefusedError(f"{value!r} is no size", "a whole number with B, KiB, MiB or GiB: 512KiB, 64MiB")
+        raise RefusedError(f"{value!r} is not a valid size", "a whole number with B, KiB, MiB or GiB: 512KiB, 64MiB")
     size = int(match[1]) * dict(_SIZE_UNITS)[match[2]]
     if not 0 < size <= 1 << 50:
         raise RefusedError(f"{value} is out of range", "sizes go from 1B up")

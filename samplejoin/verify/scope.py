@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samplejoin.core.identity import source_id
+from samplejoin.core.words import counted
 from samplejoin.job.compile import Job
 from samplejoin.job.model import JobModel
 from samplejoin.verify.ground import time_text
@@ -83,7 +84,7 @@ async def _see_job(model: JobModel, topics: Topics, there: dict[str, set[int]], 
         return
     if len(there[changelog]) != model.partitions:
         raise VerifyError(
-            f"topic {changelog} has {len(there[changelog])} partitions, the job file says partitions: "
+            f"topic {changelog} has {counted(len(there[changelog]), 'partition')}, the job file says partitions: "
             f"{model.partitions}. Verify with the job file that the workers run"
         )
     scope.committed = await topics.committed(model.prefix)

@@ -45,8 +45,8 @@ def test_mistakes_of_every_kind_are_shown_at_once(tmp_path):
         "5 streams.like: has no topic",
         "7 window: 20 has no unit",
         "9 sample.score.from: no stream is called 'shows'",
-        "10 sample.clicks.agg: 'cuont' is no aggregate",
-        "12 label: 'clicks || likes' is no expression",
+        "10 sample.clicks.agg: 'cuont' is not an aggregate",
+        "12 label: 'clicks || likes' is not a valid expression",
     ]
     assert len(shown) == len(expected), shown
     assert all(line.startswith(start) for line, start in zip(shown, expected, strict=True)), shown

@@ -53,7 +53,7 @@ def test_a_wrong_job(job, command):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("reset", "--to", "soon"), "'soon' is no time in ISO 8601; or earliest, latest, committed"),
+        (("reset", "--to", "soon"), "'soon' is not a time in ISO 8601; or earliest, latest, committed"),
         (("migrate",), "--from-generation"),
         (("migrate", "--from-generation", "0"), "'--from-generation': 0 is not in the range 1<=x<=9999"),
         (("migrate", "--from-generation", "100000"), "'--from-generation': 100000 is not in the range 1<=x<=9999"),

@@ -203,14 +203,14 @@ def test_rates_that_are_none(tmp_path, rate):
     ("arguments", "said"),
     [
         ((), "Missing option '--rate'"),
-        (("--rate=1k", "--window=20"), "Invalid value for '--window': '20' is no duration; whole numbers"),
-        (("--rate=1k", "--window=1500ms"), "1s500ms is no multiple of resolution 1s"),
+        (("--rate=1k", "--window=20"), "Invalid value for '--window': '20' is not a valid duration; whole numbers"),
+        (("--rate=1k", "--window=1500ms"), "1s500ms is not a multiple of resolution 1s"),
         (("--rate=1k", "--window=0s"), "window: must be longer than 0s"),
         (("--rate=1k", "--set", "windo=5m"), "did you mean 'window'?"),
         (("--rate=1k", "--event-bytes=0"), "0 is not in the range"),
         (("--rate=1k", "--events-per-key=0.5"), "0.5 is not in the range"),
-        (("--rate=1k", "--events-per-key=nan"), "nan is no number"),
-        (("--rate=1k", "--keep-busy=nan"), "nan is no number"),
+        (("--rate=1k", "--events-per-key=nan"), "nan is not a number"),
+        (("--rate=1k", "--keep-busy=nan"), "nan is not a number"),
         (("--rate=1k", "--keep-busy=1"), "1.0 is not in the range"),
     ],
 )

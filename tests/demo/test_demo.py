@@ -142,7 +142,7 @@ def test_ctrl_c_leaves_nothing_behind(sent, environ, tmp_path):
     ("args", "status", "message"),
     [
         (["--brokers", "127.0.0.1:1"], 1, "no Kafka answers at 127.0.0.1:1"),
-        (["--brokers", "somewhere"], 1, "'somewhere' is no broker"),
+        (["--brokers", "somewhere"], 1, "'somewhere' is not a valid broker"),
         (["--samples", "/no/such/folder/samples"], 1, "cannot be written"),
         (["--seconds", "0"], 2, "--seconds"),
         (["--seconds", "nan"], 2, "--seconds"),

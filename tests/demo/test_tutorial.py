@@ -91,6 +91,7 @@ def is_ready(port: str) -> bool:
 def test_the_tutorial_comes_to_its_sample_without_kafka(terminals):
     blocks = [b.text for b in TUTORIAL.blocks("sh", "text") if b.text in TUTORIAL.text.partition("## 5.")[2]]
     broker, worker, send, read, sample, second, look = blocks
+    terminals.environ["SAMPLEJOIN_STREAMS__CLICK__ID"] = "evnt"  # a slip, which changes nothing here but is said
     logs = [terminals.start(broker)]
     wait_for(lambda: "broker on localhost" in logs[0].read_text(), *logs)
     logs.append(terminals.start(worker))
@@ -105,6 +106,9 @@ def test_the_tutorial_comes_to_its_sample_without_kafka(terminals):
     for process in reversed(terminals.running):
         process.terminate()
         assert process.wait(15) == 0
+    said = logs[1].read_text()
+    assert "job clickjoin: 2 streams, key (uid, item), window 10s, 4 join partitions" in said
+    assert said.count("streams.click.id: the first row of stream click does not carry evnt; it carries uid, item") == 1
 
 
 def test_a_topic_that_is_not_there_is_refused_and_those_there_are_named(terminals):

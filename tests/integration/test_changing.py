@@ -259,7 +259,7 @@ def test_a_folder_that_no_worker_has_made_is_not_deleted(world, start_worker):
     (project / "README.md").write_text("mine")
     refused = command(world, "reset", "--yes")
     assert refused.returncode == 1
-    assert "is no state directory of samplejoin: it holds README.md; nothing was done" in refused.stderr
+    assert "is not a state directory of samplejoin: it holds README.md; nothing was done" in refused.stderr
     assert (project / "README.md").read_text() == "mine"
     (project / "README.md").unlink()
     assert command(world, "reset", "--dry-run").returncode == 0

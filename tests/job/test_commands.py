@@ -126,7 +126,7 @@ def test_records(tmp_path, job):
         (impression(x=0), "record 1 impression: clean functions:clean: ZeroDivisionError: division by zero"),
         (impression(x="end"), "record 1 impression: clean functions:clean: SystemExit: 3"),
         (impression(x="number"), "must return a dict, a list of dicts or None, not int"),
-        (impression(ts="soon"), "time ts: ValueError: 'soon' is no time in ms"),
+        (impression(ts="soon"), "time ts: ValueError: 'soon' is not a time in ms"),
         (
             impression(ts=10**14),
             "future ts: FutureTimeError: event time 5138-11-16T09:46:40.000Z is more than max_skew ahead of",

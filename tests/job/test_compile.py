@@ -139,7 +139,7 @@ def test_a_decoder_of_ones_own(folder):
         ({"format": "functions:two"}, "format", "cannot be called with one argument"),
         ({"label": "functions:gone"}, "label", "has no 'gone'"),
         ({"label": "clics > 0"}, "label", "there is no field 'clics'"),
-        ({"label": "clicks >"}, "label", "is no expression"),
+        ({"label": "clicks >"}, "label", "is not a valid expression"),
         ({"label": "clicks.x"}, "label", "is not allowed"),
         ({"sample__x": {"from": "click.y", "agg": "functions:NoMerge"}}, "sample.x.agg", "it has no merge"),
         ({"sample__x": {"from": "click.y", "agg": "functions:BadZero"}}, "sample.x.agg", "zero() gives no JSON data"),

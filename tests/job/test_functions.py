@@ -60,7 +60,7 @@ def test_two_jobs_with_modules_of_one_name(tmp_path):
         ("function:f", "there is no module 'function'", "did you mean 'functions'"),
         ("functions:clen", "functions.py has no 'clen'", "did you mean 'clean'"),
         ("functions:zzzzz", "functions.py has no 'zzzzz'", "define zzzzz in functions"),
-        ("functions:NUMBER", "functions:NUMBER is no function but int", ""),
+        ("functions:NUMBER", "functions:NUMBER is not a function but int", ""),
     ],
 )
 def test_what_is_not_there(tmp_path, name, message, hint):

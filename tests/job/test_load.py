@@ -30,7 +30,7 @@ def test_a_file(tmp_path):
         ("window: 20m", "window: 20", "job.yaml:9: window: 20 has no unit (hint: write 20s, 20m or 20ms)"),
         ("role: label", "role: lable", "job.yaml:5: streams.click.role: must be 'anchor' or 'label'"),
         ("key: [uid, mid]", "key: [uid, 5]", "job.yaml:8: key.1: must be text, not a number (hint: quote it)"),
-        ("window: 20m", "window: 1500ms", "job.yaml:9: window: 1s500ms is no multiple of resolution 1s"),
+        ("window: 20m", "window: 1500ms", "job.yaml:9: window: 1s500ms is not a multiple of resolution 1s"),
         ("agg: count", "agg: last", "job.yaml:12: sample.clicks.from: last needs a field of click"),
         ("window: 20m", "window: 20m\nwindow: 30m", "job.yaml:10: window: is a duplicate key: line 9 has it already"),
         ("topic: clk", "topic: clk\n    topic: x", "job.yaml:7: streams.click.topic: is a duplicate key: line 6"),
@@ -51,7 +51,7 @@ def test_a_file(tmp_path):
         ("key: [uid, mid]", "key: [uid, ${env:X}]", "(hint: quote references inside {...} and [...]"),
         ("name: feed", "name: ${env:NAME", "job.yaml:1: name: has a ${ without its }"),
         ("name: feed", "name: ${env:NAME}", "job.yaml:1: name: the environment has no NAME"),
-        ("name: feed", "name: ${var:NAME}", "job.yaml:1: name: ${var:NAME} is no reference"),
+        ("name: feed", "name: ${var:NAME}", "job.yaml:1: name: ${var:NAME} is not a valid reference"),
         ("name: feed", "name: ${file:none}", "job.yaml:1: name: none cannot be read: No such file"),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_written_model_reads_back():
 
 
 def test_without_a_loader_errors_are_pydantics():
-    with pytest.raises(ValidationError, match="no multiple of resolution"):
+    with pytest.raises(ValidationError, match="not a multiple of resolution"):
         JobModel.model_validate(job_data(window="1500ms"))
 
 
@@ -94,7 +94,7 @@ WRONG = [
     ({"name": None}, "name", "is missing", ""),
     ({"name": "feed-g2"}, "name", "ends like a generation", "generation: 2"),
     ({"generation": 0}, "generation", "", ""),
-    ({"until": "soon"}, "until", "'soon' is no time", "2026-01-31T12:00:00Z"),
+    ({"until": "soon"}, "until", "'soon' is not a time", "2026-01-31T12:00:00Z"),
     ({"until": "2026-01-31", "start": "2026-01-31T00:00:00Z"}, "until", "is not after start", "no anchor"),
     ({"until": "2026-01-31", "clock": "processing"}, "until", "not possible with clock: processing", "arrival"),
     ({"window": None}, "window", "is missing", ""),
@@ -110,8 +110,8 @@ WRONG = [
     ({"streams__click": 3}, "streams.click", "must be a mapping, not a number", ""),
     ({"late": "corect"}, "late", "must be 'count', 'topic' or 'correct'", "'correct'"),
     ({"window": 20}, "window", "20 has no unit", "20m"),
-    ({"window": "1w"}, "window", "is no duration", "20m"),
-    ({"limits__row": "1MB"}, "limits.row", "is no size", "MiB"),
+    ({"window": "1w"}, "window", "is not a valid duration", "20m"),
+    ({"limits__row": "1MB"}, "limits.row", "is not a valid size", "MiB"),
     # ranges
     ({"partitions": 0}, "partitions", "at least 1", ""),
     ({"partitions": 1025}, "partitions", "at most 1024", ""),
@@ -127,16 +127,16 @@ WRONG = [
     ({"name": "my job"}, "name", "not a valid", "letters"),
     ({"name": "x" * 101}, "name", "not a valid job name", "at most 100"),
     ({"streams__click__topic": "a/b"}, "streams.click.topic", "not a valid", "letters"),
-    ({"streams__a-b": {"role": "label", "topic": "t", "time": "ts"}}, "streams.a-b", "is no name", "letter"),
-    ({"sample__a b": "impression.pos"}, "sample.a b", "is no name", "letter"),
-    ({"brokers": "localhost"}, "brokers", "is no broker", "host:port"),
-    ({"brokers": "kafka://a:1"}, "brokers", "is no broker", "host:port"),
+    ({"streams__a-b": {"role": "label", "topic": "t", "time": "ts"}}, "streams.a-b", "is not a valid name", "letter"),
+    ({"sample__a b": "impression.pos"}, "sample.a b", "is not a valid name", "letter"),
+    ({"brokers": "localhost"}, "brokers", "is not a valid broker", "host:port"),
+    ({"brokers": "kafka://a:1"}, "brokers", "is not a valid broker", "host:port"),
     ({"brokers": []}, "brokers", "must be text or a list", "localhost:9092"),
     ({"brokers": 9092}, "brokers", "must be text or a list", "localhost:9092"),
     ({"start": "yesterday"}, "start", "ISO 8601", "earliest"),
-    ({"format": "parquet"}, "format", "is no format", "module:function"),
+    ({"format": "parquet"}, "format", "is not a valid format", "module:function"),
     ({"streams__click__clean": "clean"}, "streams.click.clean", "names no function", "module:function"),
-    ({"streams__click__decode": "jsno"}, "streams.click.decode", "no way to decode", "'json'"),
+    ({"streams__click__decode": "jsno"}, "streams.click.decode", "not a way to decode", "'json'"),
     ({"streams__click__time": "@timestam"}, "streams.click.time", "is not a field", "'@timestamp' is"),
     ({"limits__sample": "64MiB"}, "limits.sample", "64MiB is over 1000KiB", "max.message.bytes"),
     ({"streams__click__time": "a..b"}, "streams.click.time", "is not a field", "meta.ts"),
@@ -173,7 +173,7 @@ WRONG = [
     ),
     # streams
     ({"streams__click__lateness": 1}, "streams.click.lateness", "1 has no unit", "1s"),
-    ({"streams__click__lateness": "soon"}, "streams.click.lateness", "is no duration", "20m"),
+    ({"streams__click__lateness": "soon"}, "streams.click.lateness", "is not a valid duration", "20m"),
     ({"streams__click__latenes": "1s"}, "streams.click.latenes", "unknown key", "'lateness'"),
     ({"streams__click__role": "anchor", "sample": {}}, "streams", "no stream has role: label", "clicks"),
     ({"streams__impression": None, "sample": {}}, "streams", "no stream has role: anchor", "impressions"),
@@ -199,10 +199,10 @@ WRONG = [
     ({"streams__click__topic": "imp", "streams__click__time": "t2"}, "streams.click.time", "same topic", "once"),
     # windows
     ({"window": "0s"}, "window", "longer than 0s", ""),
-    ({"window": "1500ms"}, "window", "1s500ms is no multiple of resolution 1s", "write 1s or 2s"),
-    ({"window": "5s", "resolution": "10s"}, "window", "5s is no multiple of resolution 10s", "write 10s"),
-    ({"before": "1ms"}, "before", "no multiple", "write 1s"),
-    ({"late": "correct", "correction": "1ms"}, "correction", "no multiple", ""),
+    ({"window": "1500ms"}, "window", "1s500ms is not a multiple of resolution 1s", "write 1s or 2s"),
+    ({"window": "5s", "resolution": "10s"}, "window", "5s is not a multiple of resolution 10s", "write 10s"),
+    ({"before": "1ms"}, "before", "not a multiple", "write 1s"),
+    ({"late": "correct", "correction": "1ms"}, "correction", "not a multiple", ""),
     ({"resolution": "0s"}, "resolution", "longer than 0s", ""),
     ({"late": "correct"}, "late", "needs a correction", "1h"),
     ({"correction": "1h"}, "correction", "means nothing with late: count", "late: correct"),
@@ -225,10 +225,10 @@ WRONG = [
     ({"sample__x": {"from": "impression"}}, "sample.x.from", "first needs a field", "impression.item"),
     ({"sample__x": {"from": "click", "agg": "sum"}}, "sample.x.from", "sum needs a field", "click.item"),
     ({"sample__x": {"from": "click.", "agg": "sum"}}, "sample.x.from", "no field after the dot", ""),
-    ({"sample__x": {"from": "click.y", "agg": "cuont"}}, "sample.x.agg", "is no aggregate", "'count'"),
+    ({"sample__x": {"from": "click.y", "agg": "cuont"}}, "sample.x.agg", "is not an aggregate", "'count'"),
     ({"sample__x": {"from": "click.y", "agg": "list"}}, "sample.x.agg", "how many", "list(20)"),
     ({"sample__x": {"from": "click.y", "agg": "top(0)"}}, "sample.x.agg", "how many", "top(20)"),
-    ({"sample__x": {"from": "click.y", "agg": "sum(3)"}}, "sample.x.agg", "is no aggregate", ""),
+    ({"sample__x": {"from": "click.y", "agg": "sum(3)"}}, "sample.x.agg", "is not an aggregate", ""),
     ({"sample__x": {"from": "click.y", "agg": "a:b:c"}}, "sample.x.agg", "names no function", ""),
     # outputs and security
     ({"outputs": {"samples": "feed-repartition"}}, "outputs.samples", "feed-repartition, an internal topic", "own"),

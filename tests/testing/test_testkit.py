@@ -156,7 +156,7 @@ def test_wrong_use():
         job.send("click", {}, partition=1)
     with pytest.raises(ValueError, match="does not read topic 'imp'"):
         job.send("click", {}, topic="imp")
-    with pytest.raises(ValueError, match="'20' is no duration"):
+    with pytest.raises(ValueError, match="'20' is not a valid duration"):
         job.advance("20")
     job.finish()
     with pytest.raises(RuntimeError, match="input has ended"):
