@@ -317,6 +317,20 @@ def test_ids_of_different_types_are_different(a, b):
     assert len({sample.sample_id for sample in play.out.samples}) == 2
 
 
+@pytest.mark.rule(5, 14)
+def test_a_correction_that_becomes_a_negative_not_kept_leaves_what_was_sent():
+    """The next one that goes out names the weight of the sample that stands."""
+    label = {0: 0, 1: 1, 2: 0, 3: 1}
+    options = {"late": "correct", "correction_ms": 3_600_000, "keep_negatives": 1e-9}
+    play = Play(spec_of(label=lambda values: label[values["clicks"]], **options))
+    play.show(1).click(2).clock(40).click(3).clock(41)
+    assert [(s.revision, s.weight) for s in play.out.samples] == [(0, 1.0)]
+    assert play.out.counts["revisions", "down-sampled"] == 1
+    play.click(4).clock(42)
+    (_, last) = play.out.samples
+    assert (last.revision, last.weight, last.previous_weight) == (2, 1.0, 1.0)
+
+
 @pytest.mark.rule(7)
 def test_rows_with_an_id_count_once_per_window():
     spec = spec_of(click_id="id", before_ms=0)
