@@ -12,6 +12,9 @@ from samplejoin.job.time_hints import too_far
 log = logging.getLogger(__name__)
 
 SAY_AGAIN_S = 600.0
+#: so many orphans of a stream, and none that joined, are no accident
+MANY_ORPHANS = 100
+KEY_CHARS = 100
 
 
 class InputWatch:
@@ -23,6 +26,9 @@ class InputWatch:
         #: stream -> what was last said of its times, and when they were last far off
         self._times: dict[str, tuple[str, float]] = {}
         self._said_at: dict[str, float] = {}
+        #: stream -> the key of its last orphan
+        self._orphans: dict[str, bytes] = {}
+        self._orphans_said_at: dict[str, float] = {}
 
     def field_is_null(self, stream: str, path: str, said: str) -> None:
         """A field of the job file was null in all first rows of the stream."""
@@ -44,7 +50,36 @@ class InputWatch:
             self._said_at[stream] = now
             log.warning("%s", said)
 
-    def warnings(self) -> list[str]:
-        """Null fields, and times that were far off within the last ten minutes."""
+    def row_is_orphan(self, stream: str, key: bytes) -> None:
+        """A label row of this key has waited for an impression in vain."""
+        self._orphans[stream] = key
+
+    def look(self) -> None:
+        """Logs, once in ten minutes, which streams have had nothing but orphans."""
         now = self._monotonic()
-        return self._fields + [said for said, at in self._times.values() if now - at < SAY_AGAIN_S]
+        for stream, said in self._unjoined().items():
+            if now - self._orphans_said_at.get(stream, -SAY_AGAIN_S) >= SAY_AGAIN_S:
+                self._orphans_said_at[stream] = now
+                log.warning("%s", said)
+
+    def _unjoined(self) -> dict[str, str]:
+        """Streams of which no row has joined while many were orphans, with what to say."""
+        said = {}
+        for stream, key in self._orphans.items():
+            rows = self.metrics.totals.get(("orphan_dropped_rows", (stream,)), 0)
+            if rows >= MANY_ORPHANS and not self.metrics.totals.get(("joined_rows", (stream,)), 0):
+                said[stream] = (
+                    f"none of the first {rows:.0f} rows of stream {stream} has joined an impression; keys look like "
+                    f"{key[:KEY_CHARS].decode('utf-8', 'replace')}: is it the same key, of the same type (a number is "
+                    "not its text)? `samplejoin check --records` shows it"
+                )
+        return said
+
+    def warnings(self) -> list[str]:
+        """Null fields, streams of orphans only, and times that were far off within the last ten minutes."""
+        now = self._monotonic()
+        return (
+            self._fields
+            + [*self._unjoined().values()]
+            + [said for said, at in self._times.values() if now - at < SAY_AGAIN_S]
+        )

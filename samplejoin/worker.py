@@ -190,6 +190,7 @@ class JoinApp(faust.App):
             self.input.time_is_far,
         )
         runtime.emitter.on_dead = self.quality.sample_failed
+        runtime.emitter.on_orphan = self.input.row_is_orphan
         clean_agent(self, blocks, cleaning)
         join_agent(self, entries, runtime.joins)
         timer_agent(self, Ticking(config, runtime.sources, runtime.sender, runtime.look_at_fetches))
@@ -205,6 +206,7 @@ class JoinApp(faust.App):
         @self.timer(interval=10.0, name="status")  # type: ignore[untyped-decorator]  # Faust
         async def status() -> None:
             line.log()
+            self.input.look()
             self._collector.look()
 
         @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust

@@ -31,6 +31,8 @@ class Emitter:
         self._constant = [("job", config.spec.name.encode()), ("fingerprint", short(config.fingerprint).encode())]
         #: is told of each dead sample: the step that failed, and the error
         self.on_dead: Callable[[str, str], None] = lambda step, error: None
+        #: is told of each orphan: stream and key
+        self.on_orphan: Callable[[str, bytes], None] = lambda stream, key: None
         #: what all but a few samples carry
         self._plain = self._headers(Sample(b"", "", 0, b""))
 
@@ -66,6 +68,8 @@ class Emitter:
         return headers
 
     def _side(self, row: SideRow, outbox: Outbox) -> None:
+        if row.kind == "orphan":
+            self.on_orphan(row.stream, row.key)
         topic = self.config.topics.late if row.kind == "late" else self.config.topics.orphan
         if topic is None:
             return

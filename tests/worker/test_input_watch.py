@@ -39,3 +39,22 @@ def test_a_null_field_stays_said(metrics, caplog):
     watch.field_is_null("click", "dwel", "sample.dwell: …")
     assert watch.warnings() == ["sample.dwell: …"] == [record.getMessage() for record in caplog.records]
     assert 'samplejoin_null_fields{field="dwel",pipeline="job",stream="click"} 1.0' in metrics.text().decode()
+
+
+@pytest.mark.rule(4)
+def test_a_stream_of_orphans_only_is_named(caplog):
+    metrics = Metrics("job", "1")
+    watch = InputWatch(metrics, {"click": "ms"}, lambda: 1000.0)
+    metrics.add("orphan_dropped_rows", ("click",), 99)
+    watch.row_is_orphan("click", b'["7"]')
+    assert watch.warnings() == [], "a job that has just started"
+    metrics.add("orphan_dropped_rows", ("click",), 1)
+    (said,) = watch.warnings()
+    assert said.startswith(
+        'none of the first 100 rows of stream click has joined an impression; keys look like ["7"]: is it the same key'
+    )
+    watch.look()
+    watch.look()
+    assert [record.getMessage() for record in caplog.records] == [said]
+    metrics.add("joined_rows", ("click",))
+    assert watch.warnings() == []
