@@ -77,10 +77,10 @@ class Play:
         self.offset = 0
         self.owned = Sources(config).add(IMPRESSIONS, 1, 0, "", 0)
 
-    async def read(self, number: int, mid: str = "m") -> None:
+    async def read(self, number: int, pad: str = "") -> None:
         """Takes one fetched block of so many impressions more."""
         begin, self.offset = self.offset, self.offset + number
-        rows = ((n, {"uid": f"u{n}", "mid": mid, "ts": NOW - n, "pos": n}) for n in range(begin, self.offset))
+        rows = ((n, {"uid": f"u{n}", "mid": "m", "ts": NOW - n, "pos": pad or n}) for n in range(begin, self.offset))
         records = [Record(orjson.dumps(row), offset=n) for n, row in rows]
         await self.cleaning.block(SourceBlock(self.owned, records, self.offset - 1))
 
@@ -130,7 +130,7 @@ async def test_the_event_loop_is_free_between_slices(play):
 async def test_large_rows_end_a_run(play):
     slow = play(2**-10)
     await slow.read(10)
-    await slow.read(40, mid="m" * 100_000)
+    await slow.read(40, pad="x" * 100_000)
     assert slow.runs == [10, 11, 11, 11, 7]
 
 
