@@ -92,9 +92,13 @@ class Judge(Ground):
 
     def _ours(self, case: Case, samples: Sequence[Row]) -> list[Row]:
         """Without those of another version: all, where another generation writes to the same topic; else those before
-        the first of this version, which an edited job has left there before its reset."""
+        the first of this version, which an edited job has left there before its reset. A correction by this version
+        is of a sample that it has made."""
         others = r.OTHER_VERSION if self.shared else r.FORMER
         ours = [row for row in samples if not row[r.FLAGS] & others]
+        if not self.shared:
+            corrected = {row[r.ID] for row in ours} - {row[r.ID] for row in ours if row[r.REVISION] == 0}
+            ours = [row for row in samples if not row[r.FLAGS] & others or row[r.ID] in corrected]
         case.findings.counts["other_versions"] += len(samples) - len(ours)
         case.others = {row[r.ID] for row in samples if self.shared and row[r.FLAGS] & r.OTHER_VERSION}
         case.former = {row[r.ID] for row in samples if not self.shared and row[r.FLAGS] & r.FORMER}
