@@ -49,10 +49,10 @@ class Commit:
     swept: int | None = None
     #: the oldest changelog offset that holds a key which is open after this commit, None: its own first
     needed: int | None = None
-    #: of keys and states put
-    put_bytes: int = 0
     #: names this attempt: a database is a prefix of the changelog if it has the last id that stands there
     id: bytes = b""
+    #: of keys and states put
+    put_bytes: int = 0
 
 
 def parts_of(commit: Commit) -> Iterable[bytes]:

@@ -46,6 +46,8 @@ def test_a_commit_of_any_size_comes_back_from_records_that_kafka_takes(number):
     (again,) = replayed(values)
     assert same(again, LARGE[number])
     assert (again.first_offset, again.next_offset) == (0, len(values))
+    assert again.id == LARGE[number].id != b""
+    assert (again.pages, again.swept, again.needed) == (LARGE[number].pages, LARGE[number].swept, LARGE[number].needed)
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
