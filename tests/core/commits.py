@@ -61,6 +61,7 @@ class Log(Transactions):
         self.partition, self.kafka, self.exactly_once = 0, self, exactly_once
         self.changelog: list[bytes] = []
         self.sent: list[dict[str, Any]] = []
+        self._sent = []
 
     def create_batch(self) -> Batch:
         """An empty one."""
