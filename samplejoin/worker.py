@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,16 +211,23 @@ class JoinApp(faust.App):
 
         @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust
         async def look_for_topics() -> None:
-            await runtime.look_for_topics()
-            await runtime.look_for_skips()
+            await self._failing(runtime.look_for_topics())
+            await self._failing(runtime.look_for_skips())
 
         @self.timer(interval=60.0, name="trim")  # type: ignore[untyped-decorator]  # Faust
         async def trim() -> None:
-            await runtime.trim()
+            await self._failing(runtime.trim())
 
         @self.timer(interval=60.0, name="absent-fields")  # type: ignore[untyped-decorator]  # Faust
         async def look_for_absent_fields() -> None:
             self.input.fields_are_absent(cleaner.absent())
+
+    async def _failing(self, step: Awaitable[None]) -> None:
+        """A timer's step. What it raises ends the worker with a word, not as a crash of Faust."""
+        try:
+            await step
+        except Exception as error:
+            self.fatal(error)
 
     async def on_started_init_extra_services(self) -> None:
         """The engine starts when the agents listen."""
