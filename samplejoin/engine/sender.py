@@ -9,7 +9,7 @@ from typing import Any
 
 from samplejoin.core.messages import Entry
 from samplejoin.engine.codec import pack_entry
-from samplejoin.engine.failpoints import reached
+from samplejoin.engine.failpoints import passed, reached
 from samplejoin.engine.sizes import TOO_LARGE, TooLarge
 
 #: on their way at once
@@ -77,6 +77,7 @@ class Sender:
                     await wake.wait()
                     continue
                 value, acked = queue.popleft()
+                await passed("block-begin")
                 batch = self.producer.create_batch()
                 batch.append(timestamp=None, key=None, value=value)
                 batch.close()

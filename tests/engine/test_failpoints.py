@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 
 import pytest
@@ -49,7 +50,18 @@ def test_a_place_raises_the_nth_time_and_once(signals, caplog):
     assert (signals, failpoints.armed()) == ([], "")
 
 
-@pytest.mark.parametrize("text", ["nowhere", "commit-sent:x", "commit-sent:1:sleep"])
+async def test_a_task_is_held_the_nth_time_and_once(signals):
+    failpoints.arm("block-begin:2:hold")
+    await failpoints.passed("block-begin")
+    held = asyncio.create_task(failpoints.passed("block-begin"))
+    await asyncio.sleep(0)
+    assert not held.done()
+    await failpoints.passed("block-begin")
+    held.cancel()
+    assert signals == []
+
+
+@pytest.mark.parametrize("text", ["nowhere", "commit-sent:x", "commit-sent:1:sleep", "commit-sent:1:hold"])
 def test_a_slip_of_the_pen_is_named(signals, text):
     with pytest.raises(ValueError, match="one of commit-taken"):
         failpoints.arm(text)
