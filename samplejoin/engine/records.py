@@ -12,6 +12,7 @@ import asyncio
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from aiokafka.consumer import fetcher
@@ -26,6 +27,8 @@ from samplejoin.engine.expand import ExpandError
 #: expanded bytes after which one call of `getmany` returns
 FETCHED_BYTES = 8 << 20
 RECORD_BYTES = 8 << 20
+#: records that go through aiokafka's loops together
+CHUNK_RECORDS = 500
 _LENGTH_AT, _OVERHEAD = 8, 12
 _ANY_BYTES = 1 << 62
 _FAILED = (CorruptRecordException, ValueError, LookupError, OverflowError)
@@ -33,7 +36,10 @@ _FAILED = (CorruptRecordException, ValueError, LookupError, OverflowError)
 
 
 class Reading:
-    """How a consumer reads, given to it as its `value_deserializer`: bare records, none over `record_bytes`."""
+    """How a consumer reads, given to it as its `value_deserializer`: bare records, none over `record_bytes`.
+
+    Such a consumer is asked by `fetch` only.
+    """
 
     def __init__(
         self, record_bytes: int = RECORD_BYTES, skips: Skips | None = None,
@@ -47,7 +53,7 @@ class Reading:
         self.unfinished: set[Any] = set()
 
     async def fetch(self, consumer: Any, tps: Sequence[Any], timeout_ms: int, most: int) -> dict[Any, list[Any]]:
-        """The consumer's next records, by partition: `most` at the most, and not much over `fetched_bytes`."""
+        """The consumer's next records, by partition: not much over `most`, nor over `fetched_bytes`."""
         wait_ms = 0 if self.unfinished.intersection(tps) else timeout_ms  # nobody wakes who waits for what is here
         self.begin(tps)
         fetched: dict[Any, list[Any]] = await consumer.getmany(*tps, timeout_ms=wait_ms, max_records=most)
@@ -198,10 +204,10 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
         return error
 
     def parsed(self, parser: Any, raw: bytes | memoryview) -> Iterator[Any]:
-        """The records of a batch that are to be read; one by one if aiokafka's parser fails, and none of them twice:
-        those that it has read are below `next_fetch_offset`."""
+        """The records of a batch that are to be read, in chunks; one by one if aiokafka's parser fails, and none of
+        them twice: those that it has read are below `next_fetch_offset`."""
         try:
-            yield from parser if not self.skips else self.kept(parser)
+            yield from self.kept(parser) if self.skips or not self.bare else _chunks(parser, self.next_fetch_offset)
         except _FAILED:
             yield from self.kept(self._one_by_one(bytes(raw)))
 
@@ -264,6 +270,24 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
             self.reading.skipped(self._tp.topic, self._tp.partition, records)
 
 
+class _Chunk(list[Any]):
+    """Records of a batch, one after the other, which aiokafka's loops take for one: that with the last one's offset."""
+
+    __slots__ = ("offset",)
+
+    offset: int
+
+
+def _chunks(parser: Any, first: int) -> Iterator[_Chunk]:
+    """The records from offset `first` on."""
+    records = chain(parser)  # the parser itself can be asked for its iterator once only
+    while chunk := _Chunk(islice(records, CHUNK_RECORDS)):
+        chunk.offset = chunk[-1].offset
+        if chunk[0].offset < first:  # the batch begins before what was asked for
+            chunk[:] = [record for record in chunk if record.offset >= first]
+        yield chunk
+
+
 def _as_it_is(_: Any, record: Any) -> Any:
     return record
 
@@ -274,12 +298,24 @@ class _Result(fetcher.FetchResult):  # type: ignore[misc]  # as above
     _partition_records: Any
 
     def getall(self, max_records: int | None = None) -> list[Any]:
-        if not self.check_assignment(self._topic_partition) or not self.has_more():
-            return []
         records = self._partition_records
-        taken: list[Any] = super().getall(max_records)
-        if self._partition_records is None and records.go_on():
-            self._partition_records = records
+        if records is None or not records.bare:
+            others: list[Any] = super().getall(max_records)
+            return others
+        if not self.check_assignment(self._topic_partition):
+            return []
+        taken: list[Any] = []
+        for each in records:
+            if type(each) is _Chunk:
+                taken += each
+            else:
+                taken.append(each)
+            if max_records is not None and len(taken) >= max_records:
+                self._update_position()
+                return taken
+        self._update_position()
+        if not records.go_on():
+            self._partition_records = None
         return taken
 
 

@@ -19,7 +19,7 @@ from samplejoin.core.refused import Refused
 from samplejoin.engine.batches import HEADER_BYTES
 from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.kafka import group_consumer
-from samplejoin.engine.records import FETCHED_BYTES, Reading
+from samplejoin.engine.records import CHUNK_RECORDS, FETCHED_BYTES, Reading
 
 TP = TopicPartition("clicks", 0)
 LIMIT = 1 << 20
@@ -93,27 +93,29 @@ def told(records):
     return [(r.offset, r.timestamp, r.timestamp_type, r.key, r.value, list(r.headers)) for r in records]
 
 
-def parsed(value_deserializer):
-    """What a consumer with this deserializer makes of one batch."""
-    raw = batch_of(b"v", b"w")
-    return fetcher.PartitionRecords(
-        TP, fetcher.MemoryRecords(raw), [], 0, None, value_deserializer, True, fetcher.READ_COMMITTED
-    )
-
-
 def test_bare_records_say_the_same():
     """All that cleaning and joining look at; without the object that costs more than the parsing."""
-    plain, short = list(parsed(None)), list(parsed(Reading()))
+    raw = batch_of(b"v", b"w")
+    plain = list(
+        fetcher.PartitionRecords(TP, fetcher.MemoryRecords(raw), [], 0, None, None, True, fetcher.READ_COMMITTED)
+    )
+    short, _, _ = read(raw)
     assert all(isinstance(r, ConsumerRecord) for r in plain)
     assert not any(isinstance(r, ConsumerRecord) for r in short)
     assert told(short) == told(plain)
 
 
-def test_the_position_follows_record_by_record():
-    records = parsed(Reading())
-    first = iter(records)
-    assert (next(first).offset, records.next_fetch_offset) == (0, 1)
-    assert ([r.offset for r in records], records.next_fetch_offset) == ([1], 2)
+@pytest.mark.rule(7)
+def test_the_position_follows_chunk_by_chunk():
+    """From the middle of a batch too; a call takes whole chunks, so a little more than was asked for."""
+    raw = batch_of(*[b"v"] * (2 * CHUNK_RECORDS + 50))
+    for at in (0, 70, CHUNK_RECORDS + 20):
+        records, position, calls = read(raw, at=at, most=1)
+        assert [r.offset for r in records] == list(range(at, 2 * CHUNK_RECORDS + 50))
+        assert position == 2 * CHUNK_RECORDS + 50
+        assert max(map(len, calls)) <= CHUNK_RECORDS
+    result, position = result_of(raw, Reading(LIMIT))
+    assert (len(result.getall(10)), position.position) == (CHUNK_RECORDS, CHUNK_RECORDS)
 
 
 async def test_the_group_reads_bare_records(tmp_path):
