@@ -64,6 +64,8 @@ class Partition:
         self._looked: set[bytes] = set()
         self._small_cells = min(leaves.LEAF_ENTRIES, max(1, spec.max_rows // SMALL_PART))
         self._small_bytes = min(leaves.LEAF_BYTES, spec.max_bytes // SMALL_PART)
+        #: of a cell: with `_small_cells` of them a key is still a small one
+        self._light_bytes = self._small_bytes // leaves.LEAF_ENTRIES
 
     # ---- entries of the log -------------------------------------------------------------------------------------
 
@@ -171,7 +173,7 @@ class Partition:
                 return
         if state is None and size <= self._small_bytes:
             state = self.keys[key] = [[cell], None, []]
-        elif state is not None and large is None and not (heavy or self._outgrows(state[CELLS], size)):
+        elif state is not None and large is None and not heavy and self._stays_small(state[CELLS], size):
             total = insert(spec.plans, state[CELLS], cell)
             if total % LOOK_ROWS < rows and self._bytes_of(state[CELLS]) > self._small_bytes:
                 large = self._grow(key, state)
@@ -192,11 +194,11 @@ class Partition:
         else:
             self._watch_label(key, state, slice_)
 
-    def _outgrows(self, cells: list[Cell], size: int) -> bool:
-        """Whether a key with these cells cannot stay a small one with a further one of `size` bytes."""
+    def _stays_small(self, cells: list[Cell], size: int) -> bool:
+        """Whether a key with these cells can stay a small one with a further one of `size` bytes."""
         if len(cells) >= self._small_cells:
-            return True
-        return size > self._small_bytes // leaves.LEAF_ENTRIES and size + self._bytes_of(cells) > self._small_bytes
+            return False
+        return size <= self._light_bytes or size + self._bytes_of(cells) <= self._small_bytes
 
     def _bytes_of(self, cells: list[Cell]) -> int:
         return sum(len(self.spec.codec.pack(cell)) for cell in cells)
