@@ -110,6 +110,8 @@ class Large:
                 window.anchor.append(record)
                 if record[2]:
                     self._note_dirty(window.slice)
+        if cells and self.spec.clock == "processing":  # windows can have ended with the entry that is being stepped
+            self.body[OUT] = min(self.body[OUT], min(cell[SLICE] for cell in cells) - 1)
         for cell in sorted(cells, key=lambda cell: int(cell[SLICE])):
             plan, size = self.spec.plans[cell[STREAM]], self._size(cell)
             if not plan.anchor:

@@ -293,6 +293,21 @@ def test_a_key_is_bounded_in_bytes_too():
     assert play.samples[0]["shows"] == 2
 
 
+@pytest.mark.rule(1, 15)
+def test_a_key_that_becomes_large_by_a_row_behind_its_window_loses_nothing():
+    """By processing time the clock moves before the rows of an entry are merged, and windows are closed behind them."""
+    with leaves_of(2):
+        play = Play(spec_of(clock="processing")).show(0).click(0)
+        play.now += 60_000
+        play.show(1).click(1)
+        assert CODEC.loads(CODEC.pack(play.partition.keys[KEY]))[CELLS] is None
+        assert [(sample["shows"], sample["clicks"]) for sample in play.samples] == [(1, 1)]
+        play.now += 60_000
+        play.clock(0)
+    assert [(sample["shows"], sample["clicks"]) for sample in play.samples] == [(1, 1)] * 2
+    assert not play.partition.keys
+
+
 # ---- late labels --------------------------------------------------------------------------------------------------
 
 
