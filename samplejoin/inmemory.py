@@ -107,7 +107,7 @@ class MemoryJoin:
         self.outbox: Any = _Outbox()
         self.table = MemoryTable(self.config, self.number, self.store)
         self.table.replay(self.changelog)
-        self.partition = Partition(self.config.spec, self.table.cache, self.table.need)
+        self.partition = Partition(self.config.spec, self.table.cache, self.table.need, self.table.peek)
         for _ in self.table.fill(self.partition):
             pass
         self.position = self.table.position

@@ -41,8 +41,8 @@ class PartialSamples:
         self._deleting: set[bytes] = set()
         #: keys and states at rest in the cache, in bytes: never less, since what they replace is not looked at
         self._bytes = 0
-        #: bytes that `need` has brought back, ever
-        self.loaded = 0
+        #: bytes that `need` has brought back, and `peek` has read, ever
+        self.loaded = self.peeked = 0
         #: keys deleted since a warming began, None while none is under way
         self._deleted: set[bytes] | None = None
 
@@ -58,6 +58,14 @@ class PartialSamples:
                 cache[key] = state
                 self._bytes += len(key) + len(state)
                 self.loaded += len(state)
+
+    def peek(self, key: bytes) -> bytes | None:
+        """The state of an open key that has been dropped from the cache, as it is in the store: it is not brought."""
+        if self.complete or key in self._changed or key in self._deleting:
+            return None
+        state = self.store.get(STATE + key)
+        self.peeked += len(state or b"")
+        return state
 
     def __len__(self) -> int:
         """Open keys in the cache: all of them unless it had to drop some."""

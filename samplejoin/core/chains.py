@@ -23,11 +23,14 @@ HASH_BITS, SLICE_BITS = 13, 49
 class Chains:
     """`ids` has `[None, rank, stream, id, slice]` per anchor and per opening; `starts` `[None, slice]` per window."""
 
-    def __init__(self, shelf: Shelf, key: bytes, directories: list[list[list[int]]], number: Callable[[], int]) -> None:
+    def __init__(
+        self, shelf: Shelf, key: bytes, directories: list[list[list[int]]], number: Callable[[], int],
+        passing: bool = False,
+    ) -> None:  # fmt: skip
         streams = len(shelf.spec.plans)
         self._window = shelf.spec.window
-        self.ids = Leaves(shelf, key, directories[0], lambda entry: int(entry[RANK]), number)
-        self.starts = Leaves(shelf, key, directories[1], lambda entry: int(entry[SLICE]) * streams, number)
+        self.ids = Leaves(shelf, key, directories[0], lambda entry: int(entry[RANK]), number, passing)
+        self.starts = Leaves(shelf, key, directories[1], lambda entry: int(entry[SLICE]) * streams, number, passing)
         self._streams = streams
 
     def add(self, stream: int, id_: Any, slice_: int) -> None:
@@ -50,10 +53,9 @@ class Chains:
         """Whether an anchor with that id opens a window in that slice."""
         return id_ is None or any(self._between(OPENING, stream, id_, slice_, slice_ + 1))
 
-    def repeats(self, stream: int, id_: Any, start: int) -> list[int]:
-        """The slices behind `start` of the anchors that repeat the one which opens a window there, ascending."""
-        found = self._between(ANCHOR, stream, id_, start + 1, start + self._window)
-        return list(dict.fromkeys(entry[AT] for entry in found))
+    def anchors(self, stream: int, id_: Any, start: int) -> int:
+        """How many anchors the window has which the id opens at `start`."""
+        return sum(1 for _ in self._between(ANCHOR, stream, id_, start, start + self._window))
 
     def forget(self, stream: int, id_: Any, start: int) -> None:
         """Forgets the window that the id opens at `start`, and its repeats."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from samplejoin.core import aside
 from samplejoin.core.cells import SLICE, STREAM
-from samplejoin.core.fold import Window
 from samplejoin.core.large import DIRTY, ORPHANED, OUT, RECORD, Large
+from samplejoin.core.large_windows import LargeWindow
 from samplejoin.core.outcomes import Outcomes
 
 if TYPE_CHECKING:
@@ -44,50 +44,56 @@ class Closing:
         while dirty:
             if self.left <= 0:
                 return False
-            for window in self._windows(dirty.pop(0)):
+            for window in self.large.windows(dirty.pop(0)):
                 revision, weight, changed = window.anchor[RECORD]
                 if changed:
                     self.out.revised = True
                     sent = self._finish(window, revision + 1, weight)
-                    window.anchor[RECORD] = [revision + 1, sent or weight, False]
+                    window.remember([revision + 1, sent or weight, False])
         return True
 
     def _send_ended(self) -> bool:
-        large, window = self.large, self.spec.window
+        large, window, sent = self.large, self.spec.window, None
         while (start := large.start_after(large.body[OUT])) is not None and start + window <= self.clock:
             if self.left <= 0:
                 return False
             self._send(start)
-            large.body[OUT] = start
+            large.body[OUT] = sent = start
+        if sent is not None and large.shifts:
+            self._watch_labels(sent + 2 * window)
         return True
 
     def _send(self, start: int) -> None:
-        spec, large, deadlines = self.spec, self.large, self.partition.deadlines
-        for window in self._windows(start):
+        spec, large = self.spec, self.large
+        for window in large.windows(start):
             if spec.clock == "processing" and not spec.plans[window.anchor[STREAM]].anchor:
-                for cell in window.anchors:
-                    aside.put(self.partition, "orphan", large.key, cell, self.out)
+                self._put_aside(window)
                 continue
             weight = self._finish(window)
             if spec.correction:
-                window.anchor[RECORD:] = [[0, weight, False]]
-        end = start + spec.window
+                window.remember([0, weight, False])
         if spec.correction:
-            deadlines.add(end + spec.correction, large.key)
+            self.partition.deadlines.add(start + spec.window + spec.correction, large.key)
         else:
             large.remove(start)
-        if large.shifts:  # an anchor that came before others may have taken their windows, which held these
-            for low, high in large.gaps(max(end, self.clock - spec.before), end + spec.window):
-                for cell in large.labels_in(low, high):
-                    deadlines.add(cell[SLICE] + spec.before + 1, large.key)
 
-    def _windows(self, start: int) -> list[Window]:
-        windows = self.large.windows(start)
-        self.left -= sum(1 + (len(w.anchors) + len(w.labels)) // CELLS_PER_KEY for w in windows)
-        return windows
+    def _put_aside(self, window: LargeWindow) -> None:
+        """By processing time: labels have opened it, and no anchor came."""
+        for count, cell in enumerate(window.anchors):
+            aside.put(self.partition, "orphan", self.large.key, cell, self.out)
+            self.left -= not count % CELLS_PER_KEY
 
-    def _finish(self, window: Window, revision: int = 0, previous_weight: float = 0.0) -> float:
+    def _watch_labels(self, end: int) -> None:
+        """An anchor that came before others may have taken their windows, which held these labels."""
+        before, large = self.spec.before, self.large
+        for low, high in large.gaps(self.clock - before, end):
+            for cell in large.labels_in(low, high):
+                self.partition.deadlines.add(cell[SLICE] + before + 1, large.key)
+
+    def _finish(self, window: LargeWindow, revision: int = 0, previous_weight: float = 0.0) -> float:
         clock = self.partition.clock
+        window.fold(self.spec)
+        self.left -= 1 + window.cells // CELLS_PER_KEY
         return self.partition.finisher.finish(
             self.large.key, window, self.out, revision=revision, previous_weight=previous_weight,
             truncated=self.large.truncated(window.slice),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from samplejoin.core.cells import ROWS, SLICE, STREAM, Cell
+from samplejoin.core.cells import SLICE, STREAM, Cell
 from samplejoin.core.fast import Readers
-from samplejoin.core.fold import Window, merged_cells, merged_of, whole_window
+from samplejoin.core.fold import Window, merged_cells, whole_window
 from samplejoin.core.identity import keep, sample_id
+from samplejoin.core.large_windows import LargeWindow
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample
 from samplejoin.core.spec import Spec
 from samplejoin.core.words import mistakes, not_for_memory, said, trace_of
@@ -30,8 +31,8 @@ class Finisher:
         )  # fmt: skip
 
     def finish(
-        self, key: bytes, window: Window, out: Outcomes, *, revision: int = 0, previous_weight: float = 0.0,
-        truncated: bool = False, missing: tuple[str, ...] = (),
+        self, key: bytes, window: Window | LargeWindow, out: Outcomes, *, revision: int = 0,
+        previous_weight: float = 0.0, truncated: bool = False, missing: tuple[str, ...] = (),
     ) -> float:  # fmt: skip
         """Emits the window's sample into `out`; returns its weight, 0 if nothing went out."""
         spec = self.spec
@@ -43,7 +44,7 @@ class Finisher:
         values: dict[str, Any] = {}
         function = "aggregate"
         try:
-            merged, joined = merged_of(spec, window)
+            merged, joined = window.merged(spec)
             if self._with_id and not revision:
                 self._count_folded(window, joined)
             values = self.readers[tuple(merged) if len(merged) == 1 else tuple(sorted(merged))](key, merged)
@@ -145,13 +146,10 @@ class Finisher:
         self._folded = [0] * len(self.spec.streams)
         self._joined = [0] * len(self.spec.streams)
 
-    def _count_folded(self, window: Window, joined: dict[int, int]) -> None:
+    def _count_folded(self, window: Window | LargeWindow, joined: dict[int, int]) -> None:
         """Counts the rows whose id another row of the window has (rule 7)."""
-        for cell in window.anchors + window.labels:
-            if cell[STREAM] in self._with_id:
-                self._folded[cell[STREAM]] += cell[ROWS]
-        for stream in self._with_id & joined.keys():
-            self._folded[stream] -= joined[stream]
+        for stream, rows in window.rows_of(self._with_id).items():
+            self._folded[stream] += rows - joined.get(stream, 0)
 
     def _label(self, values: dict[str, Any], joined: dict[int, int]) -> Any:
         if self.spec.label is not None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from samplejoin.core.cells import PARTIALS, SLICE, STREAM, Cell, merge_partials, of_field, order_of, unmarked
+from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, of_field, order_of, unmarked
 from samplejoin.core.keys import decode_key
 from samplejoin.core.spec import Codec, Plan, Spec
 from samplejoin.core.words import mistakes
+
+Merged = tuple[dict[int, list[Any]], dict[int, int]]
+"""Merged partials, and how many rows they are of, by stream index."""
 
 
 @dataclass(slots=True)
@@ -28,6 +32,21 @@ class Window:
         """The first anchor's `[order, payload, id]`."""
         first: list[Any] = self.anchor[PARTIALS][0]
         return first
+
+    def merged(self, spec: Spec) -> Merged:
+        """What joined; of rows with the same id only the one lowest in (event time, source) (rule 7)."""
+        if len(self.anchors) == 1 and not self.labels:
+            stream, _, rows, partials = self.anchors[0]
+            return {stream: partials}, {stream: rows}
+        return merged_cells(spec, unique(spec, self.anchors + self.labels))
+
+    def rows_of(self, streams: set[int]) -> dict[int, int]:
+        """How many rows the window has of each of these streams, told apart by their ids or not."""
+        rows = dict.fromkeys(streams, 0)
+        for cell in self.anchors + self.labels:
+            if cell[STREAM] in rows:
+                rows[cell[STREAM]] += cell[ROWS]
+        return rows
 
 
 _slice = attrgetter("slice")
@@ -121,15 +140,7 @@ def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[
     return rest
 
 
-def merged_of(spec: Spec, window: Window) -> tuple[dict[int, list[Any]], dict[int, int]]:
-    """What joined, by stream index: merged partials, and rows."""
-    if len(window.anchors) == 1 and not window.labels:
-        stream, _, rows, partials = window.anchors[0]
-        return {stream: partials}, {stream: rows}
-    return merged_cells(spec, unique(spec, window))
-
-
-def merged_cells(spec: Spec, cells: list[Cell]) -> tuple[dict[int, list[Any]], dict[int, int]]:
+def merged_cells(spec: Spec, cells: Iterable[Cell]) -> Merged:
     """Merged partials and rows of cells, by stream index."""
     merged: dict[int, list[Any]] = {}
     joined: dict[int, int] = {}
@@ -156,9 +167,8 @@ def read_sample(spec: Spec, key: bytes, merged: dict[int, list[Any]]) -> dict[st
     return values | {field.name: fields[field.name] for field in spec.fields}
 
 
-def unique(spec: Spec, window: Window) -> list[Cell]:
-    """The window's cells; of rows with the same id only the one lowest in (event time, source) (rule 7)."""
-    cells = window.anchors + window.labels
+def unique(spec: Spec, cells: list[Cell]) -> list[Cell]:
+    """A window's cells; of rows with the same id only the one lowest in (event time, source) (rule 7)."""
     if len(cells) == 1:
         return cells
     lowest: dict[tuple[int, Any], Cell] = {}

@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, unmarked
+from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, order_of
 from samplejoin.core.chains import Chains
-from samplejoin.core.fold import Window, windows_of
+from samplejoin.core.fold import windows_of
+from samplejoin.core.large_windows import Cells, Kept, LargeWindow, Lowest, name_of, place_of
 from samplejoin.core.leaves import Leaves, Shelf
 from samplejoin.core.words import mistakes
 
 ANCHORS, LABELS, CHAINS, STARTS, BUCKETS, DIRTY, OUT, ORPHANED, NUMBER = range(9)
 #: of an anchor cell that has opened a window which has gone out: `[revision, weight, dirty]`
 RECORD = 4
+#: a rank above all others
+_ALL = 1 << 80
 BUCKET, TAKEN, BYTES, FIRST_CUT, LAST_CUT = range(5)
 
 
@@ -33,9 +36,12 @@ def new_head(clock: int, window: int, before: int) -> list[Any]:
 
 
 class Large:
-    """A large key, opened: changes go into its head, which the caller keeps, and into its leaves."""
+    """A large key, opened: changes go into its head, which the caller keeps, and into its leaves.
 
-    def __init__(self, shelf: Shelf, key: bytes, head: list[Any]) -> None:
+    With `passing` leaves that rest elsewhere are not brought to be read: they will not be looked at again soon.
+    """
+
+    def __init__(self, shelf: Shelf, key: bytes, head: list[Any], passing: bool = False) -> None:
         self.spec, self.key, self.body = shelf.spec, key, head[1]
         self._streams = streams = len(self.spec.plans)
         self._each = self.spec.repeat == "each" and self.spec.clock == "event"
@@ -47,10 +53,10 @@ class Large:
 
         # not a method: with a reference back to here all that was read would stay until cycles are searched for
         number = partial(_next_number, body)
-        self.anchors = Leaves(shelf, key, body[ANCHORS], rank, number)
-        self.labels = Leaves(shelf, key, body[LABELS], rank, number)
         has_ids = self._each and any(plan.anchor and plan.stream.id_field for plan in self.spec.plans)
-        self._chains = Chains(shelf, key, body[CHAINS], number) if has_ids else None
+        self.anchors = Leaves(shelf, key, body[ANCHORS], rank, number, passing)
+        self.labels = Leaves(shelf, key, body[LABELS], rank, number, passing)
+        self._chains = Chains(shelf, key, body[CHAINS], number, passing) if has_ids else None
         #: with `repeat: each`: an entry, or several, in every slice in which windows begin
         self._starts = self.anchors if self._chains is None else self._chains.starts
 
@@ -62,7 +68,7 @@ class Large:
     @property
     def is_open(self) -> bool:
         """Whether there is more than what is remembered of windows that have gone out."""
-        last = self.labels.before(1 << 80)
+        last = self.labels.before(_ALL)
         return self.start_after(self.body[OUT]) is not None or (last is not None and self.holder(last[SLICE]) is None)
 
     @property
@@ -247,20 +253,81 @@ class Large:
 
     # ---- windows ----------------------------------------------------------------------------------------------------
 
-    def windows(self, start: int) -> list[Window]:
-        """The windows that begin in this slice, with their labels."""
-        windows = windows_of(self.spec, list(self._anchors_from(start)))
+    def windows(self, start: int) -> Iterator[LargeWindow]:
+        """The windows that begin in this slice, with their labels. Meanwhile only `keep` may change anything."""
         low, high = self.label_range(start)
-        mine = windows[-1 if self.spec.attribution == "last" else 0]
-        mine.labels = [unmarked(cell) for cell in self.labels.between(low * self._streams, high * self._streams)]
-        for window in windows:
-            window.anchors = [cell[:RECORD] for cell in window.anchors]
-        return windows
+        labels, end = Cells(partial(self.labels_in, low, high)), start + self.spec.window
+        lowest = self._lowest(start)
+        holding, keep = self._holding(start, lowest)
+        if not self._each:
+            anchors = Cells(partial(self._anchors_in, start, end))
+            yield LargeWindow(start, end, holding, keep, anchors, labels)
+            return
+        mine = place_of(holding)
+        for cell, keep in self._firsts(start, lowest):
+            window = LargeWindow(start, end, cell, keep, [cell[:RECORD]], labels if place_of(cell) == mine else ())
+            if self._chains is not None and (name := name_of(cell))[1] is not None:
+                window.repeats = self._chains.anchors(*name, start) - 1
+            yield window
+
+    def _holding(self, start: int, lowest: Lowest) -> Kept:
+        """The first anchor of the window that, of those beginning in this slice, holds their labels."""
+        if self._each:
+            best = max if self.spec.attribution == "last" else min
+            return best(self._firsts(start, lowest), key=_place)
+        if self.spec.clock == "event":
+            return min(self._visit(start, start + 1), key=_place)
+        found: Kept | None = None
+        for cell, keep in self._visit(start, start + self.spec.window):
+            if found is not None and cell[SLICE] > found[0][SLICE] and self._is_anchor(found[0]):
+                break
+            if found is None or self._before(cell, found[0]):
+                found = cell, keep
+        assert found is not None
+        return found
+
+    def _is_anchor(self, cell: Cell) -> bool:
+        return self.spec.plans[cell[STREAM]].anchor
+
+    def _before(self, cell: Cell, other: Cell) -> bool:
+        """By processing time: labels open windows too, but an anchor is the first one."""
+        anchor, has_anchor = self._is_anchor(cell), self._is_anchor(other)
+        if anchor != has_anchor:
+            return anchor
+        return cell[SLICE] == other[SLICE] and place_of(cell) < place_of(other)
+
+    def _firsts(self, start: int, lowest: Lowest) -> Iterator[Kept]:
+        """With `repeat: each`: the first anchors of the windows that begin in this slice.
+
+        Beside them there can be repeats of windows that began earlier, with ids that open nothing here.
+        """
+        for cell, keep in self._visit(start, start + 1):
+            name = name_of(cell)
+            if self._chains is None or name[1] is None or lowest.get(name) == order_of(cell):
+                yield cell, keep
+
+    def _lowest(self, start: int) -> Lowest:
+        """The ids that open windows in this slice, and the lowest place of their anchors."""
+        if self._chains is None:
+            return {}
+        lowest: Lowest = {}
+        for cell in self._anchors_in(start, start + 1):
+            name, order = name_of(cell), order_of(cell)
+            if name[1] is not None and (name not in lowest or order < lowest[name]):
+                lowest[name] = order
+        return {name: order for name, order in lowest.items() if self._chains.opens(*name, start)}
+
+    def _visit(self, low: int, high: int) -> Iterator[Kept]:
+        return self.anchors.visit(low * self._streams, high * self._streams)
+
+    def _anchors_in(self, low: int, high: int) -> Iterator[Cell]:
+        return self.anchors.between(low * self._streams, high * self._streams)
 
     def correct(self, start: int) -> None:
         """Notes that a label has joined the windows beginning there, which have gone out."""
-        windows = windows_of(self.spec, list(self._anchors_from(start)))
-        windows[-1 if self.spec.attribution == "last" else 0].anchor[RECORD][2] = True
+        anchor, keep = self._holding(start, self._lowest(start))
+        anchor[RECORD][2] = True
+        keep()
         self._note_dirty(start)
 
     def _note_dirty(self, start: int) -> None:
@@ -269,51 +336,31 @@ class Large:
         if at == len(dirty) or dirty[at] != start:
             dirty.insert(at, start)
 
-    def labels_in(self, low: int, high: int) -> list[Cell]:
+    def labels_in(self, low: int, high: int) -> Iterator[Cell]:
         """Label cells by slice."""
-        return list(self.labels.between(low * self._streams, high * self._streams))
+        return self.labels.between(low * self._streams, high * self._streams)
 
     def take_labels(self, low: int, high: int, leaves: int | None = None) -> list[Cell]:
         """Removes label cells by slice, from the lowest so many leaves."""
         return self.labels.take(low * self._streams, high * self._streams, leaves)
 
     def remove(self, start: int) -> None:
-        """Forgets the windows that begin there, with their cells; none begins earlier."""
+        """Forgets the windows that begin there, with their cells; none begins earlier.
+
+        With `repeat: each` repeats stay until no window begins before them: so cells go by whole leaves, unread.
+        """
         low, high = self.label_range(start)
-        self.take_labels(low, high)
+        self.labels.drop(low * self._streams, high * self._streams)
         if not self._each:
-            self.anchors.take(start * self._streams, (start + self.spec.window) * self._streams)
+            self.anchors.drop(start * self._streams, (start + self.spec.window) * self._streams)
             del self.body[STARTS][0]
             return
-        gone = self.anchors.take(start * self._streams, (start + 1) * self._streams)
-        if self._chains is None:
-            return
-        self._chains.forget_start(start)
-        for stream, id_ in _ids_of(gone):
-            for slice_ in self._chains.repeats(stream, id_, start):
-                place = slice_ * self._streams + stream
-                for cell in self.anchors.take(place, place + 1):
-                    if not _is(cell, stream, id_):
-                        self.anchors.insert(cell, self._size(cell))
-            self._chains.forget(stream, id_, start)
-
-    def _anchors_of(self, low: int, high: int) -> Iterator[Cell]:
-        leaves = self.anchors.open if self.spec.correction else self.anchors.between
-        return leaves(low * self._streams, high * self._streams)
-
-    def _anchors_from(self, start: int) -> Iterator[Cell]:
-        """The anchors of the windows that begin in this slice; with `correction`, to be changed."""
-        if not self._each:
-            yield from self._anchors_of(start, start + self.spec.window)
-            return
-        chains = self._chains
-        opening = list(self._anchors_of(start, start + 1))
-        if chains is not None:
-            opening = [cell for cell in opening if chains.opens(cell[STREAM], cell[PARTIALS][0][2], start)]
-        yield from opening
-        for stream, id_ in _ids_of(opening) if chains is not None else ():
-            for slice_ in chains.repeats(stream, id_, start) if chains is not None else ():
-                yield from (cell for cell in self._anchors_of(slice_, slice_ + 1) if _is(cell, stream, id_))
+        if self._chains is not None:
+            for stream, id_ in self._lowest(start):
+                self._chains.forget(stream, id_, start)
+            self._chains.forget_start(start)
+        following = self.start_after(start)
+        self.anchors.drop(start * self._streams, _ALL if following is None else following * self._streams)
 
     # ---- an end -----------------------------------------------------------------------------------------------------
 
@@ -333,14 +380,8 @@ class Large:
         return max(ends)
 
 
-def _ids_of(cells: list[Cell]) -> list[tuple[int, Any]]:
-    """The streams and ids of anchors, each once."""
-    names = dict.fromkeys((cell[STREAM], cell[PARTIALS][0][2]) for cell in cells)
-    return [name for name in names if name[1] is not None]
-
-
-def _is(cell: Cell, stream: int, id_: Any) -> bool:
-    return bool(cell[STREAM] == stream and cell[PARTIALS][0][2] == id_)
+def _place(kept: Kept) -> tuple[Any, ...]:
+    return place_of(kept[0])
 
 
 def _next_number(body: list[Any]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from samplejoin.core.spec import Spec
@@ -18,6 +19,8 @@ SEPARATOR = b"\0"
 #: a leaf with more entries, or more bytes and two entries, is split
 LEAF_ENTRIES = 64
 LEAF_BYTES = 16 << 10
+#: a range over more leaves is read without bringing them
+BROUGHT_LEAVES = 4
 
 
 class Shelf(Protocol):
@@ -29,6 +32,9 @@ class Shelf(Protocol):
 
     def need(self, keys: Iterable[bytes]) -> None:
         """Brings records that rest elsewhere into `keys`."""
+
+    def peek(self, key: bytes) -> bytes | None:
+        """A record that rests elsewhere, as it is there: it is not brought."""
 
 
 def home_of(name: bytes) -> bytes:
@@ -45,16 +51,18 @@ class Leaves:
     """Entries in the order of `rank`, those of equal rank as they came.
 
     `directory` is changed in place: the first rank, the number and the bytes (nearly) of each leaf, in their order.
+    What is only read of a leaf that rests elsewhere leaves it there, of many leaves and with `passing` of any.
     """
 
     def __init__(
         self, shelf: Shelf, key: bytes, directory: list[list[int]], rank: Callable[[Entry], int],
-        number: Callable[[], int],
+        number: Callable[[], int], passing: bool = False,
     ) -> None:  # fmt: skip
         self._shelf, self._prefix, self._rank, self._number = shelf, key + SEPARATOR, rank, number
+        self._passing = passing
         self._firsts, self._ids, self._sizes = directory
-        #: the packed leaf that was read last, and what is in it
-        self._last: tuple[Any, list[Entry]] = (None, [])
+        #: of the leaf that was read last and is not open: its name, its bytes if they are in `keys`, what is in it
+        self._last: tuple[bytes, Any, list[Entry]] = (b"", None, [])
 
     def __bool__(self) -> bool:
         return bool(self._firsts)
@@ -63,8 +71,9 @@ class Leaves:
 
     def between(self, low: int, high: int) -> Iterator[Entry]:
         """Entries with low <= rank < high; changing them changes nothing here."""
-        for at in self._touched(low, high):
-            leaf = self._read(at)
+        touched = self._touched(low, high)
+        for at in touched:
+            leaf = self._read(at, len(touched) > BROUGHT_LEAVES)
             start, end = self._span(leaf, low, high)
             yield from leaf[start:end]
 
@@ -96,11 +105,19 @@ class Leaves:
 
     def open(self, low: int, high: int) -> Iterator[Entry]:
         """As `between`; what is changed in an entry stays, its rank must not change."""
-        for at in self._touched(low, high):
-            leaf = self._read(at)
+        for entry, keep in self.visit(low, high):
+            keep()
+            yield entry
+
+    def visit(self, low: int, high: int) -> Iterator[tuple[Entry, Callable[[], object]]]:
+        """As `between`; what is changed in an entry stays if what comes with it is called before anything is moved."""
+        touched = self._touched(low, high)
+        for at in touched:
+            leaf = self._read(at, len(touched) > BROUGHT_LEAVES)
             start, end = self._span(leaf, low, high)
-            if start < end:
-                yield from self._opened(at, leaf)[start:end]
+            keep = partial(self._opened, at, leaf)
+            for entry in leaf[start:end]:
+                yield entry, keep
 
     def grow(self, rank: int, by: int) -> None:
         """An entry of this rank, found by `open`, has become larger by so many bytes."""
@@ -115,39 +132,50 @@ class Leaves:
                 self._add(0, [entry], size)
                 return
             at, self._firsts[0] = 0, rank
-        leaf = self._opened(at, self._read(at))
+        leaf = self._read(at)
         place = bisect_right(leaf, rank, key=self._rank)
         if not self._full(at, leaf, size):
-            leaf.insert(place, entry)
+            self._opened(at, leaf).insert(place, entry)
             self._sizes[at] += size
         elif place == len(leaf):  # most entries come in order: leaves are filled
             self._add(at + 1, [entry], size)
         else:
-            self._split(at, leaf)
+            self._split(at, self._opened(at, leaf))
             self.insert(entry, size)
 
     def take(self, low: int, high: int, leaves: int | None = None) -> list[Entry]:
         """Removes the entries with low <= rank < high, or those in the lowest so many leaves, and returns them."""
         taken: list[Entry] = []
-        for at in reversed(self._touched(low, high)[:leaves]):
-            leaf = self._read(at)
+        touched = self._range(low, high)[:leaves]
+        for at in reversed(touched):
+            leaf = self._read(at, len(touched) > BROUGHT_LEAVES)
             start, end = self._span(leaf, low, high)
             taken[:0] = leaf[start:end]
-            left = len(leaf) - (end - start)
-            if not left:
-                self._drop(at)
-            elif start < end:
-                self._sizes[at] = self._sizes[at] * left // len(leaf)
-                del self._opened(at, leaf)[start:end]
-                self._firsts[at] = self._rank(leaf[0])
+            self._cut(at, leaf, start, end)
         return taken
+
+    def drop(self, low: int, high: int) -> None:
+        """Removes the entries with low <= rank < high. A leaf of which nothing stays is not read."""
+        touched = self._range(low, high)
+        #: no entry of a leaf is behind the first one of the next leaf
+        bounds = [*self._firsts[touched.start + 1 : touched.stop + 1], high]
+        for at, bound in reversed(list(zip(touched, bounds, strict=False))):
+            if low <= self._firsts[at] and bound < high:
+                self._drop(at)
+            else:
+                leaf = self._read(at)
+                self._cut(at, leaf, *self._span(leaf, low, high))
 
     # ---- leaves -----------------------------------------------------------------------------------------------------
 
+    def _range(self, low: int, high: int) -> range:
+        """The leaves that can hold such entries."""
+        return range(max(0, bisect_left(self._firsts, low) - 1), bisect_left(self._firsts, high))
+
     def _touched(self, low: int, high: int) -> range:
-        """The leaves that can hold such entries, brought to where they can be read."""
-        touched = range(max(0, bisect_left(self._firsts, low) - 1), bisect_left(self._firsts, high))
-        if len(touched) > 1:
+        """As `_range`; a few are brought at once."""
+        touched = self._range(low, high)
+        if 1 < len(touched) <= BROUGHT_LEAVES and not self._passing:
             self._shelf.need([self._name(at) for at in touched])
         return touched
 
@@ -158,24 +186,47 @@ class Leaves:
     def _name(self, at: int) -> bytes:
         return self._prefix + self._ids[at].to_bytes(4)
 
-    def _read(self, at: int) -> list[Entry]:
+    def _read(self, at: int, many: bool = False) -> list[Entry]:
+        """The entries of a leaf, which is brought for it unless it is one of many, or all are read in passing."""
         name, keys = self._name(at), self._shelf.keys
-        if name not in keys:
+        leaf = keys.get(name)
+        if leaf is None:
+            if many or self._passing:
+                return self._peeked(name)
             self._shelf.need((name,))
-        leaf = keys[name]
+            leaf = keys[name]
         if type(leaf) is not bytes:
             entries: list[Entry] = leaf
             return entries
-        if self._last[0] is not leaf:
-            self._last = (leaf, self._shelf.spec.codec.loads(leaf))
-        return self._last[1]
+        if self._last[1] is not leaf:
+            self._last = (name, leaf, self._shelf.spec.codec.loads(leaf))
+        return self._last[2]
+
+    def _peeked(self, name: bytes) -> list[Entry]:
+        if self._last[0] != name:
+            packed = self._shelf.peek(name)
+            if packed is None:
+                raise KeyError(name)
+            self._last = (name, None, self._shelf.spec.codec.loads(packed))
+        return self._last[2]
 
     def _opened(self, at: int, leaf: list[Entry]) -> list[Entry]:
         """The leaf as it was read, to be changed."""
-        name = self._name(at)
-        self._shelf.keys[name] = leaf
-        self._shelf.changed[name] = None
+        name, shelf = self._name(at), self._shelf
+        if name not in shelf.keys:  # what is in `keys` is counted where it is brought
+            shelf.need((name,))
+        shelf.keys[name] = leaf
+        shelf.changed[name] = None
         return leaf
+
+    def _cut(self, at: int, leaf: list[Entry], start: int, end: int) -> None:
+        left = len(leaf) - (end - start)
+        if not left:
+            self._drop(at)
+        elif start < end:
+            self._sizes[at] = self._sizes[at] * left // len(leaf)
+            del self._opened(at, leaf)[start:end]
+            self._firsts[at] = self._rank(leaf[0])
 
     def _full(self, at: int, leaf: list[Entry], size: int) -> bool:
         return len(leaf) >= LEAF_ENTRIES or self._sizes[at] + size > LEAF_BYTES
@@ -184,7 +235,9 @@ class Leaves:
         self._firsts.insert(at, self._rank(leaf[0]))
         self._ids.insert(at, self._number())
         self._sizes.insert(at, size)
-        self._opened(at, leaf)
+        name = self._name(at)
+        self._shelf.keys[name] = leaf
+        self._shelf.changed[name] = None
 
     def _split(self, at: int, leaf: list[Entry]) -> None:
         """Into halves; of two entries or more: one more goes before or behind a single one."""

@@ -34,17 +34,16 @@ UNLIMITED = 1 << 62
 
 class Partition:
     """The join of one partition. `keys` maps a join key to its state, packed or not; the caller persists what `changed`
-    names. `need` brings into `keys` the states of open keys that rest elsewhere, before they are looked at."""
+    names. `need` brings into `keys` states that rest elsewhere, before they are looked at; `peek` only reads one."""
 
     def __init__(
-        self,
-        spec: Spec,
-        keys: dict[bytes, Any] | None = None,
-        need: Callable[[Iterable[bytes]], None] | None = None,
-    ) -> None:
+        self, spec: Spec, keys: dict[bytes, Any] | None = None,
+        need: Callable[[Iterable[bytes]], None] | None = None, peek: Callable[[bytes], bytes | None] | None = None,
+    ) -> None:  # fmt: skip
         self.spec = spec
         self.keys: dict[bytes, Any] = {} if keys is None else keys
         self.need = need or (lambda keys: None)
+        self.peek = peek or (lambda key: None)
         #: H of rule 7: highest covered offset per source
         self.covered: dict[Source, int] = {}
         self.clock = Clock(spec)
@@ -316,7 +315,7 @@ class Partition:
         """As `_close`, in part if `left` does not suffice: the key is due again then. Returns what it has cost."""
         if not revise and key in self._looked:
             return 0
-        large, clock = Large(self, key, state), self.clock.slice
+        large, clock = Large(self, key, state, passing=True), self.clock.slice
         closing = Closing(self, large, out, left)
         self.keys[key] = state
         self.changed[key] = None

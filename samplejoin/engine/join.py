@@ -57,7 +57,7 @@ class JoinPartition:
         self.config, self.number, self.table, self.emitter, self.turns = config, number, table, emitter, turns
         self.transactions = transactions
         self.on_lost, self.fatal = on_lost, fatal
-        self.partition = Partition(config.spec, table.cache, table.need)
+        self.partition = Partition(config.spec, table.cache, table.need, table.peek)
         self.rewinds = Rewinds(config.max_in_flight, emitter.meters)
         self.refused = RefusedRecords(
             emitter.meters,
@@ -216,8 +216,9 @@ class JoinPartition:
                 until = time.monotonic() + SLICE_S
 
     def _moved(self) -> int:
-        """Bytes of states brought back and of samples made so far: how they grow says how heavy a slice is."""
-        return int(self.table.loaded) + (self._outbox.full * BATCH_BYTES if self._outbox is not None else 0)
+        """Bytes of states read and of samples made so far: how they grow says how heavy a slice is."""
+        read = int(self.table.loaded + self.table.peeked)
+        return read + (self._outbox.full * BATCH_BYTES if self._outbox is not None else 0)
 
     def _is_heavy(self, part: float = 1.0) -> bool:
         """Whether what is to be committed has come to that part of its share of memory."""

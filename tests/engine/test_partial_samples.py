@@ -51,7 +51,7 @@ class Play:
     def __init__(self, spec: Spec, room: tuple[int, int | None], random: Any) -> None:
         self.random, self.store = random, CountedStore()
         self.table = PartialSamples(config_of(spec, *room), 0, self.store)
-        self.partition = Partition(spec, self.table.cache, self.table.need)
+        self.partition = Partition(spec, self.table.cache, self.table.need, self.table.peek)
         for _ in self.table.fill(self.partition):
             pass
         self.under_way: Commit | None = None
@@ -101,6 +101,7 @@ def test_a_small_cache_changes_nothing(case, random, room, late, entries):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(partial_samples, "WARM_ROWS", 1)
             patch.setattr(leaves, "LEAF_ENTRIES", entries)  # large keys are dropped and brought leaf by leaf
+            patch.setattr(leaves, "BROUGHT_LEAVES", 1)
             roomy, expected = stepped(spec, as_sent)
             play, out = Play(spec, room, random), Outcomes()
             for position, (entry, append_ms) in enumerate(as_sent):
@@ -158,6 +159,12 @@ def test_a_key_is_read_only_where_it_can_be_found():
     table.cache[b"c"] = b"new"
     table.need([b"a", b"b", b"c", b"d", b"e"])
     assert (table.cache, store.reads) == ({b"c": b"new", b"d": b"old"}, 2)
+    store.write([(b"sf", b"old")], [])
+    assert [table.peek(key) for key in (b"a", b"b", b"f", b"e")] == [None, None, b"old", None]
+    assert b"f" not in table.cache
+    assert table.peeked == 3
+    table.complete = True
+    assert table.peek(b"f") is None
 
 
 def test_rocksdb_reads_many(tmp_path):
