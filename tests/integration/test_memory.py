@@ -1,6 +1,6 @@
 """A worker under a hard limit of 1 GiB: rows at every limit, batches that expand a thousandfold, a hot key.
 
-A larger form: `MEMORY_KEYS=6000 MEMORY_HOT_CLICKS=400 MEMORY_BOMB_MB=900 pytest tests/integration/test_memory.py`.
+A larger form: `MEMORY_KEYS=6000 MEMORY_HOT_SHOWS=8000 MEMORY_HOT_CLICKS=400 MEMORY_BOMB_MB=900 pytest tests/integration/test_memory.py`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ ROW_BYTES = 500_000
 KEYS = int(os.environ.get("MEMORY_KEYS", "1000"))
 BOMB_BYTES = int(os.environ.get("MEMORY_BOMB_MB", "150")) << 20
 HOT_CLICKS = int(os.environ.get("MEMORY_HOT_CLICKS", "100"))
+HOT_SHOWS = int(os.environ.get("MEMORY_HOT_SHOWS", "2000"))
 FUNCTIONS = """
 def clean(record):
     return None if record.get("drop") else record
@@ -59,7 +60,7 @@ def send(world: World, stream: str, partition: int, values: list[dict[str, Any]]
 
 
 def attack(world: World) -> None:
-    """Large rows of many keys; small clicks on them; bombs; a hot key with large clicks, then small ones."""
+    """Large rows of many keys, small clicks on them; bombs; a hot key with large clicks, one with large impressions."""
     text = "x" * ROW_BYTES
     for partition in range(4):
         keys = range(partition, KEYS, 4)
@@ -69,6 +70,9 @@ def attack(world: World) -> None:
         send(world, "click", partition, [
             {"uid": f"large-{n}", "mid": "m", "ts": START_MS + n * 5 + 100, "dwell": 0.5} for n in keys
         ])  # fmt: skip
+    send(world, "impression", 1, [
+        {"uid": "shown", "mid": "m", "ts": START_MS + n, "pos": text, "id": n * 4 // 5} for n in range(HOT_SHOWS)
+    ])  # fmt: skip
     send(world, "impression", 0, [{"uid": "hot", "mid": "m", "ts": START_MS, "pos": 1}])
     hot = {"uid": "hot", "mid": "m", "dwell": 0.25}
     send(world, "click", 0, [{**hot, "ts": START_MS + 10 * n, "note": text} for n in range(HOT_CLICKS)])
@@ -84,6 +88,7 @@ def test_a_worker_stays_below_its_limit(world):
     edit_job(
         world,
         ("functions:", "large:"),
+        ("impression: {role: anchor,", "impression: {role: anchor, id: id,"),
         ("label: clicks > 0", "label: clicks > 0\nformat: large:format_sample"),
         ("  likes:", "  notes: {from: click.note, agg: list(3)}\n  likes:"),
     )
