@@ -1,6 +1,6 @@
 """A worker under a hard limit of 1 GiB: rows at every limit, batches that expand a thousandfold, a hot key.
 
-A larger form: `MEMORY_KEYS=6000 MEMORY_HOT_SHOWS=8000 MEMORY_HOT_CLICKS=400 MEMORY_BOMB_MB=900 pytest tests/integration/test_memory.py`.
+A larger form: `MEMORY_KEYS=6000 MEMORY_HOT_SHOWS=8000 MEMORY_HOT_CLICKS=400 MEMORY_BOMB_MB=900 pytest ...`.
 """
 
 from __future__ import annotations
