@@ -30,7 +30,7 @@ RECORD_BYTES = 8 << 20
 #: records that go through aiokafka's loops together
 CHUNK_RECORDS = 500
 _LENGTH_AT, _OVERHEAD = 8, 12
-_ANY_BYTES = 1 << 62
+_ANY_BYTES = _ANY_NUMBER = 1 << 62
 _FAILED = (CorruptRecordException, ValueError, LookupError, OverflowError)
 """What aiokafka's parser raises for a record that it cannot read; UnicodeDecodeError is a ValueError."""
 
@@ -53,7 +53,7 @@ class Reading:
         self.unfinished: set[Any] = set()
 
     async def fetch(self, consumer: Any, tps: Sequence[Any], timeout_ms: int, most: int) -> dict[Any, list[Any]]:
-        """The consumer's next records, by partition: not much over `most`, nor over `fetched_bytes`."""
+        """The consumer's next records, by partition: `most` at the most, and not much over `fetched_bytes`."""
         wait_ms = 0 if self.unfinished.intersection(tps) else timeout_ms  # nobody wakes who waits for what is here
         self.begin(tps)
         fetched: dict[Any, list[Any]] = await consumer.getmany(*tps, timeout_ms=wait_ms, max_records=most)
@@ -193,6 +193,8 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
             self.reading: Reading = reading
             self.skips = reading.skips.get((tp.topic, tp.partition), ())
             self._consumer_record = _as_it_is
+        #: of the chunk that was taken last, what the call before had no room for
+        self._rest: list[Any] = []
         records.belong_to(self)
 
     def corrupt(self, first: int, last: int, why: str) -> Exception:
@@ -233,6 +235,26 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
         """The generator itself: one call per record less than going through `__next__`."""
         records: Iterator[Any] | None = self._records_iterator
         return iter(()) if records is None else records
+
+    def take(self, most: int) -> tuple[list[Any], bool]:
+        """The next records, at most so many, and whether there may be more. `next_fetch_offset` is behind them."""
+        taken, self._rest = self._rest, []
+        if taken:
+            self.next_fetch_offset = taken[-1].offset + 1
+        more = True
+        while more and len(taken) < most:
+            each = next(self._records_iterator, None)
+            if each is None:
+                more = False
+            elif type(each) is _Chunk:
+                taken += each
+            else:
+                taken.append(each)
+        if len(taken) > most:
+            self._rest = taken[most:]
+            del taken[most:]
+            self.next_fetch_offset = self._rest[0].offset
+        return taken, more
 
     def go_on(self) -> bool:
         """Whether it ended for lack of room only: then it can be iterated over again."""
@@ -304,17 +326,10 @@ class _Result(fetcher.FetchResult):  # type: ignore[misc]  # as above
             return others
         if not self.check_assignment(self._topic_partition):
             return []
-        taken: list[Any] = []
-        for each in records:
-            if type(each) is _Chunk:
-                taken += each
-            else:
-                taken.append(each)
-            if max_records is not None and len(taken) >= max_records:
-                self._update_position()
-                return taken
+        taken: list[Any]
+        taken, more = records.take(_ANY_NUMBER if max_records is None else max_records)
         self._update_position()
-        if not records.go_on():
+        if not more and not records.go_on():
             self._partition_records = None
         return taken
 

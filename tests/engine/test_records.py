@@ -106,16 +106,30 @@ def test_bare_records_say_the_same():
 
 
 @pytest.mark.rule(7)
-def test_the_position_follows_chunk_by_chunk():
-    """From the middle of a batch too; a call takes whole chunks, so a little more than was asked for."""
-    raw = batch_of(*[b"v"] * (2 * CHUNK_RECORDS + 50))
+@pytest.mark.parametrize("most", [1, 7, CHUNK_RECORDS - 1, CHUNK_RECORDS, CHUNK_RECORDS + 1, 4000])
+def test_the_position_follows_what_was_taken(most):
+    """Whatever part of a chunk a call takes, and from the middle of a batch too; never more than was asked for."""
+    count = 2 * CHUNK_RECORDS + 50
+    raw = batch_of(*[b"v"] * count) + batch_of(b"w", base=count)
     for at in (0, 70, CHUNK_RECORDS + 20):
-        records, position, calls = read(raw, at=at, most=1)
-        assert [r.offset for r in records] == list(range(at, 2 * CHUNK_RECORDS + 50))
-        assert position == 2 * CHUNK_RECORDS + 50
-        assert max(map(len, calls)) <= CHUNK_RECORDS
+        result, position = result_of(raw, Reading(LIMIT), at)
+        offsets = []
+        while result.has_more():
+            taken = result.getall(most)
+            assert len(taken) <= most
+            offsets += [record.offset for record in taken]
+            assert position.position == (offsets[-1] + 1 if offsets else at)
+        assert offsets == list(range(at, count + 1))
+
+
+@pytest.mark.rule(7)
+def test_what_was_taken_in_part_and_dropped_is_fetched_again_from_there():
+    """A rebalance between two calls: the rest of the chunk is not lost."""
+    raw = batch_of(*[b"v"] * CHUNK_RECORDS)
     result, position = result_of(raw, Reading(LIMIT))
-    assert (len(result.getall(10)), position.position) == (CHUNK_RECORDS, CHUNK_RECORDS)
+    first = [record.offset for record in result.getall(10)]
+    again, _, _ = read(raw, at=position.position)
+    assert first + [record.offset for record in again] == list(range(CHUNK_RECORDS))
 
 
 async def test_the_group_reads_bare_records(tmp_path):
