@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from samplejoin.core import aside
 from samplejoin.core.cells import SLICE, STREAM
-from samplejoin.core.large import DIRTY, ORPHANED, OUT, RECORD, Large
-from samplejoin.core.large_windows import LargeWindow
+from samplejoin.core.large import DIRTY, ORPHANED, OUT, Large
+from samplejoin.core.large_windows import LargeWindow, place_of
 from samplejoin.core.outcomes import Outcomes
 
 if TYPE_CHECKING:
@@ -44,12 +44,14 @@ class Closing:
         while dirty:
             if self.left <= 0:
                 return False
-            for window in self.large.windows(dirty.pop(0)):
-                revision, weight, changed = window.anchor[RECORD]
-                if changed:
+            start, large = dirty.pop(0), self.large
+            changed = large.remembered.changed(start)
+            for window in large.windows(start):
+                if (place := place_of(window.anchor)) in changed:
+                    revision, weight = changed[place]
                     self.out.revised = True
                     sent = self._finish(window, revision + 1, weight)
-                    window.remember([revision + 1, sent or weight, False])
+                    large.remembered.revise(window.anchor, revision + 1, sent or weight)
         return True
 
     def _send_ended(self) -> bool:
@@ -71,7 +73,7 @@ class Closing:
                 continue
             weight = self._finish(window)
             if spec.correction:
-                window.remember([0, weight, False])
+                large.remembered.add(window.anchor, 0, weight, False)
         if spec.correction:
             self.partition.deadlines.add(start + spec.window + spec.correction, large.key)
         else:

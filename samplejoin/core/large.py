@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, order_of
+from samplejoin.core.cells import MARK, PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, order_of
 from samplejoin.core.chains import Chains
 from samplejoin.core.fold import windows_of
-from samplejoin.core.large_windows import Cells, Kept, LargeWindow, Lowest, name_of, place_of
+from samplejoin.core.large_windows import Cells, LargeWindow, Lowest, name_of, place_of
 from samplejoin.core.leaves import Leaves, Shelf
+from samplejoin.core.remembered import Remembered
 from samplejoin.core.words import mistakes
 
-ANCHORS, LABELS, CHAINS, STARTS, BUCKETS, DIRTY, OUT, ORPHANED, NUMBER = range(9)
-#: of an anchor cell that has opened a window which has gone out: `[revision, weight, dirty]`
-RECORD = 4
+ANCHORS, LABELS, CHAINS, STARTS, BUCKETS, DIRTY, OUT, ORPHANED, NUMBER, REMEMBERED = range(10)
 #: a rank above all others
 _ALL = 1 << 80
 BUCKET, TAKEN, BYTES, FIRST_CUT, LAST_CUT = range(5)
@@ -30,9 +29,9 @@ BUCKET, TAKEN, BYTES, FIRST_CUT, LAST_CUT = range(5)
 
 def new_head(clock: int, window: int, before: int) -> list[Any]:
     """The state of a large key without cells, at a clock to which all is closed."""
-    directories: list[Any] = [[[], [], []] for _ in range(4)]
-    anchors, labels, *chains = directories
-    return [None, [anchors, labels, chains, [], [], [], clock - window, clock - before, 0]]
+    directories: list[Any] = [[[], [], []] for _ in range(5)]
+    anchors, labels, remembered, *chains = directories
+    return [None, [anchors, labels, chains, [], [], [], clock - window, clock - before, 0, remembered]]
 
 
 class Large:
@@ -57,6 +56,7 @@ class Large:
         self.anchors = Leaves(shelf, key, body[ANCHORS], rank, number, passing)
         self.labels = Leaves(shelf, key, body[LABELS], rank, number, passing)
         self._chains = Chains(shelf, key, body[CHAINS], number, passing) if has_ids else None
+        self.remembered = Remembered(shelf, key, body[REMEMBERED], number, passing)
         #: with `repeat: each`: an entry, or several, in every slice in which windows begin
         self._starts = self.anchors if self._chains is None else self._chains.starts
 
@@ -85,15 +85,15 @@ class Large:
         leaves = self.anchors if opens else self.labels
         bucket = None if plan.anchor else self._bucket(cell[SLICE] // spec.window)
         place = cell[SLICE] * self._streams + cell[STREAM]
-        if not plan.single and len(cell) == RECORD:
+        if not plan.single and len(cell) == MARK:
             for known in leaves.open(place, place + 1):
-                if len(known) > RECORD:
+                if len(known) > MARK:
                     continue  # a label that waits to be called late
                 try:
                     merged = merge_partials(plan, known[PARTIALS], cell[PARTIALS])
                 except mistakes():  # a user's aggregate: kept apart, its sample will say so (rule 12)
                     continue
-                grown = self._size([*cell[:ROWS], known[ROWS] + cell[ROWS], merged]) - self._size(known[:RECORD])
+                grown = self._size([*cell[:ROWS], known[ROWS] + cell[ROWS], merged]) - self._size(known[:MARK])
                 if bucket and not self._has_room(bucket, cell[SLICE], 0, grown):
                     return False
                 known[PARTIALS], known[ROWS] = merged, known[ROWS] + cell[ROWS]
@@ -113,7 +113,7 @@ class Large:
         for window in windows_of(self.spec, cells) if records else ():
             record = records.get((window.slice, tuple(window.first[0])))
             if record is not None:
-                window.anchor.append(record)
+                self.remembered.add(window.anchor, *record)
                 if record[2]:
                     self._note_dirty(window.slice)
         if cells and self.spec.clock == "processing":  # windows can have ended with the entry that is being stepped
@@ -254,35 +254,35 @@ class Large:
     # ---- windows ----------------------------------------------------------------------------------------------------
 
     def windows(self, start: int) -> Iterator[LargeWindow]:
-        """The windows that begin in this slice, with their labels. Meanwhile only `keep` may change anything."""
+        """The windows that begin in this slice, with their labels; no cell may be added or removed meanwhile."""
         low, high = self.label_range(start)
         labels, end = Cells(partial(self.labels_in, low, high)), start + self.spec.window
         lowest = self._lowest(start)
-        holding, keep = self._holding(start, lowest)
+        holding = self._holding(start, lowest)
         if not self._each:
             anchors = Cells(partial(self._anchors_in, start, end))
-            yield LargeWindow(start, end, holding, keep, anchors, labels)
+            yield LargeWindow(start, end, holding, anchors, labels)
             return
         mine = place_of(holding)
-        for cell, keep in self._firsts(start, lowest):
-            window = LargeWindow(start, end, cell, keep, [cell[:RECORD]], labels if place_of(cell) == mine else ())
+        for cell in self._firsts(start, lowest):
+            window = LargeWindow(start, end, cell, [cell], labels if place_of(cell) == mine else ())
             if self._chains is not None and (name := name_of(cell))[1] is not None:
                 window.repeats = self._chains.anchors(*name, start) - 1
             yield window
 
-    def _holding(self, start: int, lowest: Lowest) -> Kept:
+    def _holding(self, start: int, lowest: Lowest) -> Cell:
         """The first anchor of the window that, of those beginning in this slice, holds their labels."""
         if self._each:
             best = max if self.spec.attribution == "last" else min
-            return best(self._firsts(start, lowest), key=_place)
+            return best(self._firsts(start, lowest), key=place_of)
         if self.spec.clock == "event":
-            return min(self._visit(start, start + 1), key=_place)
-        found: Kept | None = None
-        for cell, keep in self._visit(start, start + self.spec.window):
-            if found is not None and cell[SLICE] > found[0][SLICE] and self._is_anchor(found[0]):
+            return min(self._anchors_in(start, start + 1), key=place_of)
+        found: Cell | None = None
+        for cell in self._anchors_in(start, start + self.spec.window):
+            if found is not None and cell[SLICE] > found[SLICE] and self._is_anchor(found):
                 break
-            if found is None or self._before(cell, found[0]):
-                found = cell, keep
+            if found is None or self._before(cell, found):
+                found = cell
         assert found is not None
         return found
 
@@ -296,15 +296,15 @@ class Large:
             return anchor
         return cell[SLICE] == other[SLICE] and place_of(cell) < place_of(other)
 
-    def _firsts(self, start: int, lowest: Lowest) -> Iterator[Kept]:
+    def _firsts(self, start: int, lowest: Lowest) -> Iterator[Cell]:
         """With `repeat: each`: the first anchors of the windows that begin in this slice.
 
         Beside them there can be repeats of windows that began earlier, with ids that open nothing here.
         """
-        for cell, keep in self._visit(start, start + 1):
+        for cell in self._anchors_in(start, start + 1):
             name = name_of(cell)
             if self._chains is None or name[1] is None or lowest.get(name) == order_of(cell):
-                yield cell, keep
+                yield cell
 
     def _lowest(self, start: int) -> Lowest:
         """The ids that open windows in this slice, and the lowest place of their anchors."""
@@ -317,17 +317,12 @@ class Large:
                 lowest[name] = order
         return {name: order for name, order in lowest.items() if self._chains.opens(*name, start)}
 
-    def _visit(self, low: int, high: int) -> Iterator[Kept]:
-        return self.anchors.visit(low * self._streams, high * self._streams)
-
     def _anchors_in(self, low: int, high: int) -> Iterator[Cell]:
         return self.anchors.between(low * self._streams, high * self._streams)
 
     def correct(self, start: int) -> None:
         """Notes that a label has joined the windows beginning there, which have gone out."""
-        anchor, keep = self._holding(start, self._lowest(start))
-        anchor[RECORD][2] = True
-        keep()
+        self.remembered.note(self._holding(start, self._lowest(start)))
         self._note_dirty(start)
 
     def _note_dirty(self, start: int) -> None:
@@ -351,6 +346,7 @@ class Large:
         """
         low, high = self.label_range(start)
         self.labels.drop(low * self._streams, high * self._streams)
+        self.remembered.drop(start)
         if not self._each:
             self.anchors.drop(start * self._streams, (start + self.spec.window) * self._streams)
             del self.body[STARTS][0]
@@ -378,10 +374,6 @@ class Large:
             if last_cut is not None:
                 ends.append(last_cut + self.spec.before + 1)
         return max(ends)
-
-
-def _place(kept: Kept) -> tuple[Any, ...]:
-    return place_of(kept[0])
 
 
 def _next_number(body: list[Any]) -> int:

@@ -18,12 +18,12 @@ Name = tuple[int, Any]
 Lowest = dict[Name, tuple[Any, ...]]
 """Of the rows of each id the lowest (event time, source)."""
 
-Kept = tuple[Cell, Callable[[], object]]
-"""A cell as it is kept, and what to call once it was changed."""
+Place = tuple[tuple[Any, ...], int]
+"""Where a cell stands among those of its slice: (event time, source), and its stream."""
 
 
 class Cells:
-    """Cells that are read on each pass, without what is remembered beside them."""
+    """Cells that are read on each pass, without their marks."""
 
     def __init__(self, read: Callable[[], Iterable[Cell]]) -> None:
         self._read = read
@@ -35,13 +35,11 @@ class Cells:
 
 @dataclass(slots=True)
 class LargeWindow:
-    """As `Window`. `anchor` is as it is kept, with what is remembered of the window."""
+    """As `Window`."""
 
     slice: int
     end: int
     anchor: Cell
-    #: what is changed in `anchor` stays, if it is called before anything is moved
-    keep: Callable[[], object]
     anchors: Iterable[Cell]
     labels: Iterable[Cell] = ()
     #: anchors that are not among `anchors`, for they have the id of the first one
@@ -51,11 +49,6 @@ class LargeWindow:
     _rows: dict[int, int] = field(default_factory=dict)
     _merged: Merged = field(default_factory=lambda: ({}, {}))
     _error: BaseException | None = None
-
-    def remember(self, record: list[Any]) -> None:
-        """Keeps beside its first anchor what is to be known of a window that has gone out."""
-        self.anchor[MARK:] = [record]
-        self.keep()
 
     @property
     def first(self) -> list[Any]:
@@ -127,6 +120,6 @@ def name_of(cell: Cell) -> Name:
     return cell[STREAM], cell[PARTIALS][0][2]
 
 
-def place_of(cell: Cell) -> tuple[Any, ...]:
-    """By which cells of one slice are in order; a label's that tells nothing of its first row comes first."""
+def place_of(cell: Cell) -> Place:
+    """One that tells nothing of its first row, as a label's can be, comes before all others."""
     return (order_of(cell) if cell[PARTIALS][0] else (), cell[STREAM])

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from samplejoin.core import aside, damaged, leaves
-from samplejoin.core.cells import BODY, CELLS, CLOSED, SLICE, STREAM, Cell, KeyState, WireCell, insert
+from samplejoin.core.cells import BODY, CELLS, CLOSED, MARK, SLICE, STREAM, Cell, KeyState, WireCell, insert
 from samplejoin.core.clock import Clock
 from samplejoin.core.closing import Closing
 from samplejoin.core.deadlines import Deadlines
 from samplejoin.core.finish import Finisher
 from samplejoin.core.fold import Window, assign_labels, holder, windows_of
-from samplejoin.core.large import DIRTY, RECORD, Large, new_head
+from samplejoin.core.large import DIRTY, Large, new_head
 from samplejoin.core.messages import Block, Entry, Source, Tick
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.spec import Spec
@@ -396,5 +396,5 @@ class Partition:
         for cell in cells:
             opens = spec.clock == "processing" or spec.plans[cell[STREAM]].anchor
             self.deadlines.add(cell[SLICE] + (spec.window if opens else spec.before + 1), key)
-            if opens and len(cell) > RECORD:
+            if opens and len(cell) > MARK:  # what is remembered of a window
                 self.deadlines.add(cell[SLICE] + spec.window + spec.correction, key)

@@ -36,8 +36,8 @@ class Leaf(list[Any]):
 
 def loads(data: bytes) -> Any:
     value = CODEC.loads(data)
-    is_leaf = type(value) is list and value and type(value[0]) is list and type(value[0][0]) is int
-    return Leaf(value) if is_leaf else value
+    first = value[0] if type(value) is list and value else None
+    return Leaf(value) if type(first) is list and type(first[0]) is int and len(first) == 4 else value
 
 
 class AtRest(Play):
@@ -132,9 +132,10 @@ def test_a_window_that_closes_holds_a_few_leaves(clock, ids):
 @pytest.mark.parametrize("ids", [None, "id"])
 def test_a_window_that_is_corrected_and_forgotten_holds_a_few_leaves(ids):
     play = filled(2000, show_id=ids, **CORRECT)
-    count = len(play.store)
+    known = {name: state for name, state in play.store.items() if leaves.is_leaf(name)}
     costs = [looked(play, 10_001)]
-    assert len(play.store) == count
+    assert len(play.store) == len(known) + 2
+    assert known.items() <= play.store.items(), "what is remembered of a window is written beside its impressions"
     Leaf.most = 0
     play.click(5, where="late")
     assert Leaf.most <= FEW
@@ -156,7 +157,9 @@ def test_of_repeats_with_an_id_each_window_reads_its_first_impression(ids, secon
     """The others are only counted: their slices are known, and they go with the first window behind them."""
     play = filled(2000, seconds, ids, 100, show_id="id", repeat="each", **options)
     count = len(play.store)
+    anchors = [state for name, state in play.store.items() if leaves.is_leaf(name) and type(loads(state)) is Leaf]
     costs = [looked(play, 10_000 + seconds + 1)]
+    assert not options or set(anchors) <= set(play.store.values())
     if options:
         play.click(5, where="late")
         costs += [looked(play, 10_000 + seconds + 2), looked(play, 30_000)]
@@ -164,10 +167,10 @@ def test_of_repeats_with_an_id_each_window_reads_its_first_impression(ids, secon
     assert len(play.out.samples) == ids + bool(options)
     assert play.out.counts["folded_rows", "show"] == 2000 - ids
     assert not play.store
-    remembered = 2000 // seconds // 4  # of the windows of one slice, each of them changed
+    opening = 2000 // seconds  # in one slice: of each a leaf of its chain changes
     for most, brought, read in costs:
-        assert most <= FEW + remembered
-        assert brought <= FEW + remembered + 2000 // seconds  # and a leaf for each id that is forgotten
+        assert most <= FEW
+        assert brought <= 2 * FEW + opening
         assert read < 8 * count
 
 

@@ -18,6 +18,7 @@ from tests.core.harness import FAR, restarted, wire_cells
 from tests.core.oracle import Row
 from tests.core.stepwise import Stepwise
 from tests.core.strategies import Records, cases, lateness_of, randoms, sorted_json, with_options
+from tests.core.test_large_keys import leaves_of
 
 
 class Steps:
@@ -88,19 +89,22 @@ class Steps:
     randoms,
     st.sampled_from(["count", "topic", "correct"]),
     st.sampled_from([0, 2, 50]),
+    st.sampled_from([64, 64, 3, 1]),
 )
-@settings(max_examples=150)
-def test_each_step_gives_what_the_rules_say(case, random, late, correction):
+@settings(max_examples=200)
+def test_each_step_gives_what_the_rules_say(case, random, late, correction, entries):
+    """However a key is kept."""
     spec, records = case
     spec = with_options(spec, late=late, correction_ms=correction * spec.resolution_ms)
     steps = Steps(spec, records, random)
     left = [name for name, log in records.items() for _ in log]
     random.shuffle(left)
-    for name in left:
-        steps.read(name)
-        if random.random() < 0.8:
-            steps.tick()
-    steps.end()
+    with leaves_of(entries):
+        for name in left:
+            steps.read(name)
+            if random.random() < 0.8:
+                steps.tick()
+        steps.end()
 
 
 SPEC = Spec(
