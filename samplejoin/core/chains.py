@@ -58,9 +58,9 @@ class Chains:
         return sum(1 for _ in self._between(ANCHOR, stream, id_, start, start + self._window))
 
     def forget(self, stream: int, id_: Any, start: int) -> None:
-        """Forgets the window that the id opens at `start`, and its repeats."""
-        self._take(OPENING, stream, id_, start, start + 1)
-        self._take(ANCHOR, stream, id_, start, start + self._window)
+        """Forgets the window that the id opens at `start`, if it does, and its repeats."""
+        if self._take(OPENING, stream, id_, start, start + 1):
+            self._take(ANCHOR, stream, id_, start, start + self._window)
 
     def forget_start(self, start: int) -> None:
         """Forgets that windows begin there."""

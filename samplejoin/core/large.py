@@ -352,8 +352,9 @@ class Large:
             del self.body[STARTS][0]
             return
         if self._chains is not None:
-            for stream, id_ in self._lowest(start):
-                self._chains.forget(stream, id_, start)
+            for stream, id_ in dict.fromkeys(map(name_of, self._anchors_in(start, start + 1))):
+                if id_ is not None:
+                    self._chains.forget(stream, id_, start)
             self._chains.forget_start(start)
         following = self.start_after(start)
         self.anchors.drop(start * self._streams, _ALL if following is None else following * self._streams)
