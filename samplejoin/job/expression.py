@@ -125,6 +125,10 @@ def _parse(text: str) -> ast.Expression:
     return tree
 
 
+#: what can give a number, or the boolean of a comparison; the guard looks at what it gives
+_COMPUTED = ast.Constant | ast.Name | ast.BinOp | ast.Compare | ast.UnaryOp | ast.Call | ast.IfExp
+
+
 def _check(node: ast.AST) -> None:
     if not isinstance(node, _ALLOWED) or not isinstance(getattr(node, "op", node), _ALLOWED):
         raise RefusedError(f"{_source(node)} is not allowed", f"allowed: {_HINT}; else write a function")
@@ -133,7 +137,7 @@ def _check(node: ast.AST) -> None:
             raise RefusedError(f"{_source(node)} is not allowed", f"only {', '.join(FUNCTIONS)} can be called")
     elif isinstance(node, ast.BinOp):
         for side in (node.left, node.right):
-            if not isinstance(side, ast.Constant | ast.Name | ast.BinOp | ast.UnaryOp | ast.Call | ast.IfExp) or (
+            if not isinstance(side, _COMPUTED) or (
                 isinstance(side, ast.Constant) and type(side.value) not in (int, float)
             ):
                 raise RefusedError(f"{_source(node)}: arithmetic is for numbers", "compare texts with == or in")

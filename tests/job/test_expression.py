@@ -29,6 +29,7 @@ SAMPLE = {"clicks": 2, "dwell": None, "pos": 3, "kind": "ad", "tags": ["a", "b"]
         ("min(tags) == 'a'", 1),
         ("abs(-rate)", 0.5),
         ("2 if clicks > 1 else 1", 2),
+        ("2 * (clicks > 1) + (pos > 5)", 2),
         ("clicks * 2 + pos // 2 - 7 % 4 / 1", 2.0),
         ("1 < clicks < 3", 1),
         ("rate", 0.5),
