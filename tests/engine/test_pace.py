@@ -149,7 +149,7 @@ def stepping(monkeypatch):
     monkeypatch.setattr(join_module, "unpack_sized", lambda value: (value, len(value)))
     keys: dict[bytes, None] = {}
     busy = join()
-    busy.config, busy.table = SimpleNamespace(memory=Memory(1 << 30)), SimpleNamespace(loaded=0)
+    busy.config, busy.table = SimpleNamespace(memory=Memory(1 << 30)), SimpleNamespace(loaded=0, peeked=0)
     busy._grown, busy._growth, busy._loaded = 0, 1.0, 0
     busy._applied, busy._outbox, busy.turns, busy.position, busy.running = asyncio.Lock(), None, Turns(), 0, True
     busy.rewinds, busy._sample = SimpleNamespace(look=lambda *_: None), None
