@@ -15,17 +15,17 @@ from typing import Any
 
 import faust
 
+from samplejoin.cleaning.cleaner import Cleaned, Cleaner, DeadLetter
 from samplejoin.core.cells import combine
-from samplejoin.core.writer import Batch
+from samplejoin.core.covering import Batch
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.dead_letters import MAX_ORIGINAL_BYTES, headers_of, length_of, original
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.meters import Meters
+from samplejoin.engine.record_size import TOO_LARGE, TooLarge
+from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.sender import Sender
-from samplejoin.engine.sizes import TOO_LARGE, TooLarge
 from samplejoin.engine.sources import OwnedSource, SourceBlock
-from samplejoin.engine.turns import Turns
-from samplejoin.job.cleaning import Cleaned, Cleaner, DeadLetter
 
 RUN_RECORDS = 2000
 #: bytes of cells after which a run ends: its blocks must stay below Kafka's request size

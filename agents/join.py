@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 
-from samplejoin.engine.joins import Joins
+
+class Joins(Protocol):
+    """The join partitions of the worker: `worker/join_tasks.py`."""
+
+    async def apply(self, partition: int, records: list[Any]) -> None:
+        """Steps records of the repartition log, in the order of their offsets."""
+
+    def fatal(self, error: BaseException) -> None:
+        """Ends the worker."""
 
 
 def join_agent(app: faust.App, channel: Any, joins: Joins) -> None:

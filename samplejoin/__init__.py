@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        from samplejoin.worker import app
+        from samplejoin.worker.faust_app import app
 
         return app
     raise AttributeError(name)

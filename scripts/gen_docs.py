@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from samplejoin.core.aggregates import LIMITED, PLAIN
 from samplejoin.job.reference import job_reference
-from samplejoin.metrics import COUNTERS, GAUGES, HISTOGRAMS
+from samplejoin.worker.metrics import COUNTERS, GAUGES, HISTOGRAMS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
-#: what to do about each metric, by its name in `samplejoin.metrics`
+#: what to do about each metric, by its name in `samplejoin.worker.metrics`
 HINTS = {
     "records": "",
     "events": "**alert** if `dead_*` is over 1 % of a stream; a drop of `ok` against yesterday",

@@ -13,12 +13,12 @@ from itertools import chain
 from samplejoin.core.cells import KeyState
 from samplejoin.core.partition import Partition
 from samplejoin.engine.changelog import Commit, pages_of
-from samplejoin.engine.codec import pack_state, unpack_state
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.failpoints import reached
-from samplejoin.engine.memory import KEY_BYTES
+from samplejoin.engine.memory_budget import KEY_BYTES
+from samplejoin.engine.wire import pack_state, unpack_state
 from samplejoin.stores import Store
-from samplejoin.tables.replica import STATE, Replica
+from samplejoin.tables.durable_state import STATE, Replica
 
 WARM_ROWS = 500
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from aiokafka.errors import OffsetOutOfRangeError
 
+from samplejoin.engine.clients import until_there, was_cancelled
 from samplejoin.engine.config import EngineConfig
-from samplejoin.engine.kafka import until_there, was_cancelled
 from samplejoin.stores import Store
-from samplejoin.tables.replica import Replica
+from samplejoin.tables.durable_state import Replica
 
 log = logging.getLogger(__name__)
 

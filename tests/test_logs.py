@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from samplejoin.engine.hot_keys import HotKeys
-from samplejoin.logs import MAX_CHARS, setup_logging
+from samplejoin.worker.logs import MAX_CHARS, setup_logging
 
 #: to clear a screen, to begin a line, to turn the direction of writing, half a character
 HOSTILE = "a\x1b[2J\x85b\u202ec\u2028d\r\n2026-01-01T00:00:00Z [error] forged\ud800\x7f"

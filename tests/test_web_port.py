@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from samplejoin.connections import why_away
-from samplejoin.engine.kafka import admin
-from samplejoin.web_port import CONNECTIONS, REQUEST_BYTES, Answer, WebPort
-from samplejoin.worker import _loop_trouble
+from samplejoin.connection_errors import why_away
+from samplejoin.engine.clients import admin
+from samplejoin.worker.faust_app import _loop_trouble
+from samplejoin.worker.http_server import CONNECTIONS, REQUEST_BYTES, Answer, WebPort
 
 PAGES = {
     "/livez": lambda: Answer(200, "application/json", b"{}"),

@@ -14,9 +14,9 @@ from aiokafka.errors import (
 )
 
 from samplejoin.admin.rights import Right
-from samplejoin.engine.access import missing_on_topics
+from samplejoin.engine.access_rights import missing_on_topics
+from samplejoin.engine.clients import admin, running
 from samplejoin.engine.config import EngineConfig
-from samplejoin.engine.kafka import admin, running
 
 GROUP, TRANSACTION = 0, 1
 #: whose lack is a note of `check_cluster`

@@ -8,7 +8,8 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from samplejoin.core.words import counted, said
+from samplejoin.core.user_errors import counted, said
+from samplejoin.engine.clients import TRANSACTION_TIMEOUT_MS, admin, running
 from samplejoin.engine.cluster import (
     NO_TRANSACTIONS,
     Member,
@@ -19,9 +20,8 @@ from samplejoin.engine.cluster import (
     topic_settings,
 )
 from samplejoin.engine.config import EditedError, EngineConfig, WorkerError
-from samplejoin.engine.kafka import TRANSACTION_TIMEOUT_MS, admin, running
-from samplejoin.engine.sizes import too_small
-from samplejoin.engine.start import refuse_other_state
+from samplejoin.engine.offsets import refuse_other_state
+from samplejoin.engine.record_size import too_small
 from samplejoin.engine.topics import setting_problems
 
 TRANSACTIONS, OFFSETS = "__transaction_state", "__consumer_offsets"

@@ -14,19 +14,19 @@ from aiokafka.structs import OffsetAndMetadata
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import partition_of
 from samplejoin.core.leaves import home_of, is_leaf
-from samplejoin.core.merge import NoCutError, merged_state
 from samplejoin.core.partition import Partition
-from samplejoin.core.words import counted
+from samplejoin.core.rescale import NoCutError, merged_state
+from samplejoin.core.user_errors import counted
 from samplejoin.engine.changelog import Commit, pages_of, parts_of
+from samplejoin.engine.clients import committed_offsets, reader, running
 from samplejoin.engine.cluster import FIRST_COORDINATOR_S, delete_group, delete_topics, refuse_members, while_moving
-from samplejoin.engine.codec import pack_state, unpack_state
 from samplejoin.engine.config import EngineConfig, WorkerError, refuse_edited
-from samplejoin.engine.kafka import committed_offsets, reader, running
-from samplejoin.engine.start import commit_offsets, last_commits
+from samplejoin.engine.offsets import commit_offsets, last_commits
 from samplejoin.engine.topics import existing, prepare
 from samplejoin.engine.transaction import Outbox, Transactions
+from samplejoin.engine.wire import pack_state, unpack_state
 from samplejoin.stores.memory import MemoryStore
-from samplejoin.tables.replica import Replica
+from samplejoin.tables.durable_state import Replica
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from typing import Any, Literal
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
+from samplejoin.cleaning.time_hints import iso
 from samplejoin.engine.cluster import delete_group, delete_topics, refuse_members
 from samplejoin.engine.config import EngineConfig, Start, WorkerError
-from samplejoin.engine.start import commit_offsets, start_offsets
+from samplejoin.engine.offsets import commit_offsets, start_offsets
 from samplejoin.engine.state_dir import StateDir
 from samplejoin.engine.topics import existing
-from samplejoin.job.time_hints import iso
 
 To = Start | Literal["committed"]
 """Where the new run starts; `committed`: where the old one has read to."""

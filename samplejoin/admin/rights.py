@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from samplejoin.configuration import topics_of
 from samplejoin.job.model import JobModel
+from samplejoin.worker.engine_config import topics_of
 
 
 class Right(NamedTuple):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from samplejoin.commands.asking import clear_errors
+from samplejoin.commands.shared import clear_errors
 from samplejoin.demo.broker import PARTITIONS, EmbeddedBroker, need_librdkafka
 from samplejoin.demo.errors import DemoError
-from samplejoin.demo.front import serve
+from samplejoin.demo.port_forwarder import serve
 from samplejoin.engine.config import Topics
 from samplejoin.job.load import load_job
 from samplejoin.job.model import JobModel

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samplejoin.core.fingerprint import short
-from samplejoin.core.words import counted, said
+from samplejoin.core.user_errors import counted, said
+from samplejoin.errors import RefusedError
 from samplejoin.job.compile import Job, assume_topics, compile_issues, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
-from samplejoin.job.errors import Issue, JobError, Problem, RefusedError
+from samplejoin.job.errors import Issue, JobError, Problem
 from samplejoin.job.files import open_regular
 from samplejoin.job.load import load_job
 from samplejoin.job.model import JobModel
 from samplejoin.job.units import format_duration
 
 if TYPE_CHECKING:  # the engine and its Kafka client, which a check without records or brokers does not need
-    from samplejoin.commands.trial import Trial, Tried
+    from samplejoin.offline.trial import Trial, Tried
 
 BROKER_TIMEOUT_S = 5.0
 CLUSTER_TIMEOUT_S = 20.0
@@ -134,7 +135,7 @@ def _resolved(report: Report, model: JobModel, topics: set[str] | None) -> JobMo
 
 def _topics(report: Report, model: JobModel, connection: dict[str, Any], required: bool) -> set[str] | None:
     """The cluster's topics; None, with a note or a problem, if no broker answers. A refusal is a problem always."""
-    from samplejoin.connections import Refused, why_away
+    from samplejoin.connection_errors import Refused, why_away
 
     since, refused = time.monotonic(), False
     try:
@@ -170,8 +171,8 @@ def _check_cluster(report: Report, job: Job, connection: dict[str, Any]) -> None
     from samplejoin.admin.access_check import missing_rights
     from samplejoin.admin.cluster_check import check_cluster
     from samplejoin.admin.rights import rights_of
-    from samplejoin.configuration import engine_config
-    from samplejoin.settings import WorkerSettings
+    from samplejoin.worker.engine_config import engine_config
+    from samplejoin.worker.settings import WorkerSettings
 
     config = engine_config(job, WorkerSettings.model_construct(), connection)
     rights = rights_of(job.model, job.spec.topics())
@@ -224,7 +225,7 @@ def _summary(job: Job) -> dict[str, Any]:
 
 
 def _try_records(report: Report, job: Job, records: Path) -> None:
-    from samplejoin.commands.trial import Trial
+    from samplejoin.offline.trial import Trial
 
     trial = Trial(job)
     try:
@@ -250,7 +251,7 @@ def _try_records(report: Report, job: Job, records: Path) -> None:
 
 def _advise(report: Report, model: JobModel, trial: Trial, records: Path) -> None:
     """What the records say about the job beside what they become."""
-    from samplejoin.commands import advice
+    from samplejoin.offline import advice
 
     for issue in advice.unknown_fields(trial):
         problem = model.places.problem(issue)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from samplejoin.job.errors import RefusedError
+from samplejoin.errors import RefusedError
 from samplejoin.job.model import job_name
 from samplejoin.job.schema import job_schema
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from samplejoin.admin.jobs import config_of
 from samplejoin.admin.migrate import Plan, carry_out, partitions_of, plan_of
-from samplejoin.commands.asking import clear_errors, confirm
+from samplejoin.admin.open_job import config_of
+from samplejoin.commands.shared import clear_errors, confirm
 
 
 @click.command()

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import click
 
-from samplejoin.admin.plan import Load, Plan, plan_of
-from samplejoin.admin.plan_figures import CPU_US_PER_EVENT, EVENT_BYTES, EVENTS_PER_KEY, REPLICAS
-from samplejoin.commands.asking import clear_errors
-from samplejoin.job.errors import RefusedError
+from samplejoin.admin.capacity import Load, Plan, plan_of
+from samplejoin.admin.capacity_figures import CPU_US_PER_EVENT, EVENT_BYTES, EVENTS_PER_KEY, REPLICAS
+from samplejoin.commands.shared import clear_errors
+from samplejoin.errors import RefusedError
 from samplejoin.job.load import load_job
 from samplejoin.job.model import JobModel
 from samplejoin.job.units import format_duration, parse_duration
-from samplejoin.settings import worker_settings
+from samplejoin.worker.settings import worker_settings
 
 RATE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([km]?)", re.ASCII | re.IGNORECASE)
 UNITS = {"": 1, "k": 1000, "m": 1_000_000}

@@ -10,9 +10,9 @@ from typing import Any
 import click
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from samplejoin.commands.asking import clear_errors
-from samplejoin.core.words import counted
-from samplejoin.engine.kafka import running
+from samplejoin.commands.shared import clear_errors
+from samplejoin.core.user_errors import counted
+from samplejoin.engine.clients import running
 
 WAIT_S = 10.0
 

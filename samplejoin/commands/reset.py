@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from samplejoin.admin.jobs import config_of
+from samplejoin.admin.open_job import config_of
 from samplejoin.admin.reset import Plan, To, carry_out, plan_of
-from samplejoin.commands.asking import clear_errors, confirm
+from samplejoin.commands.shared import clear_errors, confirm
 from samplejoin.engine.config import EngineConfig
-from samplejoin.job.times import read_iso
+from samplejoin.job.event_times import read_iso
 
 WHAT_COMES = (
     "Samples that are out stay. What is read again comes out again, with the same ids and bytes; what is not read "

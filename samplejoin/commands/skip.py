@@ -13,11 +13,11 @@ from pathlib import Path
 
 import click
 
-from samplejoin.admin.jobs import config_of
-from samplejoin.commands.asking import clear_errors, confirm
-from samplejoin.core.skips import Skip
-from samplejoin.core.words import counted
-from samplejoin.engine.skips import SkipList, refuse_wrong, write
+from samplejoin.admin.open_job import config_of
+from samplejoin.commands.shared import clear_errors, confirm
+from samplejoin.core.skipped_offsets import Skip
+from samplejoin.core.user_errors import counted
+from samplejoin.engine.skip_topic import SkipList, refuse_wrong, write
 
 _PLACE = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)/(?P<partition>\d{1,9})/(?P<first>\d{1,18})(-(?P<last>\d{1,18}))?")
 

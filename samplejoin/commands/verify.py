@@ -13,17 +13,17 @@ from typing import Any
 import click
 from aiokafka.errors import KafkaError
 
-from samplejoin.core.words import said
+from samplejoin.core.user_errors import said
 from samplejoin.job.compile import Job, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
 from samplejoin.job.errors import JobError
+from samplejoin.job.event_times import read_iso
 from samplejoin.job.load import load_job
-from samplejoin.job.times import read_iso
 from samplejoin.verify.kafka import Topics, VerifyError
+from samplejoin.verify.render import text_of
 from samplejoin.verify.report import Report
 from samplejoin.verify.run import Options, Shown
 from samplejoin.verify.run import verify as verify_job
-from samplejoin.verify.text import text_of
 
 CANNOT = 2
 NOT_JUDGED = 3

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from samplejoin.commands.asking import clear_errors
-from samplejoin.settings import worker_settings
+from samplejoin.commands.shared import clear_errors
+from samplejoin.worker.settings import worker_settings
 
 LEVELS = ["debug", "info", "warning", "error"]
 
@@ -25,7 +25,7 @@ def worker(job: Path, sets: tuple[str, ...], loglevel: str, web_port: int | None
     """
     if web_port is not None:
         sets = (*sets, f"web_port={web_port}")
-    from samplejoin.worker import make_app, run  # takes a second, which a usage error should not
+    from samplejoin.worker.faust_app import make_app, run  # takes a second, which a usage error should not
 
     with clear_errors():
         settings = worker_settings(job=job, drain=True) if drain else worker_settings(job=job)

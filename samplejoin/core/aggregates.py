@@ -14,10 +14,10 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from samplejoin.core import exact
-from samplejoin.core.ordering import Descending, canonical, one_kind, rank, scalar, truth
-from samplejoin.core.values import at_rest, given, kept, number, opened
-from samplejoin.core.words import mistakes, not_for_memory, said
+from samplejoin.core import exact_sum
+from samplejoin.core.json_values import at_rest, given, kept, number, opened
+from samplejoin.core.user_errors import mistakes, not_for_memory, said
+from samplejoin.core.value_order import Descending, canonical, one_kind, rank, scalar, truth
 
 Order = tuple[int, str, int, int] | list[Any]
 
@@ -78,19 +78,19 @@ class Sum(Aggregate):
 
     name = "sum"
 
-    def zero(self) -> exact.Partial:
+    def zero(self) -> exact_sum.Partial:
         return 0
 
-    def add(self, partial: exact.Partial, value: Any, order: Order) -> exact.Partial:
-        return self.merge(partial, exact.of(number(value, self.name)))
+    def add(self, partial: exact_sum.Partial, value: Any, order: Order) -> exact_sum.Partial:
+        return self.merge(partial, exact_sum.of(number(value, self.name)))
 
-    def merge(self, a: exact.Partial, b: exact.Partial) -> exact.Partial:
+    def merge(self, a: exact_sum.Partial, b: exact_sum.Partial) -> exact_sum.Partial:
         if type(a) is int and a == 0:  # one float needs no exact form yet
             return b
-        return a if type(b) is int and b == 0 else exact.add(a, b)
+        return a if type(b) is int and b == 0 else exact_sum.add(a, b)
 
-    def result(self, partial: exact.Partial) -> int | float:
-        return exact.result(partial)
+    def result(self, partial: exact_sum.Partial) -> int | float:
+        return exact_sum.result(partial)
 
 
 class Mean(Aggregate):
@@ -107,13 +107,13 @@ class Mean(Aggregate):
         return [0, 0]
 
     def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
-        return [exact.add(partial[0], number(value, self.name)), partial[1] + 1]
+        return [exact_sum.add(partial[0], number(value, self.name)), partial[1] + 1]
 
     def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
-        return [exact.add(a[0], b[0]), a[1] + b[1]]
+        return [exact_sum.add(a[0], b[0]), a[1] + b[1]]
 
     def result(self, partial: list[Any]) -> float | None:
-        return exact.mean(partial[0], partial[1]) if partial[1] else None
+        return exact_sum.mean(partial[0], partial[1]) if partial[1] else None
 
 
 class _Extreme(Aggregate):

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from samplejoin.core.ordering import canonical
-from samplejoin.core.paths import value_at
+from samplejoin.core.field_paths import value_at
+from samplejoin.core.json_values import kept
 from samplejoin.core.spec import Codec, Field, Plan, Spec
-from samplejoin.core.values import kept
-from samplejoin.core.words import mistakes, not_for_memory, said
+from samplejoin.core.user_errors import mistakes, not_for_memory, said
+from samplejoin.core.value_order import canonical
 
 WireCell = tuple[bytes, int, int, int, int, int, Any]
 Cell = list[Any]

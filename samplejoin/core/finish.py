@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from samplejoin.core.cells import SLICE, STREAM, Cell
-from samplejoin.core.fast import Readers
 from samplejoin.core.fold import Window, merged_cells, whole_window
+from samplejoin.core.generated import Readers
 from samplejoin.core.identity import keep, sample_id
-from samplejoin.core.large_windows import LargeWindow
+from samplejoin.core.large_key_windows import LargeWindow
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample
 from samplejoin.core.spec import Spec
-from samplejoin.core.words import mistakes, not_for_memory, said, trace_of
+from samplejoin.core.user_errors import mistakes, not_for_memory, said, trace_of
 
 
 class Finisher:

@@ -11,7 +11,7 @@ from typing import Any
 from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, of_field, order_of, unmarked
 from samplejoin.core.keys import decode_key
 from samplejoin.core.spec import Codec, Plan, Spec
-from samplejoin.core.words import mistakes
+from samplejoin.core.user_errors import mistakes
 
 Merged = tuple[dict[int, list[Any]], dict[int, int]]
 """Merged partials, and how many rows they are of, by stream index."""

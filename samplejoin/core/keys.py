@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
-from samplejoin.core.paths import value_at
-from samplejoin.core.values import half_a_character, named, text
+from samplejoin.core.field_paths import value_at
+from samplejoin.core.json_values import half_a_character, named, text
 
 _TYPES = (str, int, bool)
 

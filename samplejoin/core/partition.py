@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from samplejoin.core import aside, damaged, leaves
+from samplejoin.core import damaged_state, leaves, side_rows
 from samplejoin.core.cells import BODY, CELLS, CLOSED, MARK, SLICE, STREAM, Cell, KeyState, WireCell, insert
 from samplejoin.core.clock import Clock
-from samplejoin.core.closing import Closing
 from samplejoin.core.deadlines import Deadlines
 from samplejoin.core.finish import Finisher
 from samplejoin.core.fold import Window, assign_labels, holder, windows_of
-from samplejoin.core.large import DIRTY, Large, new_head
+from samplejoin.core.large_key import DIRTY, Large, new_head
+from samplejoin.core.large_key_closing import Closing
 from samplejoin.core.messages import Block, Entry, Source, Tick
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.spec import Spec
@@ -98,7 +98,7 @@ class Partition:
             try:
                 self._merge(cell, source, out)
             except Exception as error:
-                if damaged.drop_cell(self, cell, error, out):
+                if damaged_state.drop_cell(self, cell, error, out):
                     self._merge(cell, source, out)
 
     def _tick(self, tick: Tick, log_offset: int, out: Outcomes) -> None:
@@ -168,7 +168,7 @@ class Partition:
             slice_ = cell[SLICE] = clock
         if slice_ < clock:
             out.count("late_rows", plan.stream.name, rows)
-            if not aside.accept_late(self, key, cell, large if large is not None else state, [source, low], out):
+            if not side_rows.accept_late(self, key, cell, large if large is not None else state, [source, low], out):
                 return
         if state is None and size <= self._small_bytes:
             state = self.keys[key] = [[cell], None, []]
@@ -179,7 +179,7 @@ class Partition:
         else:
             late = large is not None and slice_ < clock  # of a small key's it was said
             large = self._grow(key, state or [[], None, []]) if large is None else large
-            aside.add_to_large(self, large, cell, late, out)
+            side_rows.add_to_large(self, large, cell, late, out)
         self.changed[key] = None
         if self.remembered:
             self.remembered.discard(key)
@@ -268,7 +268,7 @@ class Partition:
                 elif revise or key not in self._looked:
                     self._close(key, state, clock, out, revise)
             except Exception as error:
-                damaged.mend_key(self, key, error, out)
+                damaged_state.mend_key(self, key, error, out)
         return spent
 
     def _next_revision(self) -> bytes | None:
@@ -297,7 +297,7 @@ class Partition:
             kept += window.anchors + window.labels
         for cell in pending:
             if cell[SLICE] + spec.before < clock:
-                aside.unheld(self, key, cell, out)
+                side_rows.unheld(self, key, cell, out)
             else:
                 self.deadlines.add(cell[SLICE] + spec.before + 1, key)
                 kept.append(cell)
@@ -341,7 +341,7 @@ class Partition:
         spec = self.spec
         if spec.clock == "processing" and not spec.plans[window.anchor[STREAM]].anchor:
             for cell in window.anchors:
-                aside.put(self, "orphan", key, cell, out)
+                side_rows.put(self, "orphan", key, cell, out)
             return []
         missing = self.clock.missing_streams() if self.clock.left_out else ()
         if not spec.correction:  # nothing is remembered of a window that has gone out

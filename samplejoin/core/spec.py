@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from samplejoin.core.aggregates import Aggregate, Custom
+from samplejoin.core.field_paths import shown
 from samplejoin.core.keys import decode_key
-from samplejoin.core.paths import shown
 
 Role = Literal["anchor", "label"]
 Repeat = Literal["merge", "each"]

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from samplejoin.job.errors import JobError
-from samplejoin.settings import WorkerSettings
-from samplejoin.worker import make_app, run
+from samplejoin.worker.faust_app import make_app, run
+from samplejoin.worker.settings import WorkerSettings
 
 GRACE_S = 12.0
 

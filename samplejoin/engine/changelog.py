@@ -15,9 +15,9 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from samplejoin.engine.codec import FormatError, GarbageError, pack_commit, pack_state, unpack_commit
+from samplejoin.engine.clients import reader
 from samplejoin.engine.config import EngineConfig
-from samplejoin.engine.kafka import reader
+from samplejoin.engine.wire import FormatError, GarbageError, pack_commit, pack_state, unpack_commit
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
+from samplejoin.engine.clients import admin, running
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.kafka import admin, running
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from samplejoin.core.fingerprint import differences, edited
 from samplejoin.core.spec import Spec
-from samplejoin.engine.memory import Memory
+from samplejoin.engine.memory_budget import Memory
 
 Start = Literal["earliest", "latest"] | int
 """Where reading begins; a number is an epoch time in ms, compared with the records' Kafka timestamps."""

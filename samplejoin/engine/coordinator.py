@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, NodeNotReadyError
 
-from samplejoin.core.words import said
+from samplejoin.core.user_errors import said
 from samplejoin.engine.config import WorkerError
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from samplejoin.core.refused import Refused
+from samplejoin.core.refused_record import Refused
 
 MAX_ORIGINAL_BYTES = 64 << 10
 MAX_TRACEBACK_BYTES = 8 << 10

@@ -24,9 +24,9 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
-from samplejoin.core.words import brief, said
+from samplejoin.core.user_errors import brief, said
 from samplejoin.engine.assignor import JoinAssignor, same_job
-from samplejoin.engine.codec import write_format
+from samplejoin.engine.clients import committed_offsets, group_consumer, is_away, pace, until_there, was_cancelled
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.coordinator import (
     CoordinatorFailed,
@@ -37,9 +37,9 @@ from samplejoin.engine.coordinator import (
     request_rejoin,
 )
 from samplejoin.engine.failpoints import reached
-from samplejoin.engine.kafka import committed_offsets, group_consumer, is_away, pace, until_there, was_cancelled
-from samplejoin.engine.records import Reading
+from samplejoin.engine.fetched_records import Reading
 from samplejoin.engine.sources import SourceBlock, Sources, check_start, out_of_range, unreadable
+from samplejoin.engine.wire import write_format
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Where the engine counts: implemented by `samplejoin.metrics`, so that the engine needs no metrics library."""
+"""Where the engine counts: implemented by `samplejoin.worker.metrics`, so that the engine needs no metrics library."""
 
 from __future__ import annotations
 

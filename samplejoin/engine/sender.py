@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from samplejoin.core.messages import Entry
-from samplejoin.engine.codec import pack_entry
 from samplejoin.engine.failpoints import passed, reached
-from samplejoin.engine.sizes import TOO_LARGE, TooLarge
+from samplejoin.engine.record_size import TOO_LARGE, TooLarge
+from samplejoin.engine.wire import pack_entry
 
 #: on their way at once
 MOST_ENTRIES, MOST_BYTES = 256, 32 << 20

@@ -11,10 +11,10 @@ from typing import Any
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
+from samplejoin.core.covering import SourceWriter
 from samplejoin.core.identity import source_id
 from samplejoin.core.messages import Tick
-from samplejoin.core.words import said
-from samplejoin.core.writer import SourceWriter
+from samplejoin.core.user_errors import said
 from samplejoin.engine.config import EngineConfig, WorkerError
 
 log = logging.getLogger(__name__)

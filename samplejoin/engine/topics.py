@@ -11,11 +11,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import InvalidReplicationFactorError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
-from samplejoin.core.words import counted
+from samplejoin.core.user_errors import counted
+from samplejoin.engine.clients import MAX_REQUEST_BYTES, admin, reader, running
 from samplejoin.engine.cluster import default_replication, refuse_mock, topic_settings
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.kafka import MAX_REQUEST_BYTES, admin, reader, running
-from samplejoin.engine.sizes import too_small
+from samplejoin.engine.record_size import too_small
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import asyncio
 import time
 from typing import Any
 
-from samplejoin.engine.access import DENIALS, Denied
+from samplejoin.engine.access_rights import DENIALS, Denied
+from samplejoin.engine.clients import close_producer, producer, was_cancelled
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.failpoints import reached
-from samplejoin.engine.kafka import close_producer, producer, was_cancelled
-from samplejoin.engine.sizes import TOO_LARGE, TooLarge
+from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 
 #: longer than the transaction's own timeout, after which Kafka has aborted it
 COMMIT_TIMEOUT_S = 60.0

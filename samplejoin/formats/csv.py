@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from samplejoin.core.values import named
+from samplejoin.core.json_values import named
 from samplejoin.formats.json import dumps
 
 _must_quote = re.compile(r'[",\r\n]|^\s|\s$').search

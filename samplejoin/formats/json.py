@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from samplejoin.core.values import MAX_DEPTH, given
+from samplejoin.core.json_values import MAX_DEPTH, given
 
 decode: Callable[[bytes | str], Any] = msgspec.json.Decoder().decode
 """As fast as orjson, but of bytes that are not JSON it says little: `loads` says more."""

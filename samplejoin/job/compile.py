@@ -11,20 +11,22 @@ from typing import Any, NamedTuple
 
 from samplejoin.core import spec as core
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
-from samplejoin.core.words import mistakes, said
+from samplejoin.core.user_errors import mistakes, said
+from samplejoin.decoding import decoders
+from samplejoin.errors import RefusedError
 from samplejoin.formats import csv as csv_format
 from samplejoin.formats import json as json_format
-from samplejoin.job import decoders, functions, labels
-from samplejoin.job.codec import CODEC
-from samplejoin.job.codec import dumps as codec_dumps
-from samplejoin.job.errors import Issue, JobError, RefusedError
+from samplejoin.formats.payload import CODEC
+from samplejoin.formats.payload import dumps as codec_dumps
+from samplejoin.job import labels, user_functions
+from samplejoin.job.errors import Issue, JobError
 from samplejoin.job.errors import Path as JobPath
+from samplejoin.job.event_times import time_reader
 from samplejoin.job.expression import compile_expression, names_in
 from samplejoin.job.fingerprint import fingerprint_of
 from samplejoin.job.model import JobModel
-from samplejoin.job.parts import FUNCTION, SampleField, Stream, split_aggregate
-from samplejoin.job.rules import internal_topics, shared_topics
-from samplejoin.job.times import time_reader
+from samplejoin.job.sections import FUNCTION, SampleField, Stream, split_aggregate
+from samplejoin.job.validation import internal_topics, shared_topics
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _aggregate(problems: _Problems, model: JobModel, name: str, field: SampleFie
 
 
 def _custom(name: str, base_dir: Path) -> Aggregate:
-    found = functions.find(name, base_dir)
+    found = user_functions.find(name, base_dir)
     user: Any
     try:
         user = found() if inspect.isclass(found) else found
@@ -262,7 +264,7 @@ def _itself(record: dict[str, Any]) -> dict[str, Any]:
 
 def _callable_with_one(name: str, base_dir: Path) -> Any:
     """A user's function, checked to be callable with one argument and not to be a coroutine."""
-    function = functions.find_function(name, base_dir)
+    function = user_functions.find_function(name, base_dir)
     if inspect.iscoroutinefunction(function):
         raise RefusedError(f"{name} is async; it must be a plain function", "write def, not async def")
     try:

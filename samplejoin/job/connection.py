@@ -6,7 +6,8 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from samplejoin.job.errors import Issue, JobError, RefusedError
+from samplejoin.errors import RefusedError
+from samplejoin.job.errors import Issue, JobError
 from samplejoin.job.files import open_regular
 from samplejoin.job.model import JobModel
 

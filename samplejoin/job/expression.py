@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from samplejoin.core.values import MAX_BITS, NUMBERS, named
-from samplejoin.job.errors import RefusedError, did_you_mean
+from samplejoin.core.json_values import MAX_BITS, NUMBERS, named
+from samplejoin.errors import RefusedError, did_you_mean
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"len": len, "min": min, "max": max, "abs": abs}
 ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {

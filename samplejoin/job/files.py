@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from samplejoin.job.errors import RefusedError
+from samplejoin.errors import RefusedError
 
 
 @contextmanager

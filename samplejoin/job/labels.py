@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from samplejoin.core.values import NUMBERS, given, named
-from samplejoin.job.errors import RefusedError
+from samplejoin.core.json_values import NUMBERS, given, named
+from samplejoin.errors import RefusedError
 from samplejoin.job.expression import results_in
-from samplejoin.job.parts import FUNCTION
+from samplejoin.job.sections import FUNCTION
 
 Label = Callable[[dict[str, Any]], Any]
 

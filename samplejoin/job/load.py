@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from samplejoin.job.errors import Issue, JobError, Path, Places, RefusedError
-from samplejoin.job.explain import issues_of
+from samplejoin.errors import RefusedError
+from samplejoin.job.errors import Issue, JobError, Path, Places
 from samplejoin.job.files import read_small
+from samplejoin.job.interpolation import References
 from samplejoin.job.model import JobModel
-from samplejoin.job.overlay import Overlay
-from samplejoin.job.references import References
-from samplejoin.job.rest import model_of_rest
+from samplejoin.job.overrides import Overlay
+from samplejoin.job.partial_validation import model_of_rest
+from samplejoin.job.validation_messages import issues_of
 from samplejoin.job.yamlfile import MAX_BYTES, parse_file
 
 Sets = Mapping[str, str] | Iterable[str]

@@ -15,10 +15,12 @@ from pydantic import (
     model_validator,
 )
 
-from samplejoin.core.paths import shown
-from samplejoin.job import rules
-from samplejoin.job.errors import ConflictError, Places, RefusedError
-from samplejoin.job.parts import (
+from samplejoin.core.field_paths import shown
+from samplejoin.errors import RefusedError
+from samplejoin.job import validation
+from samplejoin.job.errors import ConflictError, Places
+from samplejoin.job.event_times import read_iso
+from samplejoin.job.sections import (
     FUNCTION,
     Brokers,
     FieldPaths,
@@ -31,7 +33,6 @@ from samplejoin.job.parts import (
     Stream,
     plain_job_name,
 )
-from samplejoin.job.times import read_iso
 from samplejoin.job.units import Duration, PositiveDuration
 
 ALONE = {"alone": True}
@@ -233,7 +234,7 @@ class JobModel(Part):
 
     @model_validator(mode="after")
     def _check(self, info: ValidationInfo) -> JobModel:
-        issues = [] if info.context == ALONE else rules.issues_of(self)
+        issues = [] if info.context == ALONE else validation.issues_of(self)
         if issues:
             raise ConflictError(issues)
         return self

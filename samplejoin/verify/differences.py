@@ -10,7 +10,7 @@ import orjson
 
 from samplejoin.core.outcomes import Sample
 from samplejoin.job.model import JobModel
-from samplejoin.verify.rows import PAYLOAD, WEIGHT
+from samplejoin.verify.spill_rows import PAYLOAD, WEIGHT
 
 BYTES = "(bytes)"
 """Stands for a field where the payload cannot be taken apart, or only its form differs."""

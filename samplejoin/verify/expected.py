@@ -13,7 +13,7 @@ from samplejoin.core.fold import Window, assign_labels, windows_of
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.spec import Spec
 from samplejoin.job.compile import Job
-from samplejoin.verify.rows import OFFSET, OTHER_VERSION, PARTIALS, SLICE, SOURCE, STREAM
+from samplejoin.verify.spill_rows import OFFSET, OTHER_VERSION, PARTIALS, SLICE, SOURCE, STREAM
 
 NO_OFFSET = -1
 Row = list[Any]

@@ -8,7 +8,7 @@ from typing import Any
 from samplejoin.core.fingerprint import short
 from samplejoin.core.keys import partition_of
 from samplejoin.job.compile import Job
-from samplejoin.verify.rows import FORMER, INCOMPLETE, OTHER_VERSION, TRUNCATED
+from samplejoin.verify.spill_rows import FORMER, INCOMPLETE, OTHER_VERSION, TRUNCATED
 
 NAMES = ("sample_id", "revision", "complete", "truncated", "weight", "job", "fingerprint")
 PREVIOUS_WEIGHT = "previous_weight"

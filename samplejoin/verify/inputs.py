@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from samplejoin.cleaning.cleaner import Cleaned, Cleaner
 from samplejoin.core.cells import WireCell
 from samplejoin.core.identity import sample_id, source_id
-from samplejoin.job.cleaning import Cleaned, Cleaner
 from samplejoin.job.compile import Job
 from samplejoin.verify.report import Report, Stream
-from samplejoin.verify.rows import DEAD, OUTSIDE, ROWS, Scope, letter_key
 from samplejoin.verify.spill import Spill
+from samplejoin.verify.spill_rows import DEAD, OUTSIDE, ROWS, Scope, letter_key
 
 ANY_TIME = 1 << 60
 """A reader's clock that makes no record `future` by itself: of CreateTime records only their own timestamp counts."""

@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
 
-from samplejoin.connections import Refused, why_away
-from samplejoin.core.skips import Skip, Skips, ranges, unpack
-from samplejoin.engine.records import RECORD_BYTES, Reading
+from samplejoin.connection_errors import Refused, why_away
+from samplejoin.core.skipped_offsets import Skip, Skips, ranges, unpack
+from samplejoin.engine.fetched_records import RECORD_BYTES, Reading
 
 FETCH_BYTES = 1 << 20
 """Per partition and fetch; a larger record still comes, alone (KIP-74)."""

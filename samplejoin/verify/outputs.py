@@ -13,7 +13,8 @@ from samplejoin.core.identity import source_id
 from samplejoin.job.compile import Job
 from samplejoin.verify.headers import Contract, text
 from samplejoin.verify.report import Report
-from samplejoin.verify.rows import (
+from samplejoin.verify.spill import Spill
+from samplejoin.verify.spill_rows import (
     LATE,
     LETTERS,
     ORPHANS,
@@ -25,7 +26,6 @@ from samplejoin.verify.rows import (
     letter_key,
     place_of,
 )
-from samplejoin.verify.spill import Spill
 
 OVERHEAD_BYTES = 500
 NO_FINGERPRINT = "none"

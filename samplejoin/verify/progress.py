@@ -6,9 +6,9 @@ from typing import Any
 
 from samplejoin.core.clock import NEVER
 from samplejoin.core.messages import Block
-from samplejoin.engine.codec import FormatError, GarbageError, unpack_commit, unpack_entry, unpack_state
+from samplejoin.engine.wire import FormatError, GarbageError, unpack_commit, unpack_entry, unpack_state
 from samplejoin.verify.kafka import Topics, VerifyError, partition_list
-from samplejoin.verify.rows import Scope
+from samplejoin.verify.spill_rows import Scope
 
 TAIL_RECORDS = 16
 START_RECORDS = 5000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from samplejoin.core.words import counted
+from samplejoin.core.user_errors import counted
 
 ERRORS = ("lost", "doubled", "wrong_label", "wrong_field", "wrong_weight", "wrong_header", "unexplained")
 LATE = "late row"

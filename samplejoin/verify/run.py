@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from samplejoin.core.keys import partition_of
-from samplejoin.engine.codec import FormatError, GarbageError, unpack_entry
+from samplejoin.engine.wire import FormatError, GarbageError, unpack_entry
 from samplejoin.job.compile import Job
-from samplejoin.verify.ground import time_text
+from samplejoin.verify.context import time_text
+from samplejoin.verify.job_versions import refuse_foreign
 from samplejoin.verify.kafka import Topics, VerifyError
+from samplejoin.verify.read_plan import Plan, Span, plan
 from samplejoin.verify.replay import LogReplay, Replayed
 from samplejoin.verify.report import Report
-from samplejoin.verify.rows import FOR_EVER, NEVER, Scope
-from samplejoin.verify.scope import Plan, Span, plan
 from samplejoin.verify.spill import BUCKETS
+from samplejoin.verify.spill_rows import FOR_EVER, NEVER, Scope
 from samplejoin.verify.verification import Verification
-from samplejoin.verify.versions import refuse_foreign
 
 Shown = Callable[[str, int, int], None]
 """Called with what is being done, how far it is, and its whole."""

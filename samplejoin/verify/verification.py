@@ -8,18 +8,18 @@ from typing import Any
 
 from samplejoin.core.fingerprint import short
 from samplejoin.core.identity import source_id
-from samplejoin.core.words import few
+from samplejoin.core.user_errors import few
 from samplejoin.job.compile import Job
 from samplejoin.job.model import JobModel
-from samplejoin.job.parts import FUNCTION
+from samplejoin.job.sections import FUNCTION
 from samplejoin.verify.inputs import Intake
-from samplejoin.verify.judging import Judge
-from samplejoin.verify.letters import compare_record_letters
+from samplejoin.verify.judge import Judge
 from samplejoin.verify.outputs import Collector
+from samplejoin.verify.record_dead_letters import compare_record_letters
 from samplejoin.verify.replay import Replayed
 from samplejoin.verify.report import LateRows, Orphans, Report
-from samplejoin.verify.rows import KEY_KINDS, NEVER, SOURCE_KINDS, Scope, place_of
 from samplejoin.verify.spill import BUCKET_BYTES, BUFFER_BYTES, Spill, bucket_of
+from samplejoin.verify.spill_rows import KEY_KINDS, NEVER, SOURCE_KINDS, Scope, place_of
 
 MAX_REPLAYED = 100_000
 """Keys that a replay is asked for: beyond, something is wrong that late rows do not explain."""

@@ -22,11 +22,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from samplejoin.cleaning.cleaner import Cleaner
+from samplejoin.core.covering import SourceWriter
 from samplejoin.core.identity import source_id
 from samplejoin.core.messages import Entry, Tick
-from samplejoin.core.writer import SourceWriter
-from samplejoin.engine.codec import pack_entry
-from samplejoin.job.cleaning import Cleaner
+from samplejoin.engine.wire import pack_entry
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import load_job
 from tests.chaos.mistake_play import WINDOW_S, Play, events

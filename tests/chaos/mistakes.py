@@ -12,19 +12,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
+from samplejoin.core.covering import SourceWriter
 from samplejoin.core.messages import Block, Tick
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
-from samplejoin.core.writer import SourceWriter
-from samplejoin.engine import kafka, transaction
+from samplejoin.engine import clients, transaction
 from samplejoin.engine.changelog import Commit
-from samplejoin.engine.codec import unpack_state
 from samplejoin.engine.config import EngineConfig
-from samplejoin.engine.join import JoinPartition
-from samplejoin.runtime import Runtime
+from samplejoin.engine.wire import unpack_state
 from samplejoin.stores.rocks import RocksStore
+from samplejoin.tables.durable_state import META
 from samplejoin.tables.partial_samples import PartialSamples
-from samplejoin.tables.replica import META
+from samplejoin.worker.join_task import JoinPartition
+from samplejoin.worker.runtime import Runtime
 
 
 def no_fencing() -> None:
@@ -33,7 +33,7 @@ def no_fencing() -> None:
     A frozen owner that wakes up commits what it had in hand, though another has long sent the same samples. As long as
     its transaction lasts; here that is a minute, or on a slow machine its timeout would stand in for fencing.
     """
-    _patch(kafka, "TRANSACTION_TIMEOUT_MS", lambda original: 60_000)
+    _patch(clients, "TRANSACTION_TIMEOUT_MS", lambda original: 60_000)
     made = itertools.count()
 
     def change(original: Any) -> Any:
@@ -48,7 +48,7 @@ def fenced_after_recovery() -> None:
     What an earlier owner commits in between is in Kafka, and not in the state: its samples are sent again. As in
     `no_fencing`, its transaction may last a minute.
     """
-    _patch(kafka, "TRANSACTION_TIMEOUT_MS", lambda original: 60_000)
+    _patch(clients, "TRANSACTION_TIMEOUT_MS", lambda original: 60_000)
 
     def change(original: Any) -> Any:
         async def start(self: JoinPartition, floor: int) -> int:
@@ -252,7 +252,7 @@ def _read_uncommitted(*, of_group: bool) -> None:
 
         return consumer
 
-    _patch(kafka, "AIOKafkaConsumer", change)
+    _patch(clients, "AIOKafkaConsumer", change)
 
 
 async def _done() -> None:

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 
 from samplejoin.admin.reset import _start_text
 from samplejoin.cli import main
-from samplejoin.configuration import engine_config
 from samplejoin.job.compile import compile_job
-from samplejoin.job.times import read_iso
-from samplejoin.settings import WorkerSettings
+from samplejoin.job.event_times import read_iso
+from samplejoin.worker.engine_config import engine_config
+from samplejoin.worker.settings import WorkerSettings
 from tests.job.helpers import TEXT, model, write
 
 

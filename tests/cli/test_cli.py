@@ -20,8 +20,8 @@ import samplejoin
 from samplejoin import cli
 from samplejoin.cli import COMMANDS, main
 from samplejoin.engine.config import WorkerError
-from samplejoin.logs import _is_news
-from samplejoin.web_port import refuse_taken
+from samplejoin.worker.http_server import refuse_taken
+from samplejoin.worker.logs import _is_news
 from tests.job.helpers import TEXT, write
 
 
@@ -126,10 +126,10 @@ def started(monkeypatch):
     def run_app(app: Any, loglevel: str) -> None:
         calls.ran = (app, loglevel)
 
-    import samplejoin.worker
+    import samplejoin.worker.faust_app
 
-    monkeypatch.setattr(samplejoin.worker, "make_app", make_app)
-    monkeypatch.setattr(samplejoin.worker, "run", run_app)
+    monkeypatch.setattr(samplejoin.worker.faust_app, "make_app", make_app)
+    monkeypatch.setattr(samplejoin.worker.faust_app, "run", run_app)
     return calls
 
 
@@ -199,12 +199,12 @@ def test_a_wrong_environment(tmp_path, monkeypatch, name, value, said):
 
 @pytest.mark.parametrize("error", [WorkerError("no broker"), KafkaConnectionError("no broker")])
 def test_faust_shows_no_traceback_either(monkeypatch, tmp_path, error):
-    import samplejoin.worker
+    import samplejoin.worker.faust_app
 
     def make_app(path: Any, settings: Any) -> None:
         raise error
 
-    monkeypatch.setattr(samplejoin.worker, "make_app", make_app)
+    monkeypatch.setattr(samplejoin.worker.faust_app, "make_app", make_app)
     with pytest.raises(click.ClickException, match="no broker"):
         _ = samplejoin.app
 

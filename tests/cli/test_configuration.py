@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from samplejoin.configuration import engine_config
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
-from samplejoin.settings import WorkerSettings
+from samplejoin.worker.engine_config import engine_config
+from samplejoin.worker.settings import WorkerSettings
 from tests.job.helpers import job_data
 
 T = 1_769_860_800_000

@@ -9,10 +9,10 @@ import pytest
 
 SCRIPT = """
 import time
-from samplejoin import ending
+from samplejoin.worker import forced_exit
 
-ending.STOP_S, ending.HARD_S = {times}
-end = ending.Ending(lambda: "functions:clean")
+forced_exit.STOP_S, forced_exit.HARD_S = {times}
+end = forced_exit.Ending(lambda: "functions:clean")
 end.listen()
 end.begin()
 time.sleep(0.3)  # until its thread has heard

@@ -12,7 +12,7 @@ import pytest
 from faust.cli.faust import cli as faust_command
 
 import samplejoin
-from samplejoin.faust_command import NO_USE, REFUSED, REFUSED_BY_A_WORKER, refuse_relative_workdir
+from samplejoin.worker.faust_command import NO_USE, REFUSED, REFUSED_BY_A_WORKER, refuse_relative_workdir
 from tests.job.helpers import write
 
 
@@ -20,7 +20,7 @@ from tests.job.helpers import write
 def job(tmp_path, monkeypatch):
     monkeypatch.setenv("SAMPLEJOIN_JOB", str(write(tmp_path)))
     yield
-    vars(samplejoin.worker).pop("app", None)
+    vars(samplejoin.worker.faust_app).pop("app", None)
 
 
 def refused(*arguments: str) -> str:

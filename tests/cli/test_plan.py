@@ -10,13 +10,13 @@ from typing import Any, get_args
 
 import pytest
 
-from samplejoin.admin import plan_figures as figures
-from samplejoin.admin.plan import MOST_WORKERS, PARTITIONS_PER_WORKER, Load, Plan, plan_of
+from samplejoin.admin import capacity_figures as figures
+from samplejoin.admin.capacity import MOST_WORKERS, PARTITIONS_PER_WORKER, Load, Plan, plan_of
 from samplejoin.agents.clean import RUN_RECORDS
 from samplejoin.commands.init import project_files
 from samplejoin.engine.config import WorkerError
-from samplejoin.job.parts import Output
 from samplejoin.job.schema import job_schema
+from samplejoin.job.sections import Output
 from tests.cli.test_cli import loaded, run
 from tests.docs.markdown import ROOT, Page
 from tests.job.helpers import model, write

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplejoin.commands.check import check
-from samplejoin.commands.trial import Trial
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
-from samplejoin.offline import InputRecord, run_offline
+from samplejoin.offline.run import InputRecord, run_offline
+from samplejoin.offline.trial import Trial
 from samplejoin.testing import JobTest
 from tests.job.helpers import job_data, write
 

@@ -20,14 +20,14 @@ from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Spec
 from samplejoin.engine import failpoints
-from samplejoin.engine.codec import pack_entry
 from samplejoin.engine.config import EngineConfig, Topics
-from samplejoin.engine.emit import Emitter
-from samplejoin.engine.join import JoinPartition
+from samplejoin.engine.emitter import Emitter
+from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.transaction import CommitFailed, Transactions
-from samplejoin.engine.turns import Turns
-from samplejoin.inmemory import Counts, MemoryTable
+from samplejoin.engine.wire import pack_entry
 from samplejoin.stores.memory import MemoryStore
+from samplejoin.testing.memory_partition import Counts, MemoryTable
+from samplejoin.worker.join_task import JoinPartition
 
 PLACES = (*failpoints.COMMIT, "join-ending", "join-ended", "recovery-fenced", "recovery-swept")
 #: so that commits come when the model says

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 
 from samplejoin.core.cells import WireCell, combine, partials_of
+from samplejoin.core.covering import Batch, SourceWriter
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import partition_of
 from samplejoin.core.messages import Block, Entry, Tick
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Spec
-from samplejoin.core.writer import Batch, SourceWriter
 from tests.core.oracle import Row
 
 FAR = 1 << 50

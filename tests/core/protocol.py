@@ -15,14 +15,14 @@ from typing import Any
 
 from samplejoin.core.aggregates import List
 from samplejoin.core.cells import WireCell, combine, partials_of
+from samplejoin.core.covering import Batch, SourceWriter
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import encode_key, partition_of
 from samplejoin.core.messages import Block, Source, Tick, TickEntry
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import JSON, Field, Spec, Stream
-from samplejoin.core.writer import Batch, SourceWriter
-from samplejoin.job.codec import CODEC
+from samplejoin.formats.payload import CODEC
 from tests.core.commits import FailingJoin
 from tests.core.harness import FAR, packed
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplejoin.core import exact
+from samplejoin.core import exact_sum
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
 from samplejoin.core.cells import merge_partials, partials_of
 from samplejoin.core.keys import encode_key
-from samplejoin.core.ordering import canonical
 from samplejoin.core.spec import JSON, Field, Spec, Stream
+from samplejoin.core.value_order import canonical
 from tests.core import oracle
 from tests.core.harness import packed
 from tests.core.strategies import numbers
@@ -193,9 +193,9 @@ def test_sums_are_exact(values, expected):
 
 @pytest.mark.rule(2)
 def test_integers_stay_integers_at_any_size():
-    assert exact.result(exact.add(exact.of(2**63), exact.of(2**63))) == 2**64
-    assert exact.result(exact.add(exact.of(2**64), exact.of(-(2**64)))) == 0
-    assert type(exact.result(exact.add(exact.of(2**64), exact.of(-(2**64))))) is int
+    assert exact_sum.result(exact_sum.add(exact_sum.of(2**63), exact_sum.of(2**63))) == 2**64
+    assert exact_sum.result(exact_sum.add(exact_sum.of(2**64), exact_sum.of(-(2**64)))) == 0
+    assert type(exact_sum.result(exact_sum.add(exact_sum.of(2**64), exact_sum.of(-(2**64))))) is int
 
 
 @pytest.mark.rule(2)
@@ -205,7 +205,7 @@ def test_sums_equal_fsum_where_fsum_can(values):
         expected = math.fsum(values)
     except OverflowError:
         return
-    assert exact.result(total(PLAIN["sum"](), values)) == expected
+    assert exact_sum.result(total(PLAIN["sum"](), values)) == expected
 
 
 @pytest.mark.rule(2)

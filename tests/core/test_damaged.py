@@ -10,7 +10,7 @@ from samplejoin.core.messages import Block
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Spec
-from samplejoin.engine.codec import pack_cell
+from samplejoin.engine.wire import pack_cell
 from tests.core.harness import wire_cells
 from tests.core.oracle import Row
 from tests.engine.test_packed_cells import SPEC

@@ -12,14 +12,14 @@ from samplejoin.core import keys
 from samplejoin.core.aggregates import LIMITED, PLAIN, Custom
 from samplejoin.core.cells import combine
 from samplejoin.core.clock import Clock
+from samplejoin.core.covering import SourceWriter
 from samplejoin.core.identity import keep, sample_id, source_id
 from samplejoin.core.messages import Tick, TickEntry
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Field, Role, Spec, Stream
-from samplejoin.core.words import said, why_away
-from samplejoin.core.writer import SourceWriter
-from samplejoin.job.codec import CODEC
+from samplejoin.core.user_errors import said, why_away
+from samplejoin.formats.payload import CODEC
 from tests.core.harness import block_of, restarted, wire_cells
 from tests.core.oracle import Row
 

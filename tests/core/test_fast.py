@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from samplejoin.core.aggregates import LIMITED, PLAIN, Custom
 from samplejoin.core.cells import partials_of
-from samplejoin.core.fast import Readers, maker
 from samplejoin.core.finish import Finisher
 from samplejoin.core.fold import read_sample
+from samplejoin.core.generated import Readers, maker
 from samplejoin.core.spec import JSON, Field, Spec, Stream
 
 ORDER = (1_700_000_000_123, "click 000001", 42, 0)

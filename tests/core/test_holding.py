@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from samplejoin.core.clock import Clock
-from samplejoin.core.holding import Holder, delay_ms, holder_of, is_at_end
+from samplejoin.core.clock_holder import Holder, delay_ms, holder_of, is_at_end
 from samplejoin.core.messages import TickEntry
 from samplejoin.core.spec import Idle, Spec, Stream
 

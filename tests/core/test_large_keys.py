@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samplejoin.core import chains, leaves
+from samplejoin.core import leaves, repeat_chains
 from samplejoin.core.cells import CELLS, combine
 from samplejoin.core.identity import source_id
 from samplejoin.core.outcomes import Outcomes
-from samplejoin.job.codec import CODEC
+from samplejoin.formats.payload import CODEC
 from tests.core import oracle
 from tests.core.harness import (
     Pages,
@@ -388,7 +388,7 @@ def test_repeated_ids_open_the_same_windows_in_any_order(seed, size, late, colli
     rows = [(random.randrange(60), random.choice([None, "a", "a", "b", 1, "1"])) for _ in range(60)]
     with pytest.MonkeyPatch.context() as patch:
         if colliding:
-            patch.setattr(chains, "HASH_BITS", 0)
+            patch.setattr(repeat_chains, "HASH_BITS", 0)
         for entries in (10_000, size[0]):
             with leaves_of(entries, size[1]):
                 play = Play(spec_of(show_id="id", repeat="each", late=late, correction_ms=20_000, before_ms=2000))

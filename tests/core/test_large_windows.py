@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from samplejoin.core import large_windows, leaves
-from samplejoin.job.codec import CODEC
+from samplejoin.core import large_key_windows, leaves
+from samplejoin.formats.payload import CODEC
 from tests.core.test_edges import KEY, Play, spec_of
 from tests.core.test_large_keys import leaves_of
 
@@ -209,7 +209,7 @@ def test_a_merge_that_raises_is_told_once(monkeypatch):
     def fail(*_: Any) -> Any:
         raise ValueError("no")
 
-    monkeypatch.setattr(large_windows, "merge_partials", fail)
+    monkeypatch.setattr(large_key_windows, "merge_partials", fail)
     play.clock(20_000)
     (dead,) = play.out.dead
     assert (dead.key, dead.function, dead.error) == (KEY, "aggregate", "ValueError: no")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from samplejoin.core import leaves
 from samplejoin.core.keys import partition_of
-from samplejoin.core.merge import NoCutError, merged_state
 from samplejoin.core.messages import Tick
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
+from samplejoin.core.rescale import NoCutError, merged_state
 from samplejoin.core.spec import Spec, Stream
 from tests.core import oracle
 from tests.core.harness import World, last_revisions, packed, replay, stepped

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplejoin.core.paths import escaped, names_of, shown, source_of, value_at
+from samplejoin.core.field_paths import escaped, names_of, shown, source_of, value_at
 
 NAMES = st.text(alphabet="ab.@\\\\é", min_size=1, max_size=3)
 DATA: Any = st.recursive(

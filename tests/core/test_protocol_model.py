@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import pytest
 
-from samplejoin.core import leaves, writer
+from samplejoin.core import covering, leaves
 from samplejoin.core.clock import NEVER, Clock
+from samplejoin.core.covering import SourceWriter
 from samplejoin.core.messages import Block, Tick
 from samplejoin.core.partition import Partition
-from samplejoin.core.writer import SourceWriter
-from samplejoin.engine.join import JoinPartition
+from samplejoin.worker.join_task import JoinPartition
 from tests.core.protocol import Options, Sim, first_failure
 
 SEEDS = int(os.environ.get("SAMPLEJOIN_MODEL_SEEDS", "300"))
@@ -111,7 +111,7 @@ def entries(tick: Tick, change) -> Tick:
 
 def after_is_the_previous_upto(monkeypatch):
     def cover(self, partition, upto):
-        target = self._targets.setdefault(partition, writer._Target())
+        target = self._targets.setdefault(partition, covering._Target())
         after, target.covered = target.covered, upto
         return after
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pytest
 
-from samplejoin.core.skips import Skip, ranges, unpack
+from samplejoin.core.skipped_offsets import Skip, ranges, unpack
 
 
 def skip(first, last, topic="t", partition=0):

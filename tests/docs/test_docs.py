@@ -21,8 +21,8 @@ from samplejoin.commands.init import project_files
 from samplejoin.job.compile import assume_topics, compile_job
 from samplejoin.job.load import model_of
 from samplejoin.job.schema import job_schema
-from samplejoin.metrics import COUNTERS, GAUGES, HISTOGRAMS
-from samplejoin.settings import WorkerSettings
+from samplejoin.worker.metrics import COUNTERS, GAUGES, HISTOGRAMS
+from samplejoin.worker.settings import WorkerSettings
 from tests.docs.markdown import DOCS, PAGES, ROOT, Block, Page
 
 README, TUTORIAL = Page(ROOT / "README.md"), Page(ROOT / "docs" / "tutorial.md")
@@ -68,7 +68,7 @@ def test_generated_parts_are_current():
 
 def test_every_metric_has_its_line():
     known = {**COUNTERS, **GAUGES, **HISTOGRAMS}
-    assert set(gen_docs().HINTS) == set(known), "HINTS of scripts/gen_docs.py and samplejoin/metrics.py differ"
+    assert set(gen_docs().HINTS) == set(known), "HINTS of scripts/gen_docs.py and samplejoin/worker/metrics.py differ"
     for name, _, _ in known.values():
         assert f"| `{name}" in METRICS.text
 

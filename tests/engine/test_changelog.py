@@ -7,8 +7,8 @@ import random
 import pytest
 
 from samplejoin.engine.changelog import PART_BYTES, Commit, join_parts, parts_of
-from samplejoin.engine.codec import FormatError
-from samplejoin.engine.kafka import MAX_REQUEST_BYTES
+from samplejoin.engine.clients import MAX_REQUEST_BYTES
+from samplejoin.engine.wire import FormatError
 
 pytestmark = pytest.mark.rule(7, 16)
 

@@ -13,10 +13,10 @@ from aiokafka import TopicPartition
 
 from samplejoin.agents import clean
 from samplejoin.agents.clean import RUN_RECORDS, SLICE_S, Cleaning
+from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.engine.config import EngineConfig, Topics
+from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.sources import SourceBlock, Sources
-from samplejoin.engine.turns import Turns
-from samplejoin.job.cleaning import Cleaner
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
 from tests.job.helpers import job_data

@@ -16,11 +16,11 @@ from samplejoin.core.messages import Block, Tick
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Spec, Stream
-from samplejoin.engine import drain as module
 from samplejoin.engine.cluster import Member
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
-from samplejoin.engine.drain import Drain
 from samplejoin.engine.sources import Sources
+from samplejoin.worker.drain import Drain
+from samplejoin.worker.faust_app import drain as module
 
 SPEC = Spec("job", (Stream("show", "anchor", ("shows",)), Stream("click", "label", ("clicks",))), ("k",), (), 5000)
 CONFIG = EngineConfig(SPEC, "f", Topics("job", "s", None, None, "d"), 1, Path("state"), {})

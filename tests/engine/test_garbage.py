@@ -14,7 +14,10 @@ import pytest
 
 from samplejoin.core.messages import Block, Tick, TickEntry
 from samplejoin.engine.changelog import PartJoiner
-from samplejoin.engine.codec import (
+from samplejoin.engine.config import EngineConfig, Topics
+from samplejoin.engine.foreign_records import RefusedRecords
+from samplejoin.engine.progress import DEAF_S, FRESH_S, Control
+from samplejoin.engine.wire import (
     NEWEST,
     FormatError,
     GarbageError,
@@ -24,9 +27,6 @@ from samplejoin.engine.codec import (
     unpack_commit,
     unpack_entry,
 )
-from samplejoin.engine.config import EngineConfig, Topics
-from samplejoin.engine.control import DEAF_S, FRESH_S, Control
-from samplejoin.engine.refused import RefusedRecords
 
 CELL = (b'["u"]', 0, 3, 5, 7, 2, pack_cell((0, 3, 2, [])))
 BLOCK = pack_entry(Block("clicks 000001", 3, None, 7, [CELL]))

@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError, UnknownError
 from samplejoin.engine import group as module
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
 from samplejoin.engine.coordinator import MOST_FAILURES
+from samplejoin.engine.fetched_records import Reading
 from samplejoin.engine.group import Group
-from samplejoin.engine.records import Reading
 from samplejoin.engine.sources import Sources
 
 OLD, NEW = TopicPartition("job-repartition", 1), TopicPartition("job-repartition", 2)

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from samplejoin.engine import joins as module
 from samplejoin.engine import transaction
+from samplejoin.engine.clients import close_producer
 from samplejoin.engine.config import EngineConfig, Topics
-from samplejoin.engine.joins import Joins
-from samplejoin.engine.kafka import close_producer
+from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.transaction import CommitFailed, Transactions
-from samplejoin.engine.turns import Turns
+from samplejoin.worker.faust_app import join_tasks as module
+from samplejoin.worker.join_tasks import Joins
 
 pytestmark = pytest.mark.rule(16)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from samplejoin.engine.memory import BASE_BYTES, Memory, available, container_limit
+from samplejoin.engine.memory_budget import BASE_BYTES, Memory, available, container_limit
 
 GIB = 1 << 30
 

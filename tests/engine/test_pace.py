@@ -13,13 +13,13 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 
-from samplejoin.collector import FEW_OBJECTS, MOST_LOOKS, Collector
-from samplejoin.engine import join as join_module
-from samplejoin.engine.join import JoinPartition
-from samplejoin.engine.kafka import FETCH_BYTES, FLOWING, STILL, pace
-from samplejoin.engine.memory import Memory
-from samplejoin.engine.turns import Turns
-from samplejoin.loop_watch import LoopWatch, next_sleep_s
+from samplejoin.engine.clients import FETCH_BYTES, FLOWING, STILL, pace
+from samplejoin.engine.memory_budget import Memory
+from samplejoin.engine.scheduler import Turns
+from samplejoin.worker.faust_app import join_task as join_module
+from samplejoin.worker.gc_control import FEW_OBJECTS, MOST_LOOKS, Collector
+from samplejoin.worker.join_task import JoinPartition
+from samplejoin.worker.loop_monitor import LoopWatch, next_sleep_s
 
 TP = TopicPartition("shows", 0)
 

@@ -12,8 +12,8 @@ from samplejoin.core.messages import Block
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Field, Spec, Stream
-from samplejoin.engine.codec import pack_cell, pack_entry, unpack_entry
-from samplejoin.job.codec import CODEC
+from samplejoin.engine.wire import pack_cell, pack_entry, unpack_entry
+from samplejoin.formats.payload import CODEC
 from tests.core.harness import World, everything, packed, stepped, wire_cells
 from tests.core.oracle import Row
 from tests.core.strategies import cases, randoms, with_options

@@ -15,10 +15,10 @@ from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Spec
 from samplejoin.engine.changelog import Commit
-from samplejoin.engine.codec import pack_entry, unpack_entry, unpack_state
 from samplejoin.engine.config import EngineConfig, Topics
-from samplejoin.engine.memory import KEY_BYTES, Memory
-from samplejoin.job.codec import CODEC
+from samplejoin.engine.memory_budget import KEY_BYTES, Memory
+from samplejoin.engine.wire import pack_entry, unpack_entry, unpack_state
+from samplejoin.formats.payload import CODEC
 from samplejoin.stores.memory import MemoryStore
 from samplejoin.stores.rocks import RocksStore
 from samplejoin.tables import partial_samples

@@ -15,11 +15,11 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from samplejoin.core.refused import Refused
-from samplejoin.engine.batches import HEADER_BYTES
+from samplejoin.core.refused_record import Refused
+from samplejoin.engine.clients import group_consumer
 from samplejoin.engine.config import EngineConfig, Topics
-from samplejoin.engine.kafka import group_consumer
-from samplejoin.engine.records import CHUNK_RECORDS, FETCHED_BYTES, Reading
+from samplejoin.engine.fetched_records import CHUNK_RECORDS, FETCHED_BYTES, Reading
+from samplejoin.engine.record_batches import HEADER_BYTES
 
 TP = TopicPartition("clicks", 0)
 LIMIT = 1 << 20

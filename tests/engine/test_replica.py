@@ -9,12 +9,12 @@ import pytest
 
 from samplejoin.core.deadlines import Deadlines
 from samplejoin.engine.changelog import Commit, join_parts, pages_of, parts_of
-from samplejoin.engine.codec import pack_commit, pack_state, unpack_commit, unpack_state
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
+from samplejoin.engine.wire import pack_commit, pack_state, unpack_commit, unpack_state
 from samplejoin.stores import StoreError
 from samplejoin.stores.memory import MemoryStore
-from samplejoin.tables import replica as module
-from samplejoin.tables.replica import META, PAGE, Replica
+from samplejoin.tables import durable_state as module
+from samplejoin.tables.durable_state import META, PAGE, Replica
 
 pytestmark = pytest.mark.rule(7, 16)
 

@@ -15,11 +15,11 @@ from aiokafka.errors import MessageSizeTooLargeError
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample, SideRow
 from samplejoin.core.spec import Spec
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
-from samplejoin.engine.emit import Emitter
+from samplejoin.engine.emitter import Emitter
+from samplejoin.engine.record_size import BESIDE_BYTES, LETTER_BYTES, SIDE_BYTES, TooLarge, too_small
 from samplejoin.engine.sender import Sender
-from samplejoin.engine.sizes import BESIDE_BYTES, LETTER_BYTES, SIDE_BYTES, TooLarge, too_small
-from samplejoin.inmemory import Counts
-from samplejoin.job.parts import MAX_SAMPLE_BYTES
+from samplejoin.job.sections import MAX_SAMPLE_BYTES
+from samplejoin.testing.memory_partition import Counts
 from tests.core.strategies import with_options
 from tests.engine.test_packed_cells import SPEC
 

@@ -10,17 +10,17 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from samplejoin.configuration import engine_config
 from samplejoin.engine.changelog import PART_BYTES, Commit, parts_of
-from samplejoin.engine.codec import pack_state
+from samplejoin.engine.clients import admin, running
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.kafka import admin, running
-from samplejoin.engine.start import TAIL_RECORDS, last_commits, refuse_other_state
+from samplejoin.engine.offsets import TAIL_RECORDS, last_commits, refuse_other_state
 from samplejoin.engine.topics import INTERNAL
 from samplejoin.engine.transaction import Outbox, Transactions
+from samplejoin.engine.wire import pack_state
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
-from samplejoin.settings import WorkerSettings
+from samplejoin.worker.engine_config import engine_config
+from samplejoin.worker.settings import WorkerSettings
 from tests.job.helpers import job_data
 from tests.support.kafka import create_topics, unique
 

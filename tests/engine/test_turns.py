@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from samplejoin.engine.turns import Turns
+from samplejoin.engine.scheduler import Turns
 
 
 class Loop:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 
-from samplejoin.engine import assignor, codec
+from samplejoin.engine import assignor, wire
 
-codec.NEWEST = 2
-codec.OLDEST = int(os.environ.get("SAMPLEJOIN_TEST_OLDEST", "1"))
-formats = (codec.OLDEST, codec.NEWEST)
+wire.NEWEST = 2
+wire.OLDEST = int(os.environ.get("SAMPLEJOIN_TEST_OLDEST", "1"))
+formats = (wire.OLDEST, wire.NEWEST)
 assignor.Word.__new__.__defaults__ = tuple(
     formats if name == "formats" else default for name, default in assignor.Word._field_defaults.items()
 )

@@ -16,7 +16,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from samplejoin.admin import migrate, reset
-from samplejoin.admin.jobs import config_of
+from samplejoin.admin.open_job import config_of
 from samplejoin.engine.cluster import delete_topics
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.transaction import Transactions

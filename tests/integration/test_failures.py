@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
-from samplejoin.engine.codec import pack_state
+from samplejoin.engine.wire import pack_state
 from samplejoin.stores.rocks import RocksStore
-from samplejoin.tables.replica import META
+from samplejoin.tables.durable_state import META
 from tests.integration.scenes import edit_job, record, wait_for_end, watch_until
 from tests.integration.support import Worker, World, feed, wait_for
 from tests.support.kafka import create_topics

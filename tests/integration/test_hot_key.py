@@ -8,7 +8,7 @@ import pytest
 
 from samplejoin.core.keys import encode_key
 from samplejoin.core.messages import Block
-from samplejoin.engine.codec import unpack_entry
+from samplejoin.engine.wire import unpack_entry
 from tests.integration.scenes import edit_job, forget_run
 from tests.integration.support import World, feed
 from tests.support.kafka import consume_all

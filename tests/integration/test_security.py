@@ -19,9 +19,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
-from samplejoin.connections import Refused
+from samplejoin.connection_errors import Refused
 from samplejoin.demo.process import free_port
-from samplejoin.engine.kafka import admin, running, until_answered
+from samplejoin.engine.clients import admin, running, until_answered
 from tests.conftest import kafka_server
 from tests.integration.support import Worker, World, feed, wait_for
 from tests.support.secured import LISTENERS, PASSWORDS, Certificates, secured_properties, set_scram_passwords

@@ -12,12 +12,12 @@ import msgspec
 import orjson
 import pytest
 
+from samplejoin.cleaning.cleaner import LOG_APPEND_TIME, Cleaned, Cleaner, Watch
+from samplejoin.cleaning.time_hints import too_far
 from samplejoin.core.keys import partition_of
-from samplejoin.job.cleaning import LOG_APPEND_TIME, Cleaned, Cleaner, Watch
 from samplejoin.job.compile import compile_job
+from samplejoin.job.event_times import MAX_MS
 from samplejoin.job.load import model_of
-from samplejoin.job.time_hints import too_far
-from samplejoin.job.times import MAX_MS
 from tests.job.helpers import job_data
 
 NOW = 1_735_689_600_000

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from samplejoin.job.errors import RefusedError
+from samplejoin.errors import RefusedError
 from samplejoin.job.expression import compile_expression
 
 SAMPLE = {"clicks": 2, "dwell": None, "pos": 3, "kind": "ad", "tags": ["a", "b"], "rate": 0.5}

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplejoin.engine.codec import pack_cell
-from samplejoin.job.cleaning import Cleaned, Cleaner
+from samplejoin.cleaning.cleaner import Cleaned, Cleaner
+from samplejoin.engine.wire import pack_cell
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
 from tests.job.helpers import job_data

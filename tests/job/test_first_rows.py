@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from samplejoin.engine.codec import pack_cell
-from samplejoin.job.cleaning import Watch
+from samplejoin.cleaning.cleaner import Watch
+from samplejoin.cleaning.missing_fields import FIRST_ROWS, WatchingCleaner
+from samplejoin.engine.wire import pack_cell
 from samplejoin.job.compile import compile_job
-from samplejoin.job.first_rows import FIRST_ROWS, WatchingCleaner
 from tests.job.helpers import model
 from tests.job.test_cleaning import NOW, Record
 

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samplejoin.decoding.csv_columns import ColumnType
+from samplejoin.decoding.decoders import csv_decoder, decode_json, decode_raw
 from samplejoin.formats.csv import encoder
 from samplejoin.formats.json import dumps, loads
-from samplejoin.job.codec import CODEC
-from samplejoin.job.columns import ColumnType
-from samplejoin.job.decoders import csv_decoder, decode_json, decode_raw
+from samplejoin.formats.payload import CODEC
 
 
 def record(value, **other):

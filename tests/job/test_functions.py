@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from samplejoin.job.errors import JobError, RefusedError
-from samplejoin.job.functions import find, find_function, import_module
+from samplejoin.errors import RefusedError
+from samplejoin.job.errors import JobError
+from samplejoin.job.user_functions import find, find_function, import_module
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplejoin.job.times import MAX_MS, read_iso, time_reader
+from samplejoin.job.event_times import MAX_MS, read_iso, time_reader
 
 pytestmark = pytest.mark.rule(9)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplejoin.core.words import counted
-from samplejoin.job.errors import RefusedError
+from samplejoin.core.user_errors import counted
+from samplejoin.errors import RefusedError
 from samplejoin.job.units import MAX_DURATION_MS, format_duration, format_size, parse_duration, parse_size
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
-from samplejoin.offline import InputRecord, run_offline
+from samplejoin.offline.run import InputRecord, run_offline
 from samplejoin.testing import JobTest
 from tests.testing.test_outcomes import START, job
 

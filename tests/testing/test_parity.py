@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
+from samplejoin.cleaning.cleaner import ROWS_APART
 from samplejoin.core.keys import encode_key
-from samplejoin.job.cleaning import ROWS_APART
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
-from samplejoin.offline import InputRecord, run_offline
+from samplejoin.offline.run import InputRecord, run_offline
 from samplejoin.testing import FinishedSample, JobTest
 from tests.core import oracle
 

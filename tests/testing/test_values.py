@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from samplejoin.engine.codec import pack_cell
-from samplejoin.job.cleaning import Cleaner
-from samplejoin.offline import InputRecord, run_offline
+from samplejoin.cleaning.cleaner import Cleaner
+from samplejoin.engine.wire import pack_cell
+from samplejoin.offline.run import InputRecord, run_offline
 from samplejoin.testing import JobTest
 from tests.job.helpers import job_data
 

@@ -16,11 +16,11 @@ from samplejoin.core.outcomes import Sample
 from samplejoin.formats import json
 from samplejoin.job.compile import Job, compile_job
 from samplejoin.job.load import model_of
-from samplejoin.offline import InputRecord, run_offline
+from samplejoin.offline.run import InputRecord, run_offline
 from samplejoin.verify.replay import LogReplay
 from samplejoin.verify.report import Report
-from samplejoin.verify.rows import Scope
 from samplejoin.verify.spill import BUCKET_BYTES, BUFFER_BYTES
+from samplejoin.verify.spill_rows import Scope
 from samplejoin.verify.verification import Verification
 
 START_MS = 1_700_000_000_000

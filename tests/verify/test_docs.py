@@ -6,8 +6,8 @@ from pathlib import Path
 
 import orjson
 
+from samplejoin.verify.render import text_of
 from samplejoin.verify.report import Report
-from samplejoin.verify.text import text_of
 from tests.verify.support import end, feed, header, job_of, spoil, verify, written
 
 PAGE = Path(__file__).parents[2] / "docs" / "verify.md"

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from samplejoin.core.keys import partition_of
-from samplejoin.verify.rows import Scope
-from samplejoin.verify.text import text_of
+from samplejoin.verify.render import text_of
+from samplejoin.verify.spill_rows import Scope
 from tests.verify.support import (
     JOB,
     START_MS,

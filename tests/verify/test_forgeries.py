@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
+from samplejoin.verify.job_versions import refuse_edited, refuse_foreign
 from samplejoin.verify.kafka import VerifyError
 from samplejoin.verify.report import Report
-from samplejoin.verify.versions import refuse_edited, refuse_foreign
 from tests.verify.support import Out, Topics, corrected, end, feed, header, job_of, spoil, verify, written
 
 WRONG_LABEL = {"clicks": 0, "label": 0}

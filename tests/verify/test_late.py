@@ -9,17 +9,17 @@ from typing import Any
 import orjson
 import pytest
 
+from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import combine
 from samplejoin.core.identity import source_id
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
-from samplejoin.job.cleaning import Cleaner
 from samplejoin.job.compile import Job, compile_job
 from samplejoin.job.load import model_of
-from samplejoin.offline import run_offline
+from samplejoin.offline.run import run_offline
+from samplejoin.verify.render import text_of
 from samplejoin.verify.replay import LogReplay
-from samplejoin.verify.text import text_of
 from tests.testing import test_parity as drawn
 from tests.verify.support import (
     JOB,

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from samplejoin.cli import main
 from samplejoin.commands import verify as command
 from samplejoin.core.identity import source_id
-from samplejoin.verify.ground import time_text
-from samplejoin.verify.text import text_of
+from samplejoin.verify.context import time_text
+from samplejoin.verify.render import text_of
 from tests.job.helpers import write
 from tests.verify.support import (
     START_MS,

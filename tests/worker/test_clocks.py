@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from samplejoin.clocks import HELD_MS, SAY_AFTER_S, SAY_AGAIN_S, Clocks
-from samplejoin.metrics import Metrics
+from samplejoin.worker.clock_report import HELD_MS, SAY_AFTER_S, SAY_AGAIN_S, Clocks
+from samplejoin.worker.metrics import Metrics
 from tests.core.test_holding import Ticks, pause
 
 

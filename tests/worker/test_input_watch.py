@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from samplejoin.input_watch import SAY_AGAIN_S, InputWatch
-from samplejoin.metrics import Metrics
+from samplejoin.worker.input_warnings import SAY_AGAIN_S, InputWatch
+from samplejoin.worker.metrics import Metrics
 
 NOW = 1_764_000_000_000
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from samplejoin.core.spec import Stream
-from samplejoin.metrics import Metrics
-from samplejoin.quality import Quality
+from samplejoin.worker.error_ratio import Quality
+from samplejoin.worker.metrics import Metrics
 
 
 @pytest.fixture

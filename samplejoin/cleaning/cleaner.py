@@ -1,0 +1,408 @@
+"""From records to cells: decoding, event time, the users' cleaning functions, keys. Knows nothing of Kafka's client.
+
+A record is anything with aiokafka's `value`, `key`, `timestamp`, `timestamp_type`, `headers`, `offset`. Whatever goes
+wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32  # `core.keys.partition_of`, in place
+
+from samplejoin.cleaning.generated import Run, runner
+from samplejoin.cleaning.row_size import ELEMENT_BYTES, sizer
+from samplejoin.cleaning.time_hints import FAR_MS, too_early
+from samplejoin.core.cells import WireCell
+from samplejoin.core.field_paths import value_at
+from samplejoin.core.generated import maker
+from samplejoin.core.identity import source_id
+from samplejoin.core.keys import MAX_KEY_BYTES, encode_key, key_values, too_long
+from samplejoin.core.refused_record import Refused
+from samplejoin.core.spec import Plan, Spec
+from samplejoin.core.user_errors import few, mistakes, not_for_memory, said, trace_of
+from samplejoin.job.compile import Input, Job
+from samplejoin.job.event_times import MAX_MS
+
+LOG_APPEND_TIME = 1
+NO_LIMIT = 1 << 62
+ROWS_PER_RECORD = 4
+"""The rows of one record may together be as large as so many of the largest (`limits.row`)."""
+CELL_BYTES = 150
+"""About what a cell takes beside its key and values."""
+ROWS_APART = 1 << 20
+"""Streams of one topic number a record's rows so far apart: a row's source is (..., offset, stream, index)."""
+_DONE = object()
+"""What takes the place of a row where nothing is left to do."""
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """A record, or one row of it, that could not be used: where it stands, why, and what it was."""
+
+    topic: str
+    partition: int
+    offset: int
+    stream: str
+    reason: str
+    function: str
+    error: str
+    traceback: str
+    record: Any
+
+
+@dataclass(slots=True)
+class Cleaned:
+    """What a run of records became: cells per join partition, the highest event time, dead letters and counts."""
+
+    cells: dict[int, list[WireCell]] = field(default_factory=dict)
+    row_time: int | None = None
+    dead: list[DeadLetter] = field(default_factory=list)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: rows that became cells and are not in `counts` yet, by stream index
+    rows: list[int] = field(default_factory=list)
+    #: by stream: a time decades before its record's, and that record's (`time_hints.too_far` says so)
+    far: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: records that were cleaned, and about how many bytes their cells take
+    records: int = 0
+    bytes: int = 0
+
+    def count(self, stream: str, outcome: str, by: int = 1) -> None:
+        """Adds to what became of a stream's records and rows."""
+        self.counts[stream, outcome] = self.counts.get((stream, outcome), 0) + by
+
+
+@dataclass(slots=True)
+class Watch:
+    """Which user function runs, and how many have run: what the watchdog looks at from its thread."""
+
+    function: str = ""
+    calls: int = 0
+
+
+class FutureTimeError(ValueError):
+    """An event time more than `max_skew` ahead (rule 9)."""
+
+
+class Cleaner:
+    """Cleans the records of one job. `start_ms` is the job's start time, None if it starts at an offset.
+
+    With `pack` cells are packed as they are made: thousands of small lists that wait for a block cost more than bytes.
+    """
+
+    def __init__(
+        self, job: Job, watch: Watch | None = None, start_ms: int | None = None,
+        pack: Callable[[tuple[int, int, int, list[Any]]], bytes] | None = None,
+    ) -> None:  # fmt: skip
+        self.job = job
+        self.watch = watch or Watch()
+        self._pack = pack
+        self.by_topic: dict[str, list[Input]] = {}
+        for each in job.inputs:
+            for topic in each.plan.stream.topics:
+                self.by_topic.setdefault(topic, []).append(each)
+        spec, model = job.spec, job.model
+        self._spec, self._partitions, self._max_skew_ms = spec, model.partitions, model.max_skew_ms
+        self._row_bytes = model.limits.row_bytes
+        self._makers = [maker(plan, spec.codec) for plan in spec.plans]
+        self._sizes = [sizer(plan, spec.codec, self._row_bytes) for plan in spec.plans]
+        #: per stream, the event times from and up to which a row can belong to a sample; None: any
+        self._bounds = [_bounds(plan, spec, start_ms, model.until_ms) for plan in spec.plans]
+        #: the fast way, for topics of one stream without anything out of the ordinary
+        self.fast = {
+            topic: self._runner(inputs[0]) for topic, inputs in self.by_topic.items() if self._is_plain(inputs)
+        }
+
+    def clean(
+        self, topic: str, partition: int, records: Sequence[Any], now_ms: int, max_bytes: int | None = None,
+        into: Cleaned | None = None,
+    ) -> Cleaned:  # fmt: skip
+        """Cleans records of one source partition, in offset order; `now_ms` is the reader's clock (rule 9).
+
+        With `max_bytes` it ends after the record whose cells pass it: `Cleaned.records` says how many were cleaned.
+        `into` is what the records before became, to go on with.
+        """
+        out = into or Cleaned(rows=[0] * len(self._spec.plans))
+        source = source_id(topic, partition)
+        if topic in self.fast:
+            limit = NO_LIMIT if max_bytes is None else max_bytes
+            highest = self.fast[topic](records, source, now_ms, limit, out)
+        else:
+            highest = self._plainly(self.by_topic[topic], records, source, now_ms, max_bytes, out)
+        if highest >= 0:
+            reference_ms = _reference(records[-1], now_ms)
+            if highest < reference_ms - FAR_MS:
+                out.far.setdefault(self.by_topic[topic][0].plan.stream.name, (highest, reference_ms))
+            out.row_time = highest if out.row_time is None else max(highest, out.row_time)
+        for plan, rows in zip(self._spec.plans, out.rows, strict=True):
+            if rows:
+                out.count(plan.stream.name, "ok", rows)
+        out.rows = [0] * len(self._spec.plans)
+        return out
+
+    def _plainly(
+        self, inputs: list[Input], records: Sequence[Any], source: str, now_ms: int, max_bytes: int | None, out: Cleaned
+    ) -> int:
+        """Record by record; returns the highest event time, -1 without one. Its twin is in `fast_cleaning`."""
+        highest = -1
+        for record in records:
+            latest_ms = _reference(record, now_ms) + self._max_skew_ms
+            first_index = 0
+            for each in inputs:
+                time_ms = self._record(each, record, source, first_index, latest_ms, out)
+                first_index += ROWS_APART
+                if time_ms > highest:
+                    highest = time_ms
+            out.records += 1
+            if max_bytes is not None and out.bytes > max_bytes:
+                break
+        return highest
+
+    def _is_plain(self, inputs: list[Input]) -> bool:
+        """Whether one loop can do it: one stream, its time a field, and no event times that are left out."""
+        each = inputs[0]
+        return len(inputs) == 1 and not each.takes_record_time and self._bounds[each.plan.index] is None
+
+    def _runner(self, each: Input) -> Run:
+        spec, index = self._spec, each.plan.index
+        return runner(each, spec.key_fields, {
+            "plain_record": self._record, "plain_result": self._result, "plain_row": self._row, "raised": self._raised,
+            "filtered": _filtered,
+            "watch": self.watch,
+            "codec": spec.codec, "pack": self._pack, "size_of": self._sizes[index], "junk": spec.junk_keys,
+            "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
+            "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
+            "MAX_KEY_BYTES": MAX_KEY_BYTES,
+            "mistakes": mistakes, "DONE": _DONE, "Refused": Refused,
+        })  # fmt: skip
+
+    def _record(self, each: Input, record: Any, source: str, first_index: int, latest_ms: int, out: Cleaned) -> int:
+        """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
+        if type(record) is Refused:
+            return _dead(out, each, record, source, "too_large", each.plan.stream.name, record.why())
+        try:
+            decoded = each.decode(record)
+        except mistakes() as error:  # a decoder can be the user's code
+            return _dead(out, each, record, source, "decode", each.plan.stream.name, error)
+        if decoded is None:
+            return _filtered(each, out)
+        try:
+            time_ms = event_time(each, decoded, record)
+        except mistakes() as error:  # a decoder can return a dict of the user's own type
+            return _dead(out, each, record, source, "time", each.time_field, error)
+        if time_ms > latest_ms:
+            early = self._too_early(each, record, time_ms, latest_ms)
+            return _dead(out, each, record, source, "future", each.time_field, early)
+        self._result(
+            each, record, source, first_index, self._call(each, decoded, record, source, out), time_ms, latest_ms, out
+        )
+        return time_ms
+
+    def _call(self, each: Input, decoded: Any, record: Any, source: str, out: Cleaned) -> Any:
+        """What the user's function makes of a record; `_DONE` if it has raised."""
+        watch = self.watch
+        watch.function = each.clean_name
+        try:
+            return each.clean(decoded)
+        except mistakes() as error:
+            return self._raised(each, record, source, out, error)
+        finally:
+            watch.calls += 1
+            watch.function = ""
+
+    def _raised(self, each: Input, record: Any, source: str, out: Cleaned, error: BaseException) -> Any:
+        """The user's function has raised: a dead letter, and nothing left to do."""
+        _dead(out, each, record, source, "clean", each.clean_name, error)
+        return _DONE
+
+    def _result(
+        self, each: Input, record: Any, source: str, first_index: int, cleaned: Any, time_ms: int, latest_ms: int,
+        out: Cleaned,
+    ) -> None:  # fmt: skip
+        """Rows, a count or a dead letter, of what the user's function has made."""
+        if cleaned is _DONE:
+            return
+        try:
+            rows = _rows_in(each, cleaned)
+        except mistakes() as error:
+            _dead(out, each, record, source, "clean", each.clean_name, error)
+            return
+        if rows:
+            self._rows(each, record, source, first_index, rows, time_ms, latest_ms, out)
+        else:
+            _filtered(each, out)
+
+    def _rows(
+        self, each: Input, record: Any, source: str, first_index: int, rows: list[Any], time_ms: int, latest_ms: int,
+        out: Cleaned,
+    ) -> None:  # fmt: skip
+        """All rows of one record, or none of them if they are too large together: they travel in one block."""
+        before, limit = out.bytes, ROWS_PER_RECORD * self._row_bytes
+        for index, row in enumerate(rows, first_index):
+            self._row(each, record, source, index, row, time_ms, latest_ms, out)
+            if out.bytes - before > limit:
+                _take_back(each, record.offset, out)
+                out.bytes = before
+                error = ValueError(f"the record's rows are over {ROWS_PER_RECORD} times limits.row ({limit} bytes)")
+                _dead(out, each, record, source, "row", each.clean_name, error)
+                return
+
+    def _row(
+        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
+    ) -> None:
+        """One row becomes a cell of its join partition, a count, or a dead letter."""
+        spec, plan = self._spec, each.plan
+        number = plan.index
+        try:
+            if not issubclass(type(row), dict):
+                raise _not_a_row(each, row)
+            time_ms = self._time_of_row(each, record, row, time_ms, latest_ms, out)
+            values = key_values(row, spec.key_fields, spec.junk_keys)
+            if values is None:
+                out.count(plan.stream.name, "junk_key")
+                return
+            bounds = self._bounds[number]
+            if bounds is not None and not bounds[0] <= time_ms < bounds[1]:
+                out.count(plan.stream.name, "before_start" if time_ms < bounds[0] else "after_until")
+                return
+            key = encode_key(values)
+            if len(key) > MAX_KEY_BYTES:
+                raise too_long(spec.key_fields, values, key)
+            offset = record.offset
+            partials = self._makers[number](row, (time_ms, source, offset, index))
+            size = len(key) + self._sizes[number](partials)
+            if size > self._row_bytes:
+                raise ValueError(
+                    f"row of {size} bytes is over limits.row ({self._row_bytes} bytes); "
+                    f"an element of a list or object counts {ELEMENT_BYTES} bytes at least"
+                )
+            slice_ = time_ms // spec.resolution_ms
+            waiting = partials if self._pack is None else self._pack((number, slice_, 1, partials))
+        except mistakes() as error:
+            if out.dead and (out.dead[-1].offset, out.dead[-1].stream) == (record.offset, plan.stream.name):
+                out.count(plan.stream.name, "dead_row")  # an earlier row has made the record a dead letter
+            else:
+                reason = "future" if isinstance(error, FutureTimeError) else "row"
+                _dead(out, each, record, source, reason, each.clean_name, error)
+            return
+        out.bytes += size + CELL_BYTES
+        out.rows[number] += 1
+        cell = (key, number, slice_, offset, offset, 1, waiting)
+        target = crc32(key) % self._partitions
+        cells = out.cells.get(target)
+        if cells is None:
+            out.cells[target] = [cell]
+        else:
+            cells.append(cell)
+
+    def _time_of_row(
+        self, each: Input, record: Any, row: dict[str, Any], record_ms: int, latest_ms: int, out: Cleaned
+    ) -> int:
+        """The row's own event time if it has the time field, else the record's. Raises ValueError."""
+        own = _DONE if each.takes_record_time else value_at(row, each.time_field, _DONE)
+        if own is _DONE:
+            return record_ms
+        time_ms = each.read_time(own)
+        if time_ms > latest_ms:
+            raise self._too_early(each, record, time_ms, latest_ms)
+        reference_ms = latest_ms - self._max_skew_ms
+        if time_ms < reference_ms - FAR_MS and time_ms != record_ms:
+            out.far.setdefault(each.plan.stream.name, (time_ms, reference_ms))
+        return time_ms
+
+    def _too_early(self, each: Input, record: Any, time_ms: int, latest_ms: int) -> FutureTimeError:
+        return FutureTimeError(too_early(time_ms, latest_ms, self._max_skew_ms, record.timestamp, each.time_unit))
+
+
+def _reference(record: Any, now_ms: int) -> int:
+    """What a record's event time is held against (rule 9); a timestamp below 0 is none."""
+    stamp: int = record.timestamp
+    if stamp < 0 or (stamp > now_ms and record.timestamp_type != LOG_APPEND_TIME):
+        return now_ms
+    return stamp
+
+
+def _bounds(plan: Plan, spec: Spec, start_ms: int | None, until_ms: int | None) -> tuple[int, int] | None:
+    """The event times [from, to) of rows that an anchor in [start, until) is or can hold; None without bounds.
+
+    Anchors hold labels by slices (rule 15): the first one's slice may begin before `start`.
+    """
+    if start_ms is None and until_ms is None:
+        return None
+    first, end = start_ms or 0, MAX_MS + 1 if until_ms is None else until_ms
+    if not plan.anchor:
+        first = first - first % spec.resolution_ms - spec.before_ms
+        end += spec.window_ms
+    return first, end
+
+
+def event_time(each: Input, decoded: Any, record: Any) -> int:
+    """The record's event time, read before cleaning (rule 8). Raises ValueError."""
+    if each.takes_record_time:
+        if record.timestamp < 0:
+            raise ValueError("the record has no timestamp")
+        return int(record.timestamp)
+    value = value_at(decoded, each.time_field, _DONE)
+    if value is _DONE:
+        raise ValueError(f"the record has no field {each.time_field}; it has {few(decoded)}")
+    return each.read_time(value)
+
+
+def _filtered(each: Input, out: Cleaned) -> int:
+    """Counts a record that gives no rows; returns the event time that does not count."""
+    out.count(each.plan.stream.name, "filtered")
+    return -1
+
+
+def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, function: str, error: BaseException) -> int:
+    """Keeps the record as a dead letter; returns the event time that does not count."""
+    topic, partition = source.split(" ")
+    stream = each.plan.stream.name
+    not_for_memory(error, f"{reason} of {topic}/{int(partition)}/{record.offset}, {function}")
+    out.count(stream, f"dead_{reason}")
+    trace = trace_of(error) if reason in ("clean", "row") else ""
+    out.dead.append(
+        DeadLetter(
+            topic,
+            int(partition),
+            record.offset,
+            stream,
+            reason,
+            function,
+            said(error),
+            trace,
+            record,
+        )
+    )
+    return -1
+
+
+def _take_back(each: Input, offset: int, out: Cleaned) -> None:
+    """Removes the stream's cells of one record, the last ones made."""
+    stream = each.plan.index
+    for target, cells in list(out.cells.items()):
+        while cells and cells[-1][1] == stream and cells[-1][3] == offset:
+            cells.pop()
+            out.rows[stream] -= 1
+        if not cells:
+            del out.cells[target]
+
+
+def _rows_in(each: Input, cleaned: Any) -> list[Any]:
+    """The rows that a cleaning function returned. Raises TypeError for anything else.
+
+    By the type itself: a user's class can have `__class__`, `__len__` and `__iter__` raise.
+    """
+    kind = type(cleaned)
+    if cleaned is None:
+        return []
+    if issubclass(kind, dict):
+        return [cleaned]
+    if issubclass(kind, list):
+        return list(cleaned)
+    raise _not_a_row(each, cleaned)
+
+
+def _not_a_row(each: Input, value: Any) -> TypeError:
+    return TypeError(f"{each.clean_name} must return a dict, a list of dicts or None, not {type(value).__name__}")

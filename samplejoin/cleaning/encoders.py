@@ -1,0 +1,22 @@
+"""What a producer would send: the bytes that a stream's `decode` reads. For sample records and tests."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from samplejoin.formats.json import dumps
+from samplejoin.job.sections import Stream
+
+
+def encode(stream: Stream, value: Any) -> bytes | None:
+    """A dict as a line of the stream's CSV, else as JSON; bytes, text and None as they are."""
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, dict) and stream.decode == "csv":
+        line = io.StringIO()
+        row = [value.get(name, "") for name in stream.columns or ()]
+        csv.writer(line, delimiter=stream.delimiter, lineterminator="").writerow(row)
+        value = line.getvalue()
+    return value.encode() if isinstance(value, str) else dumps(value)

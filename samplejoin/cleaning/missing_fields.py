@@ -1,0 +1,105 @@
+"""The first rows of each stream are looked at for fields that the job file names and that none of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from samplejoin.cleaning.cleaner import Cleaned, Cleaner, Watch
+from samplejoin.core.field_paths import paths_of, value_at
+from samplejoin.core.user_errors import few
+from samplejoin.errors import did_you_mean
+from samplejoin.job.compile import Input, Job
+
+FIRST_ROWS = 1000
+"""A field that is null in so many rows is a mistake, or rare enough to say so."""
+MOST_NAMES = 200
+
+
+class FirstRows:
+    """The first rows of one stream. `fields` maps the paths that are read of a row to where the job file says so."""
+
+    def __init__(self, stream: str, fields: Mapping[str, str], limit: int = FIRST_ROWS) -> None:
+        self.stream, self.fields, self.limit = stream, fields, limit
+        self.rows = 0
+        self._null = set(fields)
+        self._names: dict[str, None] = {}
+        self._told: set[str] = set()
+
+    def see(self, row: dict[str, Any]) -> bool:
+        """One row more; whether all that is to be known is known: every field has been seen, or the rows are full."""
+        self.rows += 1
+        self._null = {path for path in self._null if value_at(row, path) is None}
+        if self._null and len(self._names) < MOST_NAMES:
+            self._names.update(dict.fromkeys(paths_of(row)))
+        return not self._null or self.rows >= self.limit
+
+    def findings(self) -> dict[str, str]:
+        """By path, what to say of each field that was null in all rows."""
+        return {path: self._said(path) for path in sorted(self._null)}
+
+    def absent(self) -> list[str]:
+        """What to say of each field that no row so far has carried at all, not even as null; each once."""
+        found = sorted(self._null - self._names.keys() - self._told) if self.rows else []
+        self._told.update(found)
+        return [self._said(path) for path in found]
+
+    def _said(self, path: str) -> str:
+        first = f"the first {self.rows} rows of stream {self.stream}"
+        if path in self._names:
+            return f"{self.fields[path]}: {path} is null in {first}"
+        near = did_you_mean(path, self._names)
+        hint = f" ({near})" if near else ""
+        if self.rows == 1:
+            said = f"the first row of stream {self.stream} does not carry {path}; it carries {few(self._names)}{hint}"
+            return f"{self.fields[path]}: {said}"
+        return f"{self.fields[path]}: none of {first} carries {path}; they carry {few(self._names)}{hint}"
+
+
+class WatchingCleaner(Cleaner):
+    """The worker's cleaner. `on_null` is told once of each field that was null in all first rows: stream, path, words.
+
+    While a stream is looked at its topics go the plain way: for one row, if that has all fields.
+    """
+
+    def __init__(
+        self, job: Job, watch: Watch, pack: Callable[[tuple[int, int, int, list[Any]]], bytes],
+        on_null: Callable[[str, str, str], None],
+    ) -> None:  # fmt: skip
+        super().__init__(job, watch, job.model.start_ms, pack)
+        self._on_null = on_null
+        self._first = {name: FirstRows(name, fields) for name, fields in _fields_of(job).items()}
+        self._put_off, self.fast = self.fast, {}
+
+    def _row(
+        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
+    ) -> None:
+        first = self._first.get(each.plan.stream.name)
+        if first is not None and isinstance(row, dict) and first.see(row):
+            self._end(each, first)
+        super()._row(each, record, source, index, row, time_ms, latest_ms, out)
+
+    def absent(self) -> list[str]:
+        """What to say of fields that no row has carried, of streams with few rows so far."""
+        return [said for first in self._first.values() for said in first.absent()]
+
+    def _end(self, each: Input, first: FirstRows) -> None:
+        """The stream has been looked at: its topics go the fast way from the next run on."""
+        del self._first[first.stream]
+        for topic in each.plan.stream.topics:
+            if topic in self._put_off:
+                self.fast[topic] = self._put_off.pop(topic)
+        for path, said in first.findings().items():
+            self._on_null(first.stream, path, said)
+
+
+def _fields_of(job: Job) -> dict[str, dict[str, str]]:
+    """By stream, the paths that are read of its rows, and where the job file says so."""
+    fields: dict[str, dict[str, str]] = {name: dict.fromkeys(job.model.key, "key") for name in job.model.streams}
+    for name, stream in job.model.streams.items():
+        if stream.id is not None:
+            fields[name][stream.id] = f"streams.{name}.id"
+    for name, field in job.model.sample.items():
+        if field.source_field is not None:
+            fields[field.stream].setdefault(field.source_field, f"sample.{name}")
+    return fields

@@ -1,0 +1,51 @@
+"""What commands that work on a job have in common: clear words when it fails, and a question before a change."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from aiokafka.errors import KafkaError
+
+from samplejoin.connection_errors import Refused, why_away
+from samplejoin.core.user_errors import said
+from samplejoin.engine.clients import is_away
+from samplejoin.engine.config import WorkerError
+from samplejoin.engine.transaction import CommitFailed
+from samplejoin.job.errors import JobError
+
+WRONG_JOB = 2
+
+
+def confirm(yes: bool) -> None:
+    """Asks on a terminal; without one `yes` must have been said. Ends the command otherwise."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.ClickException("nothing was done: say --yes, since there is no terminal to ask on")
+    click.confirm("Do that?", abort=True)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Mistakes and refusals without a traceback: exit code 2 for job file and environment, 1 for all else."""
+    since = time.monotonic()
+    try:
+        yield
+    except JobError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(WRONG_JOB) from None
+    except KafkaError as error:
+        raise click.ClickException(_away(error, since) if is_away(error) else said(error)) from None
+    except (Refused, WorkerError, CommitFailed, OSError) as error:
+        raise click.ClickException(str(error) or type(error).__name__) from None
+
+
+def _away(error: KafkaError, since: float) -> str:
+    """The client names the addresses that it has tried, as Python data."""
+    tried = ", ".join(f"{host}:{port}" for host, port in re.findall(r"\('([^']+)', (\d+),", str(error)))
+    return f"no broker answers at {tried or 'the addresses in `brokers`'}: {why_away(error, since)}"

@@ -1,0 +1,101 @@
+"""Cells and states that no worker packed: a dead letter each, where they would stop their partition for good (rule 12).
+
+Nothing is looked at before it has failed: what is well formed costs nothing.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from samplejoin.core.cells import BODY, CELLS, CLOSED, PARTIALS, ROWS, STREAM, WireCell
+from samplejoin.core.outcomes import DeadSample, Outcomes
+from samplejoin.core.spec import Spec
+from samplejoin.core.user_errors import said
+
+if TYPE_CHECKING:
+    from samplejoin.core.partition import Partition
+
+
+def drop_cell(partition: Partition, wire: WireCell, error: Exception, out: Outcomes) -> bool:
+    """After `error` of merging a cell: whether to try again, since what its key had before was damaged and is gone.
+
+    Raises the error if both are well formed.
+    """
+    key, stream, partials = wire[0], wire[1], wire[6]
+    cell = _opened(partition.spec, partials) if type(partials) is bytes else [*wire[1:3], wire[5], partials]
+    if not 0 <= stream < len(partition.spec.plans) or not _is_cell(partition.spec, cell):
+        _letter(key, "a cell", partials, error, out)
+        return False
+    mend_key(partition, key, error, out)
+    return True
+
+
+def mend_key(partition: Partition, key: bytes, error: Exception, out: Outcomes) -> None:
+    """After `error` of looking at a key: drops what is damaged of its state. Raises the error if nothing is.
+
+    What is left is due at once.
+    """
+    spec, kept = partition.spec, partition.keys.get(key)
+    state = _opened(spec, kept)
+    if kept is None or isinstance(error, MemoryError) or _is_state(spec, state):
+        raise error
+    _letter(key, "the state", kept, error, out)
+    partition.changed[key] = None
+    sound = [cell for cell in state[CELLS] if _is_cell(spec, cell)] if _has_cells(state) else []
+    if sound:
+        partition.keys[key] = [sound, None, [each for each in _closed_of(state) if _is_closed(each)]]
+        partition.deadlines.add(partition.clock.slice, key)
+    else:
+        del partition.keys[key]
+
+
+def _letter(key: bytes, what: str, value: Any, error: Exception, out: Outcomes) -> None:
+    words = f"{what} of this key is not as workers pack it: {said(error)}"
+    payload = value if type(value) is bytes else repr(value).encode()
+    out.dead.append(DeadSample(key, "", 0, "damaged", words, traceback.format_exc(limit=-4), {}, payload))
+
+
+def _opened(spec: Spec, value: Any) -> Any:
+    """None if it cannot be."""
+    try:
+        return spec.codec.loads(value) if type(value) is bytes else value
+    except Exception:
+        return None
+
+
+def _is_state(spec: Spec, state: Any) -> bool:
+    if type(state) is list and len(state) == 2 and state[CELLS] is None:  # of a large key
+        return type(state[BODY]) is list
+    return (
+        _has_cells(state)
+        and all(_is_cell(spec, cell) for cell in state[CELLS])
+        and type(state[CLOSED]) is list
+        and all(map(_is_closed, state[CLOSED]))
+    )
+
+
+def _has_cells(state: Any) -> bool:
+    return type(state) is list and len(state) == 3 and type(state[CELLS]) is list and state[BODY] is None
+
+
+def _closed_of(state: Any) -> list[Any]:
+    return state[CLOSED] if type(state[CLOSED]) is list else []
+
+
+def _is_closed(record: Any) -> bool:
+    return type(record) is list and len(record) == 6
+
+
+def _is_cell(spec: Spec, cell: Any) -> bool:
+    if type(cell) is not list or len(cell) <= PARTIALS or any(type(n) is not int for n in cell[:PARTIALS]):
+        return False
+    if not 0 <= cell[STREAM] < len(spec.plans) or cell[ROWS] < 1 or type(cell[PARTIALS]) is not list:
+        return False
+    plan, partials = spec.plans[cell[STREAM]], cell[PARTIALS]
+    if len(partials) != 2 + len(plan.aggregates):
+        return False
+    return all(
+        partial is None or (type(partial) is list and len(partial) >= 2 and type(partial[0]) in (list, tuple))
+        for partial in partials[:2]
+    ) and (partials[0] is not None or not plan.needs_first)

@@ -1,0 +1,1 @@
+"""Record values to dicts, and back for sample records and tests: JSON, CSV, raw."""

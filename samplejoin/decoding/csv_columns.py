@@ -1,0 +1,73 @@
+"""The columns of a CSV record as values of the types that the job file gives them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, get_args
+
+from samplejoin.errors import RefusedError, did_you_mean
+
+ColumnType = Literal["str", "int", "float", "bool"]
+TYPES: tuple[str, ...] = get_args(ColumnType)
+Columns = Iterable[str] | Mapping[str, ColumnType]
+"""Names, whose values are text, or names with types."""
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*").fullmatch
+_TRUTH = {"1": True, "true": True, "0": False, "false": False}
+
+
+def columns_of(value: Any) -> tuple[str, ...] | dict[str, ColumnType]:
+    """Columns as a job file has them. Raises RefusedError for what names none, and for types that are not known."""
+    if isinstance(value, list | tuple) and value and all(type(name) is str for name in value):
+        return tuple(value)
+    if not isinstance(value, dict) or not value or not all(type(name) is str for name in value):
+        raise RefusedError("must be a list of names, or a mapping of names to types", "[uid, item], or {item: int}")
+    for name, of in value.items():
+        if of not in TYPES:
+            near = did_you_mean(str(of), TYPES)
+            raise RefusedError(f"{of!r} is not a type of column {name}", near or f"one of {', '.join(TYPES)}")
+    return dict(value)
+
+
+def reader(columns: Columns) -> Callable[[list[str]], dict[str, Any]]:
+    """A function from the texts of a line, as many as there are columns, to a dict.
+
+    Empty text is null in a column of another type than `str`. The function raises ValueError, naming the column, for
+    text that is not of its type.
+    """
+    names = tuple(columns)
+    types = columns if isinstance(columns, Mapping) else {}
+    typed = [(name, of, _READERS[of]) for name, of in types.items() if of != "str"]
+
+    def read(texts: list[str]) -> dict[str, Any]:
+        row: dict[str, Any] = dict(zip(names, texts, strict=True))
+        for name, of, value_of in typed:
+            text = row[name]
+            try:
+                row[name] = value_of(text) if text else None
+            except (ValueError, KeyError):
+                taken = ": 1, 0, true or false, in any case" if of == "bool" else ""
+                raise ValueError(f"column {name}: {text!r:.60} is not of type {of}{taken}") from None
+        return row
+
+    return read
+
+
+def _int(text: str) -> int:
+    if not _INTEGER(text):
+        raise ValueError
+    return int(text)
+
+
+def _float(text: str) -> float:
+    if "_" in text:  # Python's way of writing numbers, and nobody else's
+        raise ValueError
+    return float(text)
+
+
+def _bool(text: str) -> bool:
+    return _TRUTH[text.strip().lower()]
+
+
+_READERS: dict[str, Callable[[str], Any]] = {"int": _int, "float": _float, "bool": _bool}

@@ -1,0 +1,116 @@
+"""Access rights as the brokers see them: what this client may do, and what to say when they deny something."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
+
+from samplejoin.core.user_errors import said
+from samplejoin.engine.config import WorkerError
+
+DENIALS = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+#: the bits of operations, as Kafka numbers them
+OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
+#: what a broker answers that tells no operations
+_NOT_TOLD = -(1 << 31)
+
+
+class Denied(WorkerError):
+    """The brokers deny what a worker must do: a right is missing, or was taken away while it ran."""
+
+    def __init__(self, doing: str, error: BaseException) -> None:
+        super().__init__(
+            f"{doing}: the brokers deny it ({said(error)}): a right is missing, or was taken away. `samplejoin check "
+            "JOB --acls` prints those that a worker needs"
+        )
+
+
+class _Allowed(Response):  # type: ignore[misc]  # aiokafka ships no types
+    API_KEY, API_VERSION = 3, 8
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("brokers", Array(("node", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8")))),
+        ("cluster_id", String("utf-8")),
+        ("controller", Int32),
+        (
+            "topics",
+            Array(
+                ("error_code", Int16),
+                ("topic", String("utf-8")),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    Array(
+                        ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
+                        ("replicas", Array(Int32)), ("isr", Array(Int32)), ("offline", Array(Int32)),
+                    ),
+                ),
+                ("operations", Int32),
+            ),
+        ),
+        ("cluster_operations", Int32),
+    )  # fmt: skip
+
+
+class _AllowedV8(RequestStruct):  # type: ignore[misc]
+    API_KEY, API_VERSION = 3, 8
+    RESPONSE_TYPE = _Allowed
+    SCHEMA = Schema(
+        ("topics", Array(String("utf-8"))),
+        ("auto_create", Boolean),
+        ("cluster_operations", Boolean),
+        ("topic_operations", Boolean),
+    )
+
+
+class _AskAllowed(Request[_AllowedV8]):  # type: ignore[misc]
+    """The client's own metadata request asks for no operations."""
+
+    API_KEY = 3
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = list(topics)
+
+    def build(self, request_struct_class: Any) -> Any:
+        return request_struct_class(self._topics, False, False, True)
+
+
+class OnTopics(NamedTuple):
+    """What this client may not do on topics, as far as brokers tell: topic -> operations of those wanted.
+
+    `absent` are topics that are not there. One that is not seen, for lack of any right that implies Describe, lacks
+    all that is wanted of it, whether it is there or not.
+    """
+
+    missing: dict[str, set[str]]
+    absent: set[str]
+
+
+async def missing_on_topics(client: Any, wanted: dict[str, set[str]]) -> OnTopics:
+    """Asks for the operations wanted per topic, but for Create, which means nothing on a topic that is there."""
+    response = await client._send_request(_AskAllowed(sorted(wanted)))  # aiokafka has no public name for it
+    found = OnTopics({}, set())
+    for error, name, _, _, allowed in response.topics:
+        operations = wanted[name] - {"Create"}
+        if error == UnknownTopicOrPartitionError.errno:
+            found.absent.add(name)
+        elif error == TopicAuthorizationFailedError.errno:
+            found.missing[name] = operations
+        elif not error and allowed != _NOT_TOLD:
+            found.missing[name] = {each for each in operations if not allowed >> OPERATIONS[each] & 1}
+    return found

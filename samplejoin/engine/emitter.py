@@ -1,0 +1,144 @@
+"""Outcomes become records of the output topics, and counts become metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import orjson
+
+from samplejoin.core.fingerprint import short
+from samplejoin.core.identity import place
+from samplejoin.core.keys import decode_key, partition_of
+from samplejoin.core.outcomes import DeadSample, Outcomes, Sample, SideRow
+from samplejoin.core.user_errors import mistakes, said
+from samplejoin.engine.changelog import Commit
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.dead_letters import MAX_ORIGINAL_BYTES, headers_of
+from samplejoin.engine.meters import Meters
+from samplejoin.engine.record_size import SIDE_BYTES
+from samplejoin.engine.transaction import Outbox
+
+
+class Emitter:
+    """Writes what a partition brought about into its outbox. `partitions` are the output topics' real counts."""
+
+    def __init__(self, config: EngineConfig, meters: Meters, partitions: Mapping[str, int]) -> None:
+        self.config, self.meters, self.partitions = config, meters, partitions
+        self._constant = [("job", config.spec.name.encode()), ("fingerprint", short(config.fingerprint).encode())]
+        #: is told of each dead sample: the step that failed, and the error
+        self.on_dead: Callable[[str, str], None] = lambda step, error: None
+        #: is told of each orphan: stream and key
+        self.on_orphan: Callable[[str, bytes], None] = lambda stream, key: None
+        #: what all but a few samples carry
+        self._plain = self._headers(Sample(b"", "", 0, b""))
+
+    def emit(self, out: Outcomes, outbox: Outbox) -> None:
+        """Adds side rows and dead samples to the outbox, and counts."""
+        for row in out.side_rows:
+            self._side(row, outbox)
+        for dead in out.dead:
+            self._dead(dead, outbox)
+        for (name, label), count in out.counts.items():
+            self.meters.add(name, (label,) if label else (), count)
+
+    def sample(self, sample: Sample, outbox: Outbox) -> None:
+        """Adds a sample by the samples topic's contract: partition by key hash, key = join key, these headers."""
+        headers = [("sample_id", sample.sample_id.encode())]
+        if sample.weight == 1.0 and not (sample.revision or sample.missing or sample.truncated):
+            headers += self._plain
+        else:
+            headers += self._headers(sample)
+        topic = self.config.topics.samples
+        outbox.add(topic, partition_of(sample.key, self.partitions[topic]), sample.key, sample.payload, headers)
+
+    def _headers(self, sample: Sample) -> list[tuple[str, bytes]]:
+        headers = [
+            ("revision", b"%d" % sample.revision),
+            ("complete", ("false:" + ",".join(sample.missing)).encode() if sample.missing else b"true"),
+            ("truncated", b"true" if sample.truncated else b"false"),
+            ("weight", repr(sample.weight).encode()),
+            *self._constant,
+        ]
+        if sample.revision:
+            headers.append(("previous_weight", repr(sample.previous_weight).encode()))
+        return headers
+
+    def _side(self, row: SideRow, outbox: Outbox) -> None:
+        if row.kind == "orphan":
+            self.on_orphan(row.stream, row.key)
+        topic = self.config.topics.late if row.kind == "late" else self.config.topics.orphan
+        if topic is None:
+            return
+        body = {
+            "kind": row.kind, "key": _key_of(row.key), "stream": row.stream, "slice_ms": row.slice_ms,
+            "rows": row.rows, "fields": row.fields,
+            "source": row.source and place(*row.source),
+        }  # fmt: skip
+        target = partition_of(row.key, self.partitions[topic])
+        headers = [("stream", row.stream.encode()), *self._constant]
+        value = _as_json(body)
+        if len(value) > SIDE_BYTES:
+            self.meters.add("cut_side_rows", (row.stream,))
+            value = _as_json(body | {"fields": None, "fields_bytes": len(value)})
+        outbox.add(topic, target, row.key, value, headers)
+
+    def _dead(self, dead: DeadSample, outbox: Outbox) -> None:
+        self.meters.add("dead_letters", (dead.function,))
+        self.on_dead(dead.function, dead.error)
+        self._letter(
+            outbox, dead.key, _as_json(dead.fields) if dead.payload is None else dead.payload, reason=dead.function,
+            function=dead.function if dead.payload is None else "", error=dead.error, traceback=dead.traceback,
+            sample_id=dead.sample_id, slice_ms=dead.slice_ms,
+        )  # fmt: skip
+
+    def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: Any) -> None:
+        headers = headers_of(length=len(value), job=self.config.spec.name, **fields)
+        topic = self.config.topics.dead_letter
+        outbox.add(topic, partition_of(key, self.partitions[topic]), key, value[:MAX_ORIGINAL_BYTES], headers)
+
+    def committed(self, partition: int, outbox: Outbox, commit: Commit) -> None:
+        """A commit has gone through."""
+        self.meters.add("commits", ())
+        self.meters.add("changelog_rows", (), len(commit.puts) + len(commit.deletes))
+
+
+def _key_of(key: bytes) -> Any:
+    """Its values; of a key that no worker made the text."""
+    try:
+        return decode_key(key)
+    except (ValueError, TypeError, IndexError, StopIteration, RecursionError):
+        return key.decode("utf-8", "replace")
+
+
+def _as_json(fields: Mapping[Any, Any]) -> bytes:
+    """JSON of whatever a user's label function may have left in a sample: what has no form there as text.
+
+    A letter always goes out: a field that cannot be written, being too deep or raising, has the reason in its place.
+    """
+    try:
+        return _written(fields)
+    except mistakes():
+        named = [
+            json.dumps(name).encode() + b":" + _placed(value) for name, value in fields.items() if type(name) is str
+        ]
+        return b"{" + b",".join(named) + b"}"
+
+
+def _placed(value: Any) -> bytes:
+    try:
+        return _written(value)
+    except mistakes() as error:
+        return json.dumps(f"(cannot be written as JSON: {said(error)})").encode()
+
+
+def _written(value: Any) -> bytes:
+    with suppress(TypeError, ValueError):
+        return orjson.dumps(value, default=str)
+    try:  # integers beyond 64 bits
+        return msgspec.json.encode(value, enc_hook=str)
+    except (TypeError, ValueError):
+        return json.dumps(value, default=str, skipkeys=True).encode("utf-8", "replace")

@@ -1,0 +1,180 @@
+"""The control topic: what every worker says of its sources and of the lag of its join partitions.
+
+It serves alignment (sources read too far ahead in event time wait) and back-pressure (cleaning waits for a join that
+is behind). Losing or doubling any of it costs speed or memory, never a row: correctness does not read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from mode import Service
+
+from samplejoin.core.user_errors import said
+from samplejoin.engine.clients import is_away, reader, until_there
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.foreign_records import RefusedRecords
+from samplejoin.engine.meters import Meters
+
+log = logging.getLogger(__name__)
+
+FRESH_S = 5.0
+#: a worker that has not heard itself for so long although Kafka takes its words is deaf
+DEAF_S = 30.0
+RETRY_S = 1.0
+
+
+class Word(msgspec.Struct, forbid_unknown_fields=True):
+    """What a worker says: per source the event time read up to, in ms, and whether it is at its end; per join
+    partition the records that it is behind."""
+
+    worker: str
+    sources: dict[str, tuple[int, bool]]
+    lags: dict[int, int]
+
+
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Word).decode
+
+
+class Control(Service):
+    """Keeps the latest word of every worker; `may_read` is asked before each fetch."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        worker: str,
+        producer: Any,
+        meters: Meters,
+        fatal: Callable[[BaseException], None],
+        **kwargs: Any,
+    ) -> None:
+        self.config, self.worker, self.producer, self.fatal = config, worker, producer, fatal
+        self.refused = RefusedRecords(meters, "Nothing is lost: speed depends on this topic, and no row")
+        #: source -> (event time read up to in ms, at its end, heard at)
+        self.sources: dict[str, tuple[int, bool, float]] = {}
+        #: join partition -> (records behind, heard at)
+        self.lags: dict[int, tuple[int, float]] = {}
+        #: when this worker's own word last came back through the topic
+        self.heard_itself_at = -FRESH_S
+        self._listening_since = time.monotonic()
+        self._rose: tuple[int, float] = (-1, 0.0)
+        self._unanswered_since: float | None = None
+        super().__init__(**kwargs)
+
+    async def on_start(self) -> None:
+        self.add_future(self._listen_or_end())
+
+    async def say(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
+        """One word to everybody, this worker included."""
+        word = Word(self.worker, sources, lags)
+        self._hear(word)
+        if self._unanswered_since is None:
+            self._unanswered_since = time.monotonic()
+        (await self.producer.send(self.config.topics.control, _encode(word), partition=0)).add_done_callback(self._sent)
+
+    def silent_s(self) -> float:
+        """For how long the brokers have owed an acknowledgement to this worker, which speaks every second."""
+        return 0.0 if self._unanswered_since is None else time.monotonic() - self._unanswered_since
+
+    def _sent(self, word: asyncio.Future[Any]) -> None:
+        if not word.cancelled() and word.exception() is None:
+            self._unanswered_since = None
+
+    def is_listening(self) -> bool:
+        """Whether what others say is heard here: this worker's own words come back."""
+        return time.monotonic() - self.heard_itself_at < FRESH_S
+
+    def deafness(self) -> str | None:
+        """What is wrong if this worker does not hear what it says itself, in words; None while it does."""
+        deaf_s = time.monotonic() - max(self.heard_itself_at, self._listening_since)
+        if deaf_s < DEAF_S or self.silent_s() > FRESH_S:
+            return None
+        return f"nothing heard from topic {self.config.topics.control} for {deaf_s:.0f} s, not even its own words"
+
+    def backlogged(self) -> bool:
+        """Whether a join partition is further behind than `max_backlog` records of its log."""
+        oldest = time.monotonic() - FRESH_S
+        return any(lag > self.config.max_backlog and at > oldest for lag, at in self.lags.values())
+
+    def too_far_ahead(self, source: str, read_time: int | None) -> bool:
+        """Whether a source must wait for slower ones: more than `align` of event time ahead of the slowest.
+
+        A slowest source that has not risen for `max_wait` (10 s without one) holds nobody up.
+        """
+        if read_time is None:
+            return False
+        now = time.monotonic()
+        others = [
+            event_time
+            for name, (event_time, at_end, at) in self.sources.items()
+            if name != source and not at_end and at > now - FRESH_S
+        ]
+        if not others:
+            return False
+        slowest = min(others)
+        if slowest > self._rose[0]:
+            self._rose = (slowest, now)
+        patience_s = (self.config.spec.max_wait_ms or 10_000) / 1000
+        return read_time > slowest + self.config.align_ms and now - self._rose[1] < patience_s
+
+    def _hear(self, word: Word, back: bool = False) -> None:
+        """Takes a word in; `back`: it has come through the topic."""
+        now, topics = time.monotonic(), self.config.spec.topics()
+        if back and word.worker == self.worker:
+            self.heard_itself_at = now
+        for source, (event_time, at_end) in word.sources.items():
+            if source.partition(" ")[0] in topics:
+                self.sources[source] = (event_time, at_end, now)
+        for partition, lag in word.lags.items():
+            if 0 <= partition < self.config.partitions:
+                self.lags[partition] = (lag, now)
+
+    def hear(self, record: Any) -> None:
+        """Takes a record of the topic in, whoever wrote it."""
+        try:
+            word = _decode(record.value or b"")
+        except (msgspec.MsgspecError, ValueError) as error:
+            self.refused.add(self.config.topics.control, 0, record.offset, error)
+            return
+        self._hear(word, back=True)
+
+    async def _listen_or_end(self) -> None:
+        """A worker that no longer listens would go on, blind to the others."""
+        try:
+            await self._listen()
+        except Exception as error:
+            self.fatal(error)
+
+    async def _listen(self) -> None:
+        tp = TopicPartition(self.config.topics.control, 0)
+        consumer = reader(self.config, fetch_max_wait_ms=1000)
+        await until_there("reading the control topic", self.config, consumer.start)
+        try:
+            consumer.assign([tp])
+            await consumer.seek_to_end(tp)
+            while not self.should_stop:
+                try:
+                    heard = await consumer.getmany(tp, timeout_ms=1000)
+                except OffsetOutOfRangeError:  # away for longer than the topic is kept
+                    await consumer.seek_to_end(tp)
+                    continue
+                except KafkaError as error:
+                    if not is_away(error):
+                        raise
+                    log.info("reading the control topic: %s; trying again", said(error))
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                for records in heard.values():
+                    for record in records:
+                        self.hear(record)
+                await asyncio.sleep(0)
+        finally:
+            async with asyncio.timeout(1):
+                await consumer.stop()

@@ -1,0 +1,49 @@
+"""How payloads wait between cleaning and formatting: msgpack, for JSON data and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from samplejoin.core.json_values import SCALARS, half_a_character, kept
+from samplejoin.core.keys import decode_key
+from samplejoin.core.spec import Codec
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
+_all_scalar = SCALARS.issuperset
+
+
+def dumps(value: Any) -> bytes:
+    """msgpack of JSON data. Raises TypeError and ValueError for what `core.values.kept` refuses."""
+    try:
+        # msgspec would also take sets, dates, enums and bytes, which do not come back as they were
+        if type(value) is not list:
+            kept(value)
+        elif not _all_scalar(map(type, value)):
+            for item in value:
+                kind = type(item)
+                if kind not in SCALARS and (kind is not list or not _all_scalar(map(type, item))):
+                    kept(item)
+        return _encode(value)
+    except OverflowError:
+        raise ValueError("an integer does not fit into 64 bits: send it as text") from None
+    except UnicodeEncodeError as error:
+        raise half_a_character(error) from None
+
+
+def _key(key: bytes) -> list[Any]:
+    """The twin of `decode_key`, which takes what is no UTF-8 or an integer of thousands of digits."""
+    try:
+        values: list[Any] = _decode_json(key)
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return decode_key(key)
+    return values
+
+
+#: what stands around a cell in the msgpack of `[[cell], None, []]`
+_LONE = (b"\x93\x91", b"\xc0\x90")
+
+CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode, _LONE, _key, _encode)
+"""What `loads` returns equals what `dumps` was given; tuples come back as lists."""

@@ -1,0 +1,80 @@
+"""What is still to be said of a job that is wrong: its wrong parts are replaced, and the others are checked as usual.
+
+What may follow from a mistake that is known already is left out: a part that is checked only in part says less, never
+something false.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from samplejoin.job import validation
+from samplejoin.job.errors import Issue, Path
+from samplejoin.job.model import ALONE, JobModel
+
+ROUNDS = 3
+"""A wrong value is taken out, then a required one put in its place."""
+_NEEDED: dict[str, Any] = {"name": "job", "window": "1h", "key": ["key"], "sample": {}}
+_PARTS = ("streams", "sample", "key", "label", "format")
+
+
+def model_of_rest(data: Mapping[str, Any], errors: Iterable[Mapping[str, Any]]) -> tuple[JobModel, list[Issue]] | None:
+    """The job with others in place of its wrong parts, and what is wrong between the right ones.
+
+    `errors` are those of the `ValidationError`. None if too little is left. The model breaks rules: it tells
+    `compile_issues` what to look at, and does not run.
+    """
+    mended: dict[str, Any] = copy.deepcopy(dict(data))
+    wrong: set[Path] = set()
+    for _ in range(ROUNDS):
+        paths = {tuple(part for part in error["loc"] if part != "[key]") for error in errors} - {()}
+        wrong |= paths
+        if not all(_mend(mended, path) for path in paths):
+            return None
+        try:
+            model = JobModel.model_validate(mended, context=ALONE)
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+        else:
+            issues = validation.issues_of(model) if wrong else ()
+            return model, [issue for issue in issues if not _may_follow(issue, wrong, model)]
+    return None
+
+
+def _mend(data: dict[str, Any], path: Path) -> bool:
+    """Replaces what is wrong at the path, or takes it out where that says less; False if nothing is left to say."""
+    top = path[0]
+    streams = data.get("streams")
+    if not isinstance(streams, dict) or not streams or path == ("streams",):
+        return False
+    if top == "sample" and len(path) > 1 and isinstance(data.get("sample"), dict):
+        data["sample"][path[1]] = {"from": next(iter(streams)), "agg": "count"}
+    elif top == "streams":
+        stream = streams.get(path[1])
+        if len(path) == 2 or not isinstance(stream, dict):
+            return False
+        stream.pop(path[2], None)
+        if path[2] == "role":
+            stream["role"] = "label"
+    elif top in _NEEDED:
+        data[str(top)] = _NEEDED[str(top)]
+    else:
+        data.pop(str(top), None)
+    return True
+
+
+def _may_follow(issue: Issue, wrong: set[Path], model: JobModel) -> bool:
+    """Whether a mistake between parts may come of one that is wrong in itself."""
+    path = issue.path
+    streams = {each[1] for each in wrong if each[0] == "streams"}
+    if any(each[: len(path)] == path or path[: len(each)] == each for each in wrong):
+        return True
+    if path[0] == "streams":
+        return path[1] in streams
+    if path[0] == "sample":
+        return str(path[1]) in model.sample and model.sample[str(path[1])].stream in streams
+    return path[0] not in _PARTS and any(each[0] not in _PARTS for each in wrong)

@@ -1,0 +1,76 @@
+"""What sample records say about a job that is valid: fields that no row has, labels that meet no window and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from samplejoin.cleaning.time_hints import iso
+from samplejoin.core.field_paths import paths_of, value_at
+from samplejoin.core.keys import key_values
+from samplejoin.core.user_errors import few
+from samplejoin.errors import did_you_mean
+from samplejoin.job.errors import Issue
+from samplejoin.offline.trial import Trial, TriedRow
+
+_MISSING = object()
+
+
+def unknown_fields(trial: Trial) -> Iterator[Issue]:
+    """Fields of the job file that none of a stream's rows carries. A near name in the hint makes it a mistake."""
+    for name, each in trial.job.model.sample.items():
+        if each.source_field is not None:
+            yield from _unknown(trial, each.stream, each.source_field, ("sample", name, "from"))
+    for name, stream in trial.job.model.streams.items():
+        if stream.id is not None:
+            yield from _unknown(trial, name, stream.id, ("streams", name, "id"))
+        if stream.time_field == "@timestamp" and any("@timestamp" in row.row for row in _rows(trial, name)):
+            message = f"is the Kafka record's own time; the rows of {name} have a field @timestamp"
+            yield Issue(("streams", name, "time"), message)
+
+
+def _unknown(trial: Trial, stream: str, path: str, place: tuple[str, ...]) -> Iterator[Issue]:
+    rows = [row.row for row in _rows(trial, stream)]
+    if not rows or any(value_at(row, path, _MISSING) is not _MISSING for row in rows):
+        return
+    known = dict.fromkeys(name for row in rows for name in paths_of(row))
+    message = f"no row of {stream} carries {path}; they carry {few(known)}"
+    yield Issue(place, message, did_you_mean(path, known))
+
+
+def _rows(trial: Trial, stream: str) -> list[TriedRow]:
+    return [row for row in trial.rows if row.stream == stream]
+
+
+def orphans(trial: Trial) -> Iterator[tuple[str, bool]]:
+    """What to say of each orphan, and whether its key is there as another type: a mistake of the job."""
+    spec = trial.job.spec
+    names = [plan.stream.name for plan in spec.plans if plan.anchor]
+    opened = [
+        (key_values(row.row, spec.key_fields, spec.junk_keys) or [], row) for row in trial.rows if row.stream in names
+    ]
+    anchor = " or ".join(names)
+    for orphan in trial.orphans:
+        key = orphan["key"]
+        said = f"orphan: {orphan['stream']} {json.dumps(key)} at {iso(orphan['slice_ms'])}"
+        same = [row for values, row in opened if _typed(values) == _typed(key)]
+        alike = [values for values, _ in opened if list(map(str, values)) == list(map(str, key))]
+        if same:
+            times = few(sorted(iso(row.time_ms) for row in same))
+            yield f"{said} is in no window; {anchor} with this key: {times}", False
+        elif alike:
+            kind = _kind(key, alike[0])
+            yield f"{said}: no {anchor} has this key, but the same key as {kind}; make them alike by cleaning", True
+        else:
+            yield f"{said}: no {anchor} has this key", False
+
+
+def _typed(key: list[Any]) -> list[Any]:
+    return [(type(value), value) for value in key]
+
+
+def _kind(key: list[Any], other: list[Any]) -> str:
+    """What the other has where the types differ."""
+    words = {str: "text", int: "a number", bool: "true or false"}
+    return next(words[type(b)] for a, b in zip(key, other, strict=True) if type(a) is not type(b))

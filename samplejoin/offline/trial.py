@@ -1,0 +1,175 @@
+"""Tries a job on sample records, without Kafka: what each becomes or why not, and the samples they make together.
+
+The test kit does it, so all of it is the worker's own code: cleaning, keys, windows, commits, limits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from samplejoin.cleaning.cleaner import Cleaned, Cleaner
+from samplejoin.cleaning.time_hints import iso, too_far
+from samplejoin.core.field_paths import value_at
+from samplejoin.core.keys import decode_key, key_values
+from samplejoin.core.user_errors import few
+from samplejoin.formats import json
+from samplejoin.job.compile import Input, Job
+from samplejoin.samples import DeadLetter, FinishedSample, letter_of
+from samplejoin.testing import JobTest
+
+DROPPED = {"before_start": "before start", "after_until": "after until"}
+"""Outcomes of rows that other generations of the job take: nothing is wrong with them."""
+
+
+@dataclass
+class TriedRow:
+    """A row of a stream: its event time, and its outcome as the worker's metrics count it."""
+
+    stream: str
+    row: dict[str, Any]
+    time_ms: int
+    outcome: str
+
+
+@dataclass
+class Tried:
+    """One record through one stream: its rows with their times, or what went wrong. No stream: the line is wrong."""
+
+    line: int
+    stream: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    #: of each row
+    times: list[str] = field(default_factory=list)
+    #: of each row that is left out, why; else empty
+    dropped: list[str] = field(default_factory=list)
+    filtered: bool = False
+    error: str | None = None
+    traceback: str | None = None
+
+
+@dataclass
+class DeadSample:
+    """A sample that is a dead letter, by the values of its key."""
+
+    key: list[Any]
+    letter: DeadLetter
+
+
+class _Watching(Cleaner):
+    """The worker's cleaner, on the plain way: the rows it takes can be seen."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job, start_ms=job.model.start_ms)
+        self.fast.clear()
+        self.rows: list[TriedRow] = []
+        self.far: dict[str, tuple[int, int]] = {}
+
+    def clean(self, *arguments: Any, **options: Any) -> Cleaned:
+        """As the worker's; keeps the times that are decades off."""
+        out = super().clean(*arguments, **options)
+        self.far = {**out.far, **self.far}
+        return out
+
+    def _row(
+        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
+    ) -> None:
+        taken, counts = out.rows[each.plan.index], dict(out.counts)
+        super()._row(each, record, source, index, row, time_ms, latest_ms, out)
+        risen = (outcome for (_, outcome), count in out.counts.items() if counts.get((_, outcome)) != count)
+        outcome = "ok" if out.rows[each.plan.index] > taken else next(risen)
+        if not outcome.startswith("dead"):
+            time_ms = self._time_of_row(each, record, row, time_ms, latest_ms, Cleaned())
+            self.rows.append(TriedRow(each.plan.stream.name, row, time_ms, outcome))
+
+
+class Trial(JobTest):
+    """Sends the lines of a records file through a job, one by one."""
+
+    def __init__(self, job: Job, now_ms: int | None = None) -> None:
+        super().__init__(job, now=int(time.time() * 1000) if now_ms is None else now_ms)
+        self._cleaner: _Watching = _Watching(job)
+        #: every row so far that the join has got
+        self.rows: list[TriedRow] = []
+
+    def record(self, line: int, text: str) -> list[Tried]:
+        """What a line becomes, one answer per stream that reads its topic: usually one."""
+        try:
+            entry: Any = json.loads(text)
+        except ValueError as error:
+            return [Tried(line, "", error=f"not JSON: {error}")]
+        letters, counts = len(self._letters), Counter(self.counts)
+        self._cleaner.rows = []
+        try:
+            topic = self._send(entry)
+        except ValueError as error:
+            return [Tried(line, "", error=str(error))]
+        self._read()
+        new = self._letters[letters:]
+        self.rows += [row for row in self._cleaner.rows if row.outcome == "ok"]
+        return [
+            self._tried(line, each.plan.stream.name, new, self.counts - counts)
+            for each in self._cleaner.by_topic[topic]
+        ]
+
+    def end(self) -> None:
+        """Closes all windows; what became a dead letter is reported elsewhere."""
+        self._end()
+
+    def labelled_first(self) -> list[FinishedSample]:
+        """The samples; before all others those whose key has label rows: they show most of the job."""
+        spec = self.job.spec
+        labels = {plan.stream.name for plan in spec.plans if not plan.anchor}
+        keys = (key_values(row.row, spec.key_fields, spec.junk_keys) for row in self.rows if row.stream in labels)
+        labelled = set(map(repr, keys))
+        return sorted(self.samples, key=lambda sample: repr(sample.key) not in labelled)
+
+    def dead_samples(self) -> list[DeadSample]:
+        """The samples that are dead letters, once `end` has closed all windows."""
+        topic = self._config.topics.dead_letter
+        return [DeadSample(decode_key(sent.key), letter_of(sent)) for sent in self._sent(topic)]
+
+    def times_far_off(self) -> list[str]:
+        """What to say of streams whose times are decades from their records'."""
+        units = {each.plan.stream.name: each.time_unit for each in self.job.inputs}
+        return [too_far(stream, *times, units[stream]) for stream, times in self._cleaner.far.items()]
+
+    def _send(self, entry: Any) -> str:
+        """Sends what a line says; returns the topic. Raises ValueError."""
+        if not isinstance(entry, dict) or "record" not in entry or not ("stream" in entry or "topic" in entry):
+            raise ValueError('expected {"stream": NAME, "record": ...} or {"topic": NAME, "record": ...}')
+        named, topic = entry.get("stream"), entry.get("topic")
+        streams = [each.plan.stream for each in self.job.inputs]
+        found = [s for s in streams if (s.name == named if named is not None else topic in s.topics)]
+        if not found:
+            raise ValueError(f"no stream reads {named or topic!r}")
+        topic = topic or found[0].topics[0]
+        key, stamp = entry.get("key"), entry.get("timestamp")
+        if stamp is not None and type(stamp) is not int:
+            raise ValueError(f"timestamp is the Kafka record's own, a whole number of ms, not {stamp!r:.60}")
+        self.send(
+            found[0].name, entry["record"], topic=topic, key=key.encode() if isinstance(key, str) else None,
+            headers={name: str(text).encode() for name, text in (entry.get("headers") or {}).items()},
+            timestamp_ms=stamp,
+        )  # fmt: skip
+        return str(topic)
+
+    def _tried(self, line: int, stream: str, letters: list[DeadLetter], counts: Counter[Any]) -> Tried:
+        rows = [row for row in self._cleaner.rows if row.stream == stream]
+        tried = Tried(line, stream, filtered=bool(counts["events", stream, "filtered"]))
+        tried.rows = [row.row for row in rows]
+        tried.times = [iso(row.time_ms) for row in rows]
+        tried.dropped = [DROPPED.get(row.outcome, "") for row in rows]
+        for letter in letters:
+            if letter.stream == stream:
+                tried.error = f"{letter.reason} {letter.function}: {letter.error}"
+                tried.traceback = letter.traceback if letter.reason == "clean" else None
+        for row in rows:
+            if row.outcome == "junk_key" and tried.error is None:
+                tried.error = f"no key: {self._key_text(row.row)}; the row has {few(row.row)}"
+        return tried
+
+    def _key_text(self, row: dict[str, Any]) -> str:
+        return ", ".join(f"{name}={value_at(row, name)!r}" for name in self.job.spec.key_fields)

@@ -1,0 +1,148 @@
+"""What a worker says of its clocks: how late they are, and which stream and source hold them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from samplejoin.core.clock import NEVER, Clock
+from samplejoin.core.clock_holder import Holder, Why, delay_ms, holder_of, is_at_end
+from samplejoin.core.spec import Spec
+
+log = logging.getLogger(__name__)
+
+#: a clock that is so much later than `lateness` is held by something; said after it has stood so long
+HELD_MS = 30_000
+SAY_AFTER_S, SAY_AGAIN_S = 30.0, 600.0
+#: a clock further behind than this reads old data: its event time says more than a delay
+REPLAY_MS = 3_600_000
+#: a silence that is not watermark yet for so long is being caught up with; a moment of it always is
+CATCHING_UP_MS = 2_000
+
+HOLDS = {
+    "empty": "it has no event yet, and `idle: hold` waits for one",
+    "silent": "it is silent, and `idle: hold` holds",
+}
+WORDS: dict[Why, str] = {
+    "unread": "no worker reads it",
+    "empty": "it has no event yet",
+    "reading": "it is being read",
+    "silent": "it is read to its end",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How late one join partition's clock is. `delay_s` counts from its assignment while `value_ms` is not known."""
+
+    value_ms: int | None
+    #: behind the broker's time
+    behind_s: float
+    delay_s: float
+    holder: Holder | None
+    at_end: bool
+
+
+class Clocks:
+    """The clocks of a worker's join partitions as of the last look, one a second."""
+
+    def __init__(self, spec: Spec, metrics: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.metrics, self._monotonic = metrics, monotonic
+        self._usual_s = (max(s.lateness_ms for s in spec.streams) + HELD_MS) / 1000
+        self._delays: dict[int, Delay] = {}
+        self._since: dict[int, float] = {}
+        #: the holder that has been spoken of, since when it holds, and when that was last logged
+        self._held: tuple[Holder, float, float | None] | None = None
+
+    def look(self, clocks: Mapping[int, Clock]) -> None:
+        """Takes in the clocks by join partition, and sets their gauges."""
+        now = self._monotonic()
+        self._since = {number: self._since.get(number, now) for number in clocks}
+        self._delays = {number: _delay(clock, now - self._since[number]) for number, clock in clocks.items()}
+        for number, delay in self._delays.items():
+            label = (str(number),)
+            self.metrics.set("watermark_delay", label, delay.delay_s)
+            if delay.value_ms is not None:
+                self.metrics.set("clock_ms", label, delay.value_ms / 1000)
+            if delay.holder is not None:
+                for stream in delay.holder.streams:
+                    self.metrics.set("held_by", (*label, stream, delay.holder.source, delay.holder.why), 1)
+        self._log_holder(now)
+
+    def text(self) -> str:
+        """The slowest clock, for the status line."""
+        slowest = self._slowest()
+        if slowest is None:
+            return "not known yet"
+        held = f", held by {_said(slowest.holder)}" if slowest.holder and slowest.delay_s > self._usual_s else ""
+        if slowest.value_ms is None:
+            return f"not known yet, held by {_said(slowest.holder)}" if slowest.holder else "not known yet"
+        if slowest.at_end and slowest.behind_s > self._usual_s and not held:
+            return f"at {_moment(slowest.value_ms)}, the end of its data"
+        if slowest.behind_s * 1000 >= REPLAY_MS:
+            return f"at {_moment(slowest.value_ms)}{held}"
+        return f"{slowest.behind_s:.1f} s behind{held}"
+
+    def warnings(self) -> list[str]:
+        """The clock that something other than reading holds; empty if none is."""
+        holder = self._warned_of()
+        if holder is None:
+            return []
+        if holder.going_on_ms is not None:
+            return [f"windows close late: the clock is held by {_said(holder)}"]
+        return [f"no window closes: the clock is held by {_said(holder)}"]
+
+    def _warned_of(self) -> Holder | None:
+        slowest = self._slowest()
+        holder = slowest.holder if slowest is not None and slowest.delay_s > self._usual_s else None
+        if holder is None or holder.why == "reading":
+            return None
+        going_on = holder.why == "silent" and not holder.holds
+        return None if going_on and (holder.going_on_ms or 0) < CATCHING_UP_MS else holder
+
+    def _slowest(self) -> Delay | None:
+        delays = self._delays.values()
+        return min(delays, key=lambda delay: NEVER if delay.value_ms is None else delay.value_ms, default=None)
+
+    def _log_holder(self, now: float) -> None:
+        holder = self._warned_of()
+        if holder is None:
+            self._held = None
+            return
+        held = replace(holder, going_on_ms=None)  # the same one, also while its time goes down
+        if self._held is None or self._held[0] != held:
+            self._held = held, now, None
+        _, since, logged = self._held
+        if now - (since + SAY_AFTER_S if logged is None else logged + SAY_AGAIN_S) >= 0:
+            log.warning("%s", *self.warnings())
+            self._held = held, since, now
+
+
+def _delay(clock: Clock, owned_s: float) -> Delay:
+    late_ms = delay_ms(clock)
+    return Delay(
+        None if clock.value == NEVER else clock.value,
+        max(0, clock.now - clock.value) / 1000,
+        owned_s if late_ms is None else late_ms / 1000,
+        holder_of(clock),
+        clock.spec.clock == "event" and is_at_end(clock),
+    )
+
+
+def _said(holder: Holder) -> str:
+    """The holder in words: stream, topic and partition, and why it holds."""
+    topic, _, partition = holder.source.partition(" ")
+    place = f"topic {topic} partition {int(partition)}" if partition else f"topic {topic}"
+    why = HOLDS[holder.why] if holder.holds and holder.why in HOLDS else WORDS[holder.why]
+    if holder.going_on_ms is not None:
+        to_go = f", about {holder.going_on_ms / 1000:.0f} s to go" if holder.going_on_ms >= CATCHING_UP_MS else ""
+        why += f", going on through its silence{to_go}"
+    return f"stream {', '.join(holder.streams)} ({place}: {why})"
+
+
+def _moment(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,155 @@
+"""Ending a generation at a cut: what the inputs hold now is joined, and every join partition is at its log's end.
+
+At a cut the joins have covered the same offsets of every source, those below the group's committed ones. So the state
+can go on in other partitions (ADR 18).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from samplejoin.engine.clients import until_there
+from samplejoin.engine.cluster import members_of, named, refuse_members
+from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.group import Group
+from samplejoin.engine.sender import Sender
+from samplejoin.engine.sources import OwnedSource, Sources
+from samplejoin.worker.join_task import JoinPartition
+from samplejoin.worker.join_tasks import Joins
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.05
+
+
+class Drain:
+    """Reads what is there, then neither reads nor ticks until everything is at the cut. Needs the group for itself."""
+
+    def __init__(self, config: EngineConfig, group: Group, sources: Sources, sender: Sender, joins: Joins) -> None:
+        self.config, self.group, self.sources, self.sender, self.joins = config, group, sources, sender, joins
+        self._reading = True
+
+    def may_read(self) -> bool:
+        """Whether inputs are still read."""
+        return self._reading
+
+    async def refuse_company(self) -> None:
+        """Raises WorkerError if others are in the group: they would read on."""
+        await refuse_members(self.config, "before one drains it")
+
+    async def run(self) -> None:
+        """Returns at the cut, with everything committed. Raises WorkerError if another worker joins the group."""
+        await self._until(lambda: self._all_owned() and self._all_join())
+        await self._round()
+        while off := await self._off_the_cut():
+            log.info("draining: not at the cut yet, %s; going on", off)
+            await self._round()
+        log.info("drained: all that was read is joined and committed, every join partition is at the end of its log")
+
+    async def _round(self) -> None:
+        """Reads to the inputs' ends, then has a last tick stepped: a label that came late is only then corrected.
+
+        Reading is part of it, since after a rebalance sources begin again at what was committed.
+        """
+        ends = await self.group.consumer.end_offsets(self._inputs())
+        log.info("draining: reading %d source partitions up to where they end now", len(ends))
+        self._reading = self.sources.ticking = True
+        await self._until(lambda: self._all_owned() and self._have_read(ends))
+        self._reading = self.sources.ticking = False
+        await self._until(lambda: self._all_owned() and all(map(_settled, self.sources.owned.values())))
+        await self._tick()
+        log_ends = await self.group.consumer.end_offsets(self._logs())
+        await self._until(lambda: self._all_join() and self._have_stepped(log_ends))
+        await self.joins.commit(recover=True)
+        await self.group.commit()
+
+    async def _tick(self) -> None:
+        """The last word on every source, to every join partition; returns when nothing is on its way any more."""
+        for partition in range(self.config.partitions):
+            tick, owned = self.sources.tick(partition)
+            self.sender.enqueue(partition, tick, _tick_acked(partition, owned))
+        await self._until(lambda: not self.sender.unacked)
+
+    async def _off_the_cut(self) -> str:
+        """What is not at the cut, in words; empty if all is."""
+        ends = await self.group.consumer.end_offsets(self._logs())
+        if not (self._all_owned() and self._all_join()):
+            return "partitions are being dealt anew or recovered"
+        owned = self.sources.owned.values()
+        sources = [each.writer.source for each in owned if not _settled(each)]
+        if sources:
+            return f"not all is acknowledged and committed of {', '.join(sources)}"
+        committed = {each.writer.source: each.writer.confirmed for each in owned}
+        joins = [n for n, join in self.joins.running.items() if not _at_cut(join, committed)]
+        if joins or not self._have_stepped(ends):
+            return f"join partitions {', '.join(map(str, joins))}" if joins else "entries of the log came meanwhile"
+        return ""
+
+    def _have_read(self, ends: dict[Any, int]) -> bool:
+        """Of a partition that came meanwhile nothing needs to be read."""
+        return all(owned.delivered + 1 >= ends.get(tp, 0) for tp, owned in self.sources.owned.items())
+
+    def _have_stepped(self, ends: dict[Any, int]) -> bool:
+        return all(
+            join.position >= ends[TopicPartition(self.config.topics.repartition, number)] and not join.partition.due()
+            for number, join in self.joins.running.items()
+        )
+
+    def _all_owned(self) -> bool:
+        return self.sources.owned.keys() == self._inputs()
+
+    def _all_join(self) -> bool:
+        return len(self.joins.running) == self.config.partitions
+
+    def _inputs(self) -> set[Any]:
+        return {TopicPartition(t, p) for t, count in self.sources.partitions.items() for p in range(count)}
+
+    def _logs(self) -> set[Any]:
+        return {TopicPartition(self.config.topics.repartition, p) for p in range(self.config.partitions)}
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Waits, for as long as this worker is alone in the group."""
+        while not condition():
+            if self.group.assigned and set(self.group.consumer.assignment()) != self._inputs() | self._logs():
+                await self._refuse_others()
+            await asyncio.sleep(POLL_S)
+
+    async def _refuse_others(self) -> None:
+        """An input that has just grown is missing from the assignment too, until the group deals anew."""
+        members = await until_there("looking for other workers", self.config, lambda: members_of(self.config))
+        if len(members) > 1:
+            raise WorkerError(
+                f"group {self.config.group}: another worker has joined it while this one drains it, its members are "
+                f"{named(members)}: stop all workers of the job, then drain it with one"
+            )
+
+
+def _settled(owned: OwnedSource) -> bool:
+    """Whether all that was fetched of a source is joined or filtered, acknowledged and committed."""
+    writer = owned.writer
+    return not owned.held and max(owned.held_upto, owned.delivered) == writer.acked == writer.confirmed
+
+
+def _at_cut(join: JoinPartition, committed: dict[str, int]) -> bool:
+    """Whether a join has covered just what is committed of the job's sources, and has committed that itself.
+
+    It may know sources that the job no longer has: a topic of its pattern that was deleted.
+    """
+    covered = join.partition.covered
+    return (
+        all(covered.get(source, -1) == upto for source, upto in committed.items())
+        and join.table.committed_position == join.position
+    )
+
+
+def _tick_acked(partition: int, owned: list[OwnedSource]) -> Callable[[int], None]:
+    def acked(log_offset: int) -> None:
+        for source in owned:
+            source.writer.tick_acked(partition, log_offset)
+
+    return acked

@@ -1,0 +1,352 @@
+"""The Faust app of a job: agents on channels, the runtime as a service, the web port. Wiring only.
+
+Faust's own consumer, producer and tables stay off (`enable_kafka`): the engine reads, sends and commits (ADR 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import faust
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from faust.app.base import BootStrategy
+from mode.supervisors import CrashingSupervisor
+
+import samplejoin
+from samplejoin.agents.clean import Cleaning, clean_agent
+from samplejoin.agents.join import join_agent
+from samplejoin.agents.timer import Ticking, timer_agent
+from samplejoin.cleaning.cleaner import Watch
+from samplejoin.cleaning.missing_fields import WatchingCleaner
+from samplejoin.connection_errors import Refused, out_of_files, refused_since
+from samplejoin.core.user_errors import counted
+from samplejoin.engine import failpoints
+from samplejoin.engine.access_rights import DENIALS, Denied
+from samplejoin.engine.clients import until_answered
+from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.wire import pack_cell
+from samplejoin.job.compile import Job, compile_job, resolve_topics
+from samplejoin.job.connection import client_options
+from samplejoin.job.errors import JobError
+from samplejoin.job.load import Sets, load_job
+from samplejoin.job.units import format_duration
+from samplejoin.worker import faust_command
+from samplejoin.worker.engine_config import engine_config
+from samplejoin.worker.error_ratio import Quality
+from samplejoin.worker.forced_exit import Ending
+from samplejoin.worker.function_watchdog import Watchdog, watched_spec
+from samplejoin.worker.gc_control import Collector
+from samplejoin.worker.http_server import WebPort, refuse_taken
+from samplejoin.worker.input_warnings import InputWatch
+from samplejoin.worker.logs import setup_logging
+from samplejoin.worker.loop_monitor import LoopWatch
+from samplejoin.worker.metrics import Metrics
+from samplejoin.worker.runtime import Runtime
+from samplejoin.worker.settings import WorkerSettings, worker_settings
+from samplejoin.worker.status_line import StatusLine
+from samplejoin.worker.web import pages
+
+log = logging.getLogger(__name__)
+
+CHANNEL_BLOCKS = 4
+SAY_EVERY_S = 60.0
+#: what is said once a minute -> when it was
+_said_at: dict[str, float] = {}
+
+
+class _Boot(BootStrategy):
+    """Sensors and agents; no Kafka and no web pages of Faust's own."""
+
+    enable_kafka = False
+    enable_web = False
+
+
+class JoinWorker(faust.Worker):
+    """A worker that says how it ended: by a clear message and an exit status, not by a traceback."""
+
+    def __init__(self, app: JoinApp, *args: Any, **kwargs: Any) -> None:
+        super().__init__(app, *args, **kwargs)
+        self.spinner = None  # a line of the log says that it has started
+        self.join_app = app
+        self.ending = Ending(lambda: app.watch.function, app.runtime.control.silent_s)
+        app.worker = self
+
+    def install_signal_handlers(self) -> None:
+        super().install_signal_handlers()
+        self.ending.listen()
+
+    def _on_sigint(self) -> None:
+        """As SIGTERM: mode would print a row of -INT-."""
+        self._schedule_shutdown(signal.SIGINT)
+
+    def _schedule_shutdown(self, signal: signal.Signals) -> None:
+        if not self._signal_stop_time and self.join_app.failure is None:
+            log.info("stopping on %s: what is under way is sent and committed", signal.name)
+            self.join_app.input.fields_are_absent(self.join_app.cleaner.absent())
+        super()._schedule_shutdown(signal)
+
+    def _setup_logging(self) -> None:
+        level = faust_command.log_level(click.get_current_context(silent=True), self.loglevel)
+        setup_logging(self.join_app.settings.log_format, level, str(self.logfile) if self.logfile else None)
+
+    def execute_from_commandline(self) -> Any:
+        conf = self.join_app.conf
+        try:
+            if conf.web_enabled:
+                refuse_taken(conf.web_bind, conf.web_port)
+        except WorkerError as error:
+            self._setup_logging()
+            log.error("worker stops: %s", error)
+            raise SystemExit(1) from None
+        try:
+            super().execute_from_commandline()
+        except SystemExit as error:
+            failed = self.join_app.failure is not None
+            raise SystemExit(1 if failed else error.code) from None
+        except BaseException:
+            if self.join_app.failure is None:
+                raise
+            raise SystemExit(1) from None  # what ended it has been said; this is only what fell with it
+
+    def stop_and_shutdown(self) -> None:
+        """Lets a stop of our own end first: mode waits for those by signals only, and would cancel all that it does."""
+        if self.join_app.ending is not None:
+            self.loop.run_until_complete(asyncio.wait([self.join_app.ending]))
+        super().stop_and_shutdown()
+
+
+class JoinApp(faust.App):
+    """A job's app. `failure` is what ended it, None while it is well; `ending` its stop, if it stops by itself."""
+
+    BootStrategy = _Boot
+
+    def __init__(self, job: Job, config: EngineConfig, settings: WorkerSettings) -> None:
+        self.watch = Watch()
+        self._collector = Collector()
+        spec = watched_spec(job.spec, self.watch, job.model.label, job.model.format)
+        self.job, self.config, self.settings = job, replace(config, spec=spec), settings
+        self.failure: BaseException | None = None
+        self.ending: asyncio.Future[None] | None = None
+        self.worker: JoinWorker | None = None
+        self._started_at = time.monotonic()
+        self.metrics = Metrics(job.model.name, samplejoin.__version__)
+        steps = {"label": job.model.label or "label", "format": job.model.format}
+        self.input = InputWatch(self.metrics, {name: s.time_unit for name, s in job.model.streams.items()})
+        self.quality = Quality(self.metrics, job.model.error_rate, steps, job.spec.streams)
+        super().__init__(
+            config.topics.prefix,
+            broker="kafka://unused",
+            store="memory://",
+            datadir=str(config.state_dir),
+            origin="samplejoin",
+            web_port=job.model.web_port,
+            web_bind=settings.web_bind,
+            web_host=socket.gethostname(),
+            Worker=JoinWorker,
+            agent_supervisor=CrashingSupervisor,
+            stream_wait_empty=False,
+        )
+        self._wire()
+
+    def _wire(self) -> None:
+        config = self.config
+        blocks = self.channel(maxsize=CHANNEL_BLOCKS)
+        entries = self.channel(maxsize=CHANNEL_BLOCKS)
+        worker = f"{socket.gethostname()}-{os.getpid()}"
+
+        async def deliver_join(partition: int, records: list[Any]) -> None:
+            await entries.send(value=(partition, records))
+
+        async def deliver_source(block: Any) -> None:
+            await blocks.send(value=block)
+
+        self.runtime = runtime = Runtime(
+            config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
+            fatal=self.fatal, worker=worker, drained=self._stop_worker if self.settings.drain else None,
+        )  # fmt: skip
+        self.cleaner = cleaner = WatchingCleaner(self.job, self.watch, pack_cell, self.input.field_is_null)
+        cleaning = Cleaning(
+            config,
+            cleaner,
+            runtime.sender,
+            runtime.dead_letters,
+            self.metrics,
+            self.fatal,
+            runtime.hot_keys,
+            runtime.turns,
+            self.quality.record_failed,
+            self.input.time_is_far,
+        )
+        runtime.emitter.on_dead = self.quality.sample_failed
+        runtime.emitter.on_orphan = self.input.row_is_orphan
+        clean_agent(self, blocks, cleaning)
+        join_agent(self, entries, runtime.joins)
+        timer_agent(self, Ticking(config, runtime.sources, runtime.sender, runtime.look_at_fetches))
+
+        line = StatusLine(self)
+
+        @self.timer(interval=1.0, name="say")  # type: ignore[untyped-decorator]  # Faust
+        async def say() -> None:
+            if refused := refused_since(self._started_at):  # the client would try for ever, and lock the account
+                self.fatal(refused)
+            await runtime.say()
+
+        @self.timer(interval=10.0, name="status")  # type: ignore[untyped-decorator]  # Faust
+        async def status() -> None:
+            line.log()
+            self.input.look()
+            self._collector.look()
+
+        @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust
+        async def look_for_topics() -> None:
+            await self._failing(runtime.look_for_topics())
+            await self._failing(runtime.look_for_skips())
+
+        @self.timer(interval=60.0, name="trim")  # type: ignore[untyped-decorator]  # Faust
+        async def trim() -> None:
+            await self._failing(runtime.trim())
+
+        @self.timer(interval=60.0, name="absent-fields")  # type: ignore[untyped-decorator]  # Faust
+        async def look_for_absent_fields() -> None:
+            self.input.fields_are_absent(cleaner.absent())
+
+    async def _failing(self, step: Awaitable[None]) -> None:
+        """A timer's step. What it raises ends the worker with a word, not as a crash of Faust."""
+        try:
+            await step
+        except Exception as error:
+            self.fatal(error)
+
+    async def on_started_init_extra_services(self) -> None:
+        """The engine starts when the agents listen."""
+        self._started_at, conf = time.monotonic(), self.conf
+        asyncio.get_running_loop().set_exception_handler(_loop_trouble)
+        if armed := failpoints.armed():
+            log.critical("FAILPOINTS ARE ARMED: this worker will die, freeze or fail on purpose at %s", armed)
+        self.flow_control.resume()
+        self._collector.take_over()
+        await self.add_runtime_dependency(Watchdog(self.watch))
+        await self.add_runtime_dependency(LoopWatch(self.metrics))
+        if conf.web_enabled:
+            await self.add_runtime_dependency(WebPort(conf.web_bind, conf.web_port, pages(self)))
+        await self.add_runtime_dependency(self.runtime)
+        log.info(
+            "samplejoin %s, job %s: %s, key (%s), window %s, %s, brokers %s, %s",
+            samplejoin.__version__, self.job.model.prefix, counted(len(self.job.spec.streams), "stream"),
+            ", ".join(self.job.model.key), format_duration(self.job.spec.window_ms),
+            counted(self.config.partitions, "join partition"),
+            self.config.connection.get("bootstrap_servers"),
+            f"web port {conf.web_port} on {conf.web_bind}" if conf.web_enabled else "no web port",
+        )  # fmt: skip
+        await super().on_started_init_extra_services()
+
+    def worker_init(self) -> None:
+        """Called by each of Faust's own commands, with their options."""
+        faust_command.refuse(click.get_current_context(silent=True))
+        super().worker_init()
+
+    def _create_directories(self) -> None:
+        """Faust's own tables are not used; the engine makes the state directory, and says what is wrong with it."""
+
+    def fatal(self, error: BaseException) -> None:
+        """Ends the worker: once, with a word about what to do; nothing it had not committed counts."""
+        if self.failure is not None:
+            return
+        if isinstance(error, DENIALS):
+            error = Denied("the job cannot go on", error)
+        self.failure = error
+        self.runtime.give_up()
+        if isinstance(error, WorkerError | JobError | Refused) or type(error).__name__ == "StoreError":
+            log.error("worker stops: %s", error)
+        elif isinstance(error, MemoryError):
+            log.error("worker stops: out of memory: %s. Give it more, or set limits.memory. If it is always the same "
+                      "record, pass over it: samplejoin skip", error)  # fmt: skip
+        else:
+            log.error("worker stops on an unexpected error; what was not committed is done again by the next owner",
+                      exc_info=error)  # fmt: skip
+        asyncio.get_running_loop().call_soon(self._stop_worker)
+
+    def warnings(self) -> list[str]:
+        """What is not well though the worker runs: clocks that are held, functions that fail too often."""
+        return self.runtime.clocks.warnings() + self.quality.warnings + self.input.warnings()
+
+    def _stop_worker(self) -> None:
+        target = self.worker if self.worker is not None else self
+        if self.worker is not None and self.failure is not None:
+            self.worker.ending.begin()
+        self.ending = asyncio.ensure_future(target.stop())
+
+
+def make_app(path: Path, settings: WorkerSettings, sets: Sets = ()) -> JoinApp:
+    """The app of the job file at `path`. Raises JobError."""
+    model = load_job(path, sets)
+    connection = client_options(model, path.parent)
+    if any(stream.pattern for stream in model.streams.values()):
+        there = asyncio.run(_topics_there(connection, settings))
+        model = resolve_topics(model, there)
+    job = compile_job(model, path.parent)
+    return JoinApp(job, engine_config(job, settings, connection), settings)
+
+
+async def _topics_there(connection: Mapping[str, Any], settings: WorkerSettings) -> list[str]:
+    """All topics of the cluster, for streams given by pattern; waits for a broker."""
+
+    async def ask() -> list[str]:
+        client = AIOKafkaAdminClient(**connection)
+        try:
+            await client.start()
+            return sorted(await client.list_topics())
+        finally:
+            await client.close()
+
+    setup_logging(settings.log_format, "INFO")
+    return await until_answered("looking for topics that match a pattern", connection, ask)
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made of `SAMPLEJOIN_JOB` when it is first asked for; a bad job file ends with its problems only."""
+    if name != "app":
+        raise AttributeError(name)
+    faust_command.show_what_is_there()
+    faust_command.refuse_relative_workdir(sys.argv)
+    try:
+        settings = worker_settings()
+        made = make_app(settings.job, settings)
+    except JobError as error:
+        raise click.UsageError(str(error)) from None
+    except (KafkaError, Refused, WorkerError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    globals()["app"] = made
+    return made
+
+
+def _loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody awaited. The engine awaits all that it sends; aiokafka leaves futures of its own when it fails."""
+    error = context.get("exception")
+    if isinstance(error, KafkaError):
+        log.debug("%s: %r", context.get("message"), error)
+    elif used_up := out_of_files(error):  # a server that cannot accept says so every second
+        if time.monotonic() - _said_at.get(used_up, -SAY_EVERY_S) >= SAY_EVERY_S:
+            _said_at[used_up] = time.monotonic()
+            log.warning("%s", used_up)
+    else:
+        loop.default_exception_handler(context)
+
+
+def run(app: JoinApp, loglevel: str = "INFO") -> None:
+    """Runs the worker until it is told to stop; ends the process."""
+    sys.argv[0] = "samplejoin"
+    app.finalize()
+    app.Worker(loglevel=loglevel).execute_from_commandline()

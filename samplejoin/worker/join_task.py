@@ -1,0 +1,336 @@
+"""The join of one partition in a worker: entries in, commits out, recovery in between.
+
+Steps are synchronous and sliced by time; one commit is under way at most, and the join goes on meanwhile. A step or
+a commit that fails leaves a state that is good for nothing more: `running` ends, and without it nothing is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from samplejoin.core.outcomes import Outcomes, Sample
+from samplejoin.core.partition import Partition
+from samplejoin.core.user_errors import said
+from samplejoin.engine.changelog import parts_of
+from samplejoin.engine.clients import BATCH_BYTES
+from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.emitter import Emitter
+from samplejoin.engine.failpoints import reached
+from samplejoin.engine.foreign_records import RefusedRecords
+from samplejoin.engine.rewinds import Rewinds
+from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.transaction import CommitFailed, Outbox, Transactions
+from samplejoin.engine.wire import GarbageError, unpack_sized
+
+log = logging.getLogger(__name__)
+
+SLICE_S = 0.012
+SWEEP_BYTES = 4 << 20
+#: keys of a sweep's first slice, and of the next at the most: how large their samples are is only seen then
+FIRST_SWEEP_KEYS, SWEEP_KEYS = 16, 256
+#: that one commit's rows can make of the next one's
+MOST_GROWTH = 1000.0
+#: changed keys that make a commit due: collecting, packing and writing them each take about 50 ms
+COMMIT_KEYS = 20_000
+IDLE_COMMIT_S = 10.0
+
+
+class JoinPartition:
+    """One join partition that this worker owns."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        number: int,
+        table: Any,
+        transactions: Transactions,
+        emitter: Emitter,
+        turns: Turns,
+        on_lost: Callable[[int], None],
+        fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.config, self.number, self.table, self.emitter, self.turns = config, number, table, emitter, turns
+        self.transactions = transactions
+        self.on_lost, self.fatal = on_lost, fatal
+        self.partition = Partition(config.spec, table.cache, table.need, table.peek)
+        self.rewinds = Rewinds(config.max_in_flight, emitter.meters)
+        self.refused = RefusedRecords(
+            emitter.meters,
+            "No row is lost: if one of ours was overwritten, the clock of this join partition stands and "
+            "samplejoin_gap_refused_total rises; then start over: samplejoin reset",
+        )
+        self.position = 0
+        #: what a recovery is waiting for, in words
+        self.phase = "waiting until its last owner is fenced"
+        self.running = False
+        self._outbox: Outbox | None = None
+        self._dirty = False
+        #: bytes of rows stepped since the last commit, and by how much more the last one's changed
+        self._grown, self._growth = 0, 1.0
+        #: what had been brought back from the store by then
+        self._loaded = 0
+        #: there is more to commit than a position
+        self._changes = asyncio.Event()
+        #: the next commit shall not wait for long: windows were closed since the last one, or it holds much already
+        self._hurry = asyncio.Event()
+        self._last_commit = time.monotonic()
+        #: by this machine's clock, for people
+        self.committed_at: float | None = None
+        self._committing = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._applied = asyncio.Lock()
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    async def start(self, floor: int) -> int:
+        """Fences earlier owners, recovers, finishes the sweep; returns the position to read from.
+
+        Raises WorkerError if the recovered position lies below `floor`, which the join had passed before.
+        """
+        await self.transactions.start()
+        reached("recovery-fenced")
+        started = time.monotonic()
+        self.phase = "reading the changelog"
+        await self.table.recover()
+        self._refuse_lost_state(floor)
+        self._outbox = Outbox(self.transactions.kafka)
+        self.phase = "entering the deadlines of its open keys"
+        for _ in self.table.fill(self.partition):
+            await self.turns.next()
+        self.position = self.table.position
+        self.phase = "closing windows that have ended"
+        self.running = True
+        async with self._applied:
+            await self._sweep(Outcomes(emit=self._sample))
+        reached("recovery-swept")
+        self._tasks = [
+            asyncio.create_task(self._commit_regularly(), name=f"commit-{self.number}"),
+            asyncio.create_task(self._warm(), name=f"warm-{self.number}"),
+        ]
+        log.info(
+            "join partition %d recovered in %.2f s: position %d, %d rows replayed",
+            self.number, time.monotonic() - started, self.position, self.table.replica.replayed,
+        )  # fmt: skip
+        return self.position
+
+    def _refuse_lost_state(self, floor: int) -> None:
+        if self.table.position < floor:
+            changelog = self.config.topics.changelog
+            if not self.config.exactly_once:  # a paused owner's commits can be in the group and not in the state
+                log.warning(
+                    "join partition %d goes back to position %d of its log, it had come to %d: samples since then are "
+                    "sent again, with the same ids", self.number, self.table.position, floor,
+                )  # fmt: skip
+                return
+            raise WorkerError(
+                f"topic {changelog} partition {self.number} holds the state up to position {self.table.position} of "
+                f"the repartition log, but the join has committed {floor}: the topic was deleted, created anew, or has "
+                "lost its end. Going on would send samples again. If that is right, or the topic cannot be restored, "
+                "start over: samplejoin reset"
+            )
+
+    async def _warm(self) -> None:
+        try:
+            await self.table.warm()
+        except Exception as error:
+            self.fatal(error)
+
+    def give_up(self) -> None:
+        """Nothing of this partition is committed from now on, by no path: its state is not to be trusted any more."""
+        self.running = False
+
+    async def stop(self, commit_s: float | None) -> None:
+        """Ends the partition here, after a last commit within so long; what has failed before is not committed."""
+        if commit_s is not None and self.running:
+            await self._commit_last(commit_s)
+        self.running = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self.transactions.close()
+        finally:
+            self.table.store.close()
+
+    async def _commit_last(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                async with self._applied:
+                    reached("join-ending")
+                    await self.commit()
+                    reached("join-ended")
+        except Exception as error:  # the next owner does it again
+            log.warning("join partition %d stopped without a last commit: %s", self.number, said(error))
+
+    # ---- stepping -----------------------------------------------------------------------------------------------
+
+    async def apply(self, records: list[Any]) -> None:
+        """Steps the entries of the log. Records below the position were applied before; above it lies what was
+        fetched before a recovery went back behind it, and will be fetched again: the log has no gaps.
+
+        Whatever it raises ends the partition here.
+        """
+        async with self._applied:
+            try:
+                await self._step(records)
+            except Exception:  # an entry may be merged in part
+                self.give_up()
+                raise
+
+    async def _step(self, records: list[Any]) -> None:
+        await self._next_turn()
+        until = time.monotonic() + SLICE_S
+        for record in records:
+            if not self.running:
+                return
+            if record.offset < self.position:
+                continue
+            if record.offset > self.position:
+                return
+            try:
+                entry, size = unpack_sized(record.value)
+            except GarbageError as error:  # it covers no offsets: if rows are lost with it, what follows leaves a gap
+                self.refused.add(self.config.topics.repartition, self.number, record.offset, error)
+                self.position, self._dirty = record.offset + 1, True
+                continue
+            self.rewinds.look(entry, self.partition.covered)
+            out = Outcomes(emit=self._sample)
+            self.partition.apply(entry, record.offset, record.timestamp, out)
+            self.position = record.offset + 1
+            self._dirty = True
+            await self._sweep(out)
+            if self.partition.changed or (self._outbox and self._outbox.records):
+                self._changes.set()
+            self._grown += size
+            if self._is_heavy():
+                await self.commit()
+            elif len(self.partition.changed) > COMMIT_KEYS or self._is_heavy(0.5):
+                self._hurry.set()
+            if time.monotonic() >= until:
+                await self._next_turn()
+                until = time.monotonic() + SLICE_S
+
+    def _moved(self) -> int:
+        """Bytes of states read and of samples made so far: how they grow says how heavy a slice is."""
+        read = int(self.table.loaded + self.table.peeked)
+        return read + (self._outbox.full * BATCH_BYTES if self._outbox is not None else 0)
+
+    def _is_heavy(self, part: float = 1.0) -> bool:
+        """Whether what is to be committed has come to that part of its share of memory."""
+        emitted = self._outbox.full * BATCH_BYTES if self._outbox is not None else 0
+        changed: float = max(self._grown * self._growth, self.table.loaded - self._loaded)
+        return changed + emitted > self.config.memory.uncommitted * part
+
+    async def _next_turn(self) -> None:
+        await self.turns.next()
+        if self._outbox is not None:
+            self._outbox.look_at_clock()
+
+    async def _sweep(self, out: Outcomes) -> None:
+        """Closes what the clock has passed, in slices; then, if samples were corrected, commits before going on."""
+        partition = self.partition
+        closed, keys = partition.due(), FIRST_SWEEP_KEYS
+        while True:
+            before = self._moved()
+            more = partition.due() and partition.sweep(out, keys)
+            revised = out.revised
+            self._emit(out)
+            if not more:
+                break
+            out = Outcomes(emit=self._sample, revised=revised)
+            if len(partition.changed) > COMMIT_KEYS or self._is_heavy():  # a jump of the clock closes many
+                await self.commit()
+            elif self._moved() - before > SWEEP_BYTES:  # large keys, or samples: fewer at a time
+                keys = max(1, keys // 4)
+            else:
+                keys = min(2 * keys, SWEEP_KEYS)
+            await self._next_turn()
+            if not self.running:
+                return
+        if revised:
+            await self.commit()
+        elif closed:
+            self._hurry.set()
+
+    def _sample(self, sample: Sample) -> None:
+        assert self._outbox is not None
+        self.emitter.sample(sample, self._outbox)
+
+    def _emit(self, out: Outcomes) -> None:
+        if out.counts or out:
+            assert self._outbox is not None
+            self.emitter.emit(out, self._outbox)
+
+    # ---- committing ---------------------------------------------------------------------------------------------
+
+    async def _commit_regularly(self) -> None:
+        interval_s = self.config.commit_interval_ms / 1000
+        await asyncio.sleep(interval_s * (self.number % 8) / 8)  # a worker's partitions commit in turn
+        while self.running:
+            await self._until_due(interval_s)
+            idle = not self._changes.is_set() and time.monotonic() - self._last_commit < IDLE_COMMIT_S
+            if not self._dirty or idle:
+                continue
+            try:
+                await self.commit()
+            except CommitFailed as error:
+                log.warning("%s; the partition will be recovered", error)
+                self.on_lost(self.number)
+                return
+            except Exception as error:  # the state cannot be written, say
+                self.fatal(error)
+                return
+
+    async def _until_due(self, interval_s: float) -> None:
+        """Waits for one interval; for half of it only, if it is to hurry.
+
+        Without changes it waits for the first one before that, which spares an idle worker a wake-up per interval.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_COMMIT_S):
+                await self._changes.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval_s):
+                await self._hurry.wait()
+                await asyncio.sleep(self._last_commit + interval_s / 2 - time.monotonic())
+        self._hurry.clear()
+
+    async def commit(self) -> None:
+        """One commit of all that was stepped so far. Raises CommitFailed: then the partition must be recovered."""
+        async with self._committing:
+            await self.turns.next()
+            if not self.running:
+                raise CommitFailed(f"join partition {self.number} is not running")
+            try:
+                await self._commit()
+            except BaseException:  # also if cancelled: whatever it had come to, this state is good for nothing more
+                self.give_up()
+                raise
+
+    async def _commit(self) -> None:
+        partition, outbox = self.partition, self._outbox
+        assert outbox is not None
+        commit = self.table.commit_of(partition, self.position)
+        self._outbox = Outbox(self.transactions.kafka)
+        self._dirty = False
+        self._changes.clear()
+        if self._grown:  # a small row can change a large state
+            self._growth = min(MOST_GROWTH, max(1.0, commit.put_bytes / self._grown))
+        self._grown, self._loaded = 0, self.table.loaded
+        reached("commit-begin")
+        await self.turns.next()  # collecting, packing and writing each take about 50 ms at most
+        parts = list(parts_of(commit))
+        commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, parts)
+        await self.turns.next()
+        if not self.running:
+            raise CommitFailed(f"join partition {self.number} was given up during its commit")
+        reached("commit-done")
+        self.table.write(commit, partition.changed)
+        reached("commit-stored")
+        self._last_commit, self.committed_at = time.monotonic(), time.time()
+        self.emitter.committed(self.number, outbox, commit)

@@ -1,0 +1,50 @@
+"""Deleting old records of our own topics: by position and clock, never by time alone (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.errors import KafkaError
+
+from samplejoin.core.user_errors import brief
+from samplejoin.engine.clients import admin, reader, running
+from samplejoin.engine.config import EngineConfig
+from samplejoin.worker.join_tasks import Joins
+
+log = logging.getLogger(__name__)
+
+KEEP_MS = 24 * 3600 * 1000
+
+
+async def trim(config: EngineConfig, joins: Joins) -> None:
+    """Trims the changelogs below the oldest commit with an open key, and the logs below position and 24 h."""
+    below: dict[Any, int] = {}
+    for number, join in joins.running.items():
+        if (offset := join.table.replica.needed) is not None:
+            below[TopicPartition(config.topics.changelog, number)] = offset
+    try:
+        below |= await _old_entries(config, joins)
+        if not below:
+            return
+        async with running(admin(config)) as client:
+            await client.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in below.items()})
+    except (KafkaError, OSError, AssertionError) as error:
+        log.warning("old records of internal topics not deleted, will be tried again: %s", brief(error))
+
+
+async def _old_entries(config: EngineConfig, joins: Joins) -> dict[Any, int]:
+    """Per join partition the offset of the first entry that is young enough, at most the committed position."""
+    tps = {TopicPartition(config.topics.repartition, n): j for n, j in joins.running.items()}
+    if not tps:
+        return {}
+    async with running(reader(config)) as consumer:
+        found = await consumer.offsets_for_times(dict.fromkeys(tps, int(time.time() * 1000) - KEEP_MS))
+    return {
+        tp: min(found[tp].offset, join.table.committed_position)
+        for tp, join in tps.items()
+        if found.get(tp) is not None
+    }

@@ -1,0 +1,297 @@
+"""A join partition's state at rest: a store that is an exact prefix of the changelog, and knows of which one.
+
+The owner brings it forward commit by commit; a recovery or a standby replays what is missing. Beside the keys it holds
+their deadlines in pages, so that a restart need not look at every key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import struct
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from aiokafka.errors import OffsetOutOfRangeError
+
+from samplejoin.engine.changelog import ChangelogReader, Commit
+from samplejoin.engine.config import EngineConfig, WorkerError, refuse_edited
+from samplejoin.engine.failpoints import reached
+from samplejoin.engine.memory_budget import KEY_BYTES
+from samplejoin.engine.wire import pack_state, unpack_state
+from samplejoin.stores import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+STATE, META, PAGE = b"s", b"m", b"d"
+#: 3: with large keys in leaves; a store of an earlier format is rebuilt from the changelog
+STORE_FORMAT = 3
+#: rows written to the store at once: a batch holds the interpreter
+BATCH_ROWS = 20_000
+#: and bytes: they wait in memory until then
+BATCH_BYTES = 16 << 20
+_PAGE = struct.Struct(">qqI")
+
+
+class Replica:
+    """The stored state of one join partition. Raises WorkerError for state of another job, version or edited job."""
+
+    def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
+        self.config, self.partition, self.store = config, partition, store
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is known yet."""
+        #: next offset in the repartition log, and the partition's own state there
+        self.position = 0
+        self.partition_state: Any = None
+        #: next offset in the changelog
+        self.next_offset = 0
+        #: the changelog offset below which no record holds an open key
+        self.needed: int | None = None
+        #: where the changelog began when this state was rebuilt from it; None: it is known that nothing was missing
+        self._unproven_from: int | None = None
+        #: the slice up to which every deadline has been looked at: pages mix those with later ones
+        self._swept: int | None = None
+        #: False: some deadlines stand in no page, and must be found by a scan of all keys
+        self.paged = True
+        #: rows taken from the changelog since it was opened
+        self.replayed = 0
+        #: why the store could not be written
+        self._failed: StoreError | None = None
+        #: the last commit that is not yet in the store
+        self._last: Commit | None = None
+        #: (first changelog offset, deadline slice) of commits whose keys may still be open, oldest first
+        self._live: deque[tuple[int, int]] = deque()
+        #: (latest slice, store key) of the deadline pages
+        self._pages: list[tuple[int, bytes]] = []
+        #: rows and pages to be written; None: to be deleted
+        self._rows: dict[bytes, bytes | None] = {}
+        self._waiting_bytes = 0
+        self._new_pages: list[tuple[bytes, bytes]] = []
+
+    # ---- bringing it forward ------------------------------------------------------------------------------------
+
+    def needed_after(self, swept: int | None) -> int | None:
+        """The oldest changelog offset that a commit made now must be able to be recovered from; None: its own."""
+        if swept is not None:
+            while self._live and self._live[0][1] <= swept:
+                self._live.popleft()
+        return self._live[0][0] if self._live else None
+
+    def store_commit(self, commit: Commit) -> None:
+        """Brings the store to a commit that Kafka has."""
+        self._stand_behind(commit)
+        reached("commit-storing")
+        self._write(commit, commit.puts, commit.deletes)
+
+    def replay(self, commit: Commit) -> None:
+        """Applies a commit of the changelog; `flush` brings it, and those before it, to the store.
+
+        One that does not start where the last one ended was a paused owner's, and is left out.
+        """
+        if commit.start != self.position and self.partition_state is not None:
+            log.warning("join partition %d: skipped a commit from position %d, state is at %d",
+                        self.partition, commit.start, self.position)  # fmt: skip
+            return
+        self._check_fingerprint(commit.fingerprint)
+        self._stand_behind(commit)
+        self._rows.update(commit.puts)
+        self._waiting_bytes += sum(map(len, chain.from_iterable(commit.puts)))
+        self._rows.update(dict.fromkeys(commit.deletes))
+        self._last = commit
+        self.replayed += len(commit.puts) + len(commit.deletes)
+        self.needed_after(commit.swept)
+
+    def _stand_behind(self, commit: Commit) -> None:
+        """The replica is where the commit ends; its pages wait to be written, with its rows."""
+        for number, (until, page) in enumerate(commit.pages or ()):
+            key = PAGE + _PAGE.pack(until, commit.first_offset, number)
+            self._new_pages.append((key, page))
+            heapq.heappush(self._pages, (until, key))
+        self.paged = self.paged and commit.pages is not None
+        self._swept = self._swept if commit.swept is None else commit.swept
+        self._live.append((commit.first_offset, commit.deadline))
+        if commit.pages is None:  # of the first format, which does not say
+            self.needed = self._live[0][0]
+        else:
+            self.needed = commit.first_offset if commit.needed is None else commit.needed
+            self._needed_from(self.needed)
+        self.position, self.partition_state = commit.position, unpack_state(commit.partition_state)
+        self.next_offset = commit.next_offset
+
+    def _needed_from(self, offset: int) -> None:
+        """Forgets what its writer knew to hold nothing open; the front may stand for several commits."""
+        live = self._live
+        while len(live) > 1 and live[1][0] <= offset:
+            live.popleft()
+        if live[0][0] < offset:
+            live[0] = (offset, live[0][1])
+
+    def flush(self) -> dict[bytes, bytes | None]:
+        """Writes what waits, in one batch, with the place that has been reached; returns the rows (None: deleted)."""
+        commit = self._last
+        if commit is None:
+            return {}
+        rows, self._rows, self._last, self._waiting_bytes = self._rows, {}, None, 0
+        puts = [(key, value) for key, value in rows.items() if value is not None]
+        self._write(commit, puts, [key for key, value in rows.items() if value is None])
+        return rows
+
+    def _write(self, commit: Commit, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> None:
+        """One batch: rows, pages, and the commit that they bring the store to."""
+        pages, self._new_pages = self._new_pages, []
+        deletes = [STATE + key for key in deletes]
+        while self._pages and commit.swept is not None and self._pages[0][0] <= commit.swept:
+            deletes.append(heapq.heappop(self._pages)[1])
+        meta = [
+            STORE_FORMAT, self.config.topics.prefix, commit.fingerprint, commit.next_offset, commit.position,
+            commit.partition_state, commit.id, self.needed, commit.deadline, self.paged, self._unproven_from,
+            self._swept,
+        ]  # fmt: skip
+        rows = [(STATE + key, value) for key, value in puts]
+        if self._failed is not None:  # what that write was to bring is missing: nothing may follow it
+            raise self._failed
+        try:
+            self.store.write([*rows, *pages, (META, pack_state(meta))], deletes)
+        except StoreError as error:
+            self._failed = error
+            raise
+
+    # ---- recovery -----------------------------------------------------------------------------------------------
+
+    async def recover(self, room: int, room_bytes: int) -> dict[bytes, bytes] | None:
+        """Brings the store to the changelog's end.
+
+        Returns all open keys if it had to begin with nothing and they are at most `room`, else None.
+        """
+        while True:
+            try:
+                return await self._recover(room, room_bytes)
+            except OffsetOutOfRangeError:  # its last owner has trimmed what was to be read next
+                log.info("join partition %d: the changelog was trimmed, reading it anew", self.partition)
+                self._begin()
+
+    async def _recover(self, room: int, room_bytes: int) -> dict[bytes, bytes] | None:
+        async with ChangelogReader(self.config, self.partition) as changelog:
+            at = await self._start(changelog)
+            rebuilt = self.partition_state is None
+            rows: dict[bytes, bytes] | None = {} if rebuilt else None
+            async for commit in changelog.read(at):
+                self.replay(commit)
+                reached("recovery-read")
+                if len(self._rows) >= BATCH_ROWS or self._waiting_bytes >= BATCH_BYTES:
+                    rows = _applied(rows, self.flush(), room, room_bytes)
+                    await asyncio.sleep(0)
+            rows = _applied(rows, self.flush(), room, room_bytes)
+            if rebuilt and self.partition_state is None and at > 0:
+                self._refuse_a_cut(at, "")
+            if self._unproven_from is not None and self.needed is not None and self.needed < self._unproven_from:
+                self._refuse_a_cut(self._unproven_from, f" from offset {self.needed} on")
+            self._unproven_from = None
+            self.next_offset = changelog.end
+        return rows
+
+    async def follow(self) -> None:
+        """Keeps the store near the changelog's end, until it is cancelled: a standby."""
+        async with ChangelogReader(self.config, self.partition) as changelog:
+            async for commit in changelog.read(await self._start(changelog), ending=False):
+                self.replay(commit)
+                self.flush()
+
+    async def _start(self, changelog: ChangelogReader) -> int:
+        """The changelog offset to read from: what the store holds is kept if it is a prefix of this changelog."""
+        meta = self._meta()
+        if meta is not None:
+            if await self._is_prefix(meta, changelog):
+                self._load(meta)
+                return self.next_offset
+            log.warning(
+                "state of join partition %d stands at changelog offset %d, which is not in [%d, %d] or holds another "
+                "commit: rebuilding it", self.partition, meta[3], changelog.begin, changelog.end,
+            )  # fmt: skip
+            self.store.clear()
+        self._unproven_from = changelog.begin
+        return changelog.begin
+
+    async def _is_prefix(self, meta: list[Any], changelog: ChangelogReader) -> bool:
+        if meta[0] < STORE_FORMAT:
+            return False
+        return bool(await changelog.id_at(meta[3] - 1) == meta[6])
+
+    def _meta(self) -> list[Any] | None:
+        """What the store says of itself, None if it is empty."""
+        raw = self.store.get(META)
+        if raw is None:
+            return None
+        meta: list[Any] = unpack_state(raw)
+        where = f"state directory {self.config.state_dir}, join partition {self.partition}"
+        if meta[0] > STORE_FORMAT:
+            raise WorkerError(
+                f"{where}: state format {meta[0]}, this version reads up to {STORE_FORMAT}: run the version that wrote "
+                "it, or delete the directory: it is rebuilt from the changelog"
+            )
+        if meta[1] != self.config.topics.prefix:
+            raise WorkerError(f"{where}: holds the state of job {meta[1]!r}; give every job a state_dir of its own")
+        return meta
+
+    def load(self) -> None:
+        """Takes over what the store holds, without a changelog to compare it with."""
+        meta = self._meta()
+        if meta is not None:
+            self._load(meta)
+
+    def _load(self, meta: list[Any]) -> None:
+        self._check_fingerprint(meta[2])
+        self.next_offset, self.position, self.partition_state = meta[3], meta[4], unpack_state(meta[5])
+        _, self.needed, deadline, self.paged, self._unproven_from, self._swept = meta[6:]
+        self._live.append((meta[7], deadline))
+        self._pages = [(_PAGE.unpack(key[len(PAGE) :])[0], key) for key, _ in self.store.scan(PAGE)]
+        heapq.heapify(self._pages)
+
+    def _check_fingerprint(self, fingerprint: str) -> None:
+        refuse_edited(self.config, self.partition, fingerprint)
+
+    def _refuse_a_cut(self, begin: int, needed: str) -> None:
+        """Raises WorkerError: the changelog lacked records with open keys. The worker's own trimming goes never so far.
+
+        The store is emptied, or the next start would take it for good.
+        """
+        self.store.clear()
+        raise WorkerError(
+            f"topic {self.config.topics.changelog} partition {self.partition} begins at offset {begin}, but keys that "
+            f"are still open stood in it{needed}: records were deleted by retention, or by hand. Start where a state "
+            "directory of this partition is left, or start over: samplejoin reset"
+        )
+
+    def deadlines(self) -> Iterator[tuple[int, list[bytes]]]:
+        """What the pages hold and has not been looked at: keys by slice."""
+        for _, page in self.store.scan(PAGE):
+            for slice_, keys in unpack_state(page):
+                if self._swept is None or slice_ > self._swept:
+                    yield slice_, keys
+
+    def states(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every open key with its packed state."""
+        for key, state in self.store.scan(STATE):
+            yield key[len(STATE) :], state
+
+
+def _applied(
+    rows: dict[bytes, bytes] | None, changed: dict[bytes, bytes | None], room: int, room_bytes: int
+) -> dict[bytes, bytes] | None:
+    """All rows after a change; None once they are, or were, more than `room`, of keys or of bytes."""
+    if rows is None:
+        return None
+    for key, state in changed.items():
+        if state is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = state
+    size = sum(map(len, chain.from_iterable(rows.items())))
+    if len(rows) > room or size + KEY_BYTES * len(rows) > room_bytes:
+        return None
+    return rows
