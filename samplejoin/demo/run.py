@@ -112,7 +112,7 @@ def _made_by_worker(model: JobModel) -> list[str]:
     """Every topic that the worker writes to, for a broker that cannot be asked to create one."""
     outputs = model.output_topics()
     topics = Topics(model.name, outputs["samples"], None, None, outputs["dead_letter"])
-    return [*outputs.values(), topics.repartition, topics.changelog, topics.control]
+    return [*outputs.values(), topics.repartition, topics.changelog, topics.progress]
 
 
 def _terminate(runs: Sequence[Run]) -> None:

@@ -78,7 +78,7 @@ def pace(consumer: Any, flowing: bool) -> None:
 
 
 def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> Any:
-    """A consumer without a group, for the changelog and the control topic."""
+    """A consumer without a group, for the changelog and the progress topic."""
     return AIOKafkaConsumer(
         **config.connection,
         group_id=None,

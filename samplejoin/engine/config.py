@@ -48,9 +48,9 @@ class Topics:
         return f"{self.prefix}-changelog"
 
     @property
-    def control(self) -> str:
+    def progress(self) -> str:
         """What every worker says of its sources and lag: for alignment and back-pressure, never for correctness."""
-        return f"{self.prefix}-control"
+        return f"{self.prefix}-progress"
 
     @property
     def skips(self) -> str:
@@ -60,7 +60,7 @@ class Topics:
     @property
     def internal(self) -> tuple[str, str, str]:
         """The job's own; a reset deletes them in this order."""
-        return self.repartition, self.changelog, self.control
+        return self.repartition, self.changelog, self.progress
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The control topic: what every worker says of its sources and of the lag of its join partitions.
+"""The progress topic: what every worker says of its sources and of the lag of its join partitions.
 
 It serves alignment (sources read too far ahead in event time wait) and back-pressure (cleaning waits for a join that
 is behind). Losing or doubling any of it costs speed or memory, never a row: correctness does not read it.
@@ -43,7 +43,7 @@ class Word(msgspec.Struct, forbid_unknown_fields=True):
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Word).decode
 
 
-class Control(Service):
+class ProgressBoard(Service):
     """Keeps the latest word of every worker; `may_read` is asked before each fetch."""
 
     def __init__(
@@ -71,13 +71,14 @@ class Control(Service):
     async def on_start(self) -> None:
         self.add_future(self._listen_or_end())
 
-    async def say(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
+    async def publish(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
         """One word to everybody, this worker included."""
         word = Word(self.worker, sources, lags)
-        self._hear(word)
+        self._receive(word)
         if self._unanswered_since is None:
             self._unanswered_since = time.monotonic()
-        (await self.producer.send(self.config.topics.control, _encode(word), partition=0)).add_done_callback(self._sent)
+        sent = await self.producer.send(self.config.topics.progress, _encode(word), partition=0)
+        sent.add_done_callback(self._sent)
 
     def silent_s(self) -> float:
         """For how long the brokers have owed an acknowledgement to this worker, which speaks every second."""
@@ -96,7 +97,7 @@ class Control(Service):
         deaf_s = time.monotonic() - max(self.heard_itself_at, self._listening_since)
         if deaf_s < DEAF_S or self.silent_s() > FRESH_S:
             return None
-        return f"nothing heard from topic {self.config.topics.control} for {deaf_s:.0f} s, not even its own words"
+        return f"nothing heard from topic {self.config.topics.progress} for {deaf_s:.0f} s, not even its own words"
 
     def backlogged(self) -> bool:
         """Whether a join partition is further behind than `max_backlog` records of its log."""
@@ -124,7 +125,7 @@ class Control(Service):
         patience_s = (self.config.spec.max_wait_ms or 10_000) / 1000
         return read_time > slowest + self.config.align_ms and now - self._rose[1] < patience_s
 
-    def _hear(self, word: Word, back: bool = False) -> None:
+    def _receive(self, word: Word, back: bool = False) -> None:
         """Takes a word in; `back`: it has come through the topic."""
         now, topics = time.monotonic(), self.config.spec.topics()
         if back and word.worker == self.worker:
@@ -141,9 +142,9 @@ class Control(Service):
         try:
             word = _decode(record.value or b"")
         except (msgspec.MsgspecError, ValueError) as error:
-            self.refused.add(self.config.topics.control, 0, record.offset, error)
+            self.refused.add(self.config.topics.progress, 0, record.offset, error)
             return
-        self._hear(word, back=True)
+        self._receive(word, back=True)
 
     async def _listen_or_end(self) -> None:
         """A worker that no longer listens would go on, blind to the others."""
@@ -153,9 +154,9 @@ class Control(Service):
             self.fatal(error)
 
     async def _listen(self) -> None:
-        tp = TopicPartition(self.config.topics.control, 0)
+        tp = TopicPartition(self.config.topics.progress, 0)
         consumer = reader(self.config, fetch_max_wait_ms=1000)
-        await until_there("reading the control topic", self.config, consumer.start)
+        await until_there("reading the progress topic", self.config, consumer.start)
         try:
             consumer.assign([tp])
             await consumer.seek_to_end(tp)
@@ -168,7 +169,7 @@ class Control(Service):
                 except KafkaError as error:
                     if not is_away(error):
                         raise
-                    log.info("reading the control topic: %s; trying again", said(error))
+                    log.info("reading the progress topic: %s; trying again", said(error))
                     await asyncio.sleep(RETRY_S)
                     continue
                 for records in heard.values():

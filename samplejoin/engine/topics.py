@@ -27,7 +27,7 @@ INTERNAL = {
     "retention.ms": "-1",
     "retention.bytes": "-1",
 }
-CONTROL = {**INTERNAL, "retention.ms": "3600000"}
+PROGRESS = {**INTERNAL, "retention.ms": "3600000"}
 SKIPS = {**INTERNAL, "cleanup.policy": "compact"}
 NEEDED = {
     "message.timestamp.type": "the job's clock is the time at which the broker appends",
@@ -89,8 +89,8 @@ async def output_partitions(config: EngineConfig) -> dict[str, int]:
 def setting_problems(config: EngineConfig, name: str, settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """What is wrong with the settings of an internal topic: what the join cannot work with, and what is unsafe."""
     topics = config.topics
-    expected = CONTROL if name == topics.control else INTERNAL
-    needed = NEEDED if name != topics.control else ["cleanup.policy"]  # nothing that counts depends on its records
+    expected = PROGRESS if name == topics.progress else INTERNAL
+    needed = NEEDED if name != topics.progress else ["cleanup.policy"]  # nothing that counts depends on its records
     wrong = {key: settings[key] for key, value in expected.items() if settings.get(key, value) != value}
     if int(wrong.get("max.message.bytes", 0)) > MAX_REQUEST_BYTES:
         del wrong["max.message.bytes"]
@@ -102,7 +102,7 @@ def setting_problems(config: EngineConfig, name: str, settings: Mapping[str, str
     unsafe = [
         f"topic {name} has {key}={wrong[key]}, not {expected[key]}: {why}"
         for key, why in WANTED.items()
-        if key in wrong and name != topics.control
+        if key in wrong and name != topics.progress
     ]
     return refused, unsafe
 
@@ -146,8 +146,8 @@ def _new(config: EngineConfig, name: str, replication: int) -> NewTopic:
     topics = config.topics
     if name in (topics.repartition, topics.changelog):
         return NewTopic(name, config.partitions, replication, topic_configs=INTERNAL)
-    if name == topics.control:
-        return NewTopic(name, 1, replication, topic_configs=CONTROL)
+    if name == topics.progress:
+        return NewTopic(name, 1, replication, topic_configs=PROGRESS)
     return NewTopic(name, config.output_partitions.get(name, config.partitions), replication)
 
 

@@ -40,7 +40,7 @@ def issues_of(job: JobModel) -> list[Issue]:
 
 def internal_topics(job: JobModel) -> re.Pattern[str]:
     """The names of topics that no job may read or write as its own: Kafka's, and this job's inside, all generations."""
-    return re.compile(rf"__.*|{re.escape(job.name)}(-g[0-9]+)?-(repartition|changelog|control)")
+    return re.compile(rf"__.*|{re.escape(job.name)}(-g[0-9]+)?-(repartition|changelog|progress)")
 
 
 def _roles(job: JobModel) -> Iterator[Issue]:

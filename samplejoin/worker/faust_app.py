@@ -80,7 +80,7 @@ class JoinWorker(faust.Worker):
         super().__init__(app, *args, **kwargs)
         self.spinner = None  # a line of the log says that it has started
         self.join_app = app
-        self.ending = Ending(lambda: app.watch.function, app.runtime.control.silent_s)
+        self.ending = Ending(lambda: app.watch.function, app.runtime.progress.silent_s)
         app.worker = self
 
     def install_signal_handlers(self) -> None:

@@ -23,7 +23,7 @@ from samplejoin.engine.foreign_records import RefusedRecords
 from samplejoin.engine.group import Group
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.offsets import commit_start, refuse_other_state
-from samplejoin.engine.progress import Control
+from samplejoin.engine.progress import ProgressBoard
 from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.skip_topic import SkipList
@@ -80,7 +80,7 @@ class Runtime(Service):
         self.repartition = LateProducer()
         self.sender = Sender(self.repartition, config.topics.repartition, fatal, config.memory.unacked)
         self.dead_letters = LateProducer()
-        self.control = Control(config, worker, self.dead_letters, metrics, fatal)
+        self.progress = ProgressBoard(config, worker, self.dead_letters, metrics, fatal)
         refused = RefusedRecords(metrics, "Nothing is passed over because of it")
         self.skips = SkipList(config, refused.add)
         self.reading = Reading(config.max_record_bytes, skipped=self._skipped, fetched_bytes=config.memory.fetched)
@@ -151,7 +151,7 @@ class Runtime(Service):
                 await until_there("starting a producer", config, each.start)
             await until_there("committing the start", config, lambda: commit_start(config, self.sources.partitions))
             self.reading.skips = await until_there("reading the skips", config, self.skips.obey)
-            await self.control.start()
+            await self.progress.start()
             if self._drained is not None:
                 await until_there("looking for other workers", config, self._drain.refuse_company)
             await self.group.start()
@@ -211,7 +211,7 @@ class Runtime(Service):
     async def _close(self, _: bool) -> None:
         await self.sender.close()
         await asyncio.gather(
-            self.group.stop(), self.control.stop(), self.repartition.close(), self.dead_letters.close(),
+            self.group.stop(), self.progress.stop(), self.repartition.close(), self.dead_letters.close(),
             return_exceptions=True,
         )  # fmt: skip
         self.state_dir.unlock()
@@ -241,7 +241,7 @@ class Runtime(Service):
     def _may_read(self, owned: OwnedSource) -> bool:
         if not self._drain.may_read():
             return False
-        return not self.control.backlogged() and not self.control.too_far_ahead(owned.writer.source, owned.read_time)
+        return not self.progress.backlogged() and not self.progress.too_far_ahead(owned.writer.source, owned.read_time)
 
     # ---- what the web port and the status line ask --------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class Runtime(Service):
         found = []
         if self._away_since is not None:
             found.append(f"no answer from the brokers for {time.monotonic() - self._away_since:.0f} s")
-        elif deafness := self.control.deafness():
+        elif deafness := self.progress.deafness():
             found.append(deafness)
         if not self.group.assigned:
             return [*found, "no assignment yet, or a rebalance is under way"]
@@ -266,7 +266,7 @@ class Runtime(Service):
 
     def _look_for_brokers(self) -> None:
         """Says it once when they go, and once when they come back."""
-        silent_s, brokers = self.control.silent_s(), self.config.connection.get("bootstrap_servers")
+        silent_s, brokers = self.progress.silent_s(), self.config.connection.get("bootstrap_servers")
         if silent_s > AWAY_AFTER_S and self._away_since is None:
             self._away_since = time.monotonic() - silent_s
             log.warning(
@@ -290,12 +290,12 @@ class Runtime(Service):
         Only a leader that was elected watches topics for growth; a static member that restarts as one is not elected
         again.
         """
-        if not self.control.is_listening():
+        if not self.progress.is_listening():
             self._unheard.clear()
             return
         now, patience_s = time.monotonic(), self.config.session_timeout_ms / 1000 * 2**self._asked
         sources = (source_id(topic, p) for topic, count in self.sources.partitions.items() for p in range(count))
-        unheard = [source for source in sources if source not in self.control.sources]
+        unheard = [source for source in sources if source not in self.progress.sources]
         if not unheard:
             self._asked = 0
         for source in unheard:
@@ -365,9 +365,9 @@ class Runtime(Service):
                 self.metrics.set("last_commit_seconds", label, join.committed_at)
         self.clocks.look({number: join.partition.clock for number, join in self.joins.running.items()})
         try:
-            await self.control.say(said, lags)
+            await self.progress.publish(said, lags)
         except KafkaError as error:
-            log.debug("control topic: %r", error)
+            log.debug("progress topic: %r", error)
 
 
 class LateProducer:

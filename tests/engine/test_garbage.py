@@ -16,7 +16,7 @@ from samplejoin.core.messages import Block, Tick, TickEntry
 from samplejoin.engine.changelog import PartJoiner
 from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.foreign_records import RefusedRecords
-from samplejoin.engine.progress import DEAF_S, FRESH_S, Control
+from samplejoin.engine.progress import DEAF_S, FRESH_S, ProgressBoard
 from samplejoin.engine.wire import (
     NEWEST,
     FormatError,
@@ -150,18 +150,18 @@ def test_refused_records_are_counted_each_and_named_once_a_minute(caplog):
     refused = RefusedRecords(meters, "Nothing is lost", lambda: now[0])  # type: ignore[arg-type]
     for at in (0.0, 1.0, 59.0, 60.0):
         now[0] = at
-        refused.add("job-control", 0, 7, ValueError("empty"))
-    assert meters.counted == [("refused_records", "job-control")] * 4
+        refused.add("job-progress", 0, 7, ValueError("empty"))
+    assert meters.counted == [("refused_records", "job-progress")] * 4
     assert [(r.levelno, r.args[3]) for r in caplog.records] == [(logging.ERROR, 1), (logging.ERROR, 3)]
-    assert "topic job-control partition 0 offset 7: not a record of this job, passed over" in caplog.text
+    assert "topic job-progress partition 0 offset 7: not a record of this job, passed over" in caplog.text
 
 
-def control(tmp_path: Any) -> tuple[Control, Meters]:
+def board(tmp_path: Any) -> tuple[ProgressBoard, Meters]:
     topics = Topics("job", "s", None, None, "d")
     spec = SimpleNamespace(topics=lambda: ["clicks"], max_wait_ms=None)
     config = EngineConfig(spec, "print", topics, 4, tmp_path, {})  # type: ignore[arg-type]
     meters = Meters()
-    return Control(config, "me", None, meters, pytest.fail), meters  # type: ignore[arg-type]
+    return ProgressBoard(config, "me", None, meters, pytest.fail), meters  # type: ignore[arg-type]
 
 
 WORD = b'{"worker":"you","sources":{"clicks 000001":[5,false]},"lags":{"2":9}}'
@@ -176,26 +176,26 @@ WORD = b'{"worker":"you","sources":{"clicks 000001":[5,false]},"lags":{"2":9}}'
     ],
 )  # fmt: skip
 def test_garbage_in_the_control_topic_does_not_deafen(tmp_path, value):
-    heard, meters = control(tmp_path)
+    heard, meters = board(tmp_path)
     heard.hear(record(value))
     heard.hear(record(WORD))
     assert heard.sources["clicks 000001"][:2] == (5, False)
     assert heard.lags[2][0] == 9
-    assert meters.counted == [("refused_records", "job-control")]
+    assert meters.counted == [("refused_records", "job-progress")]
 
 
 def test_words_about_what_the_job_does_not_have_are_not_kept(tmp_path):
-    heard, _ = control(tmp_path)
+    heard, _ = board(tmp_path)
     heard.hear(record(b'{"worker":"you","sources":{"other 000001":[5,false]},"lags":{"-1":9,"4":9}}'))
     assert (heard.sources, heard.lags) == ({}, {})
 
 
 def test_a_deaf_worker_says_so(tmp_path):
-    heard, _ = control(tmp_path)
+    heard, _ = board(tmp_path)
     assert heard.deafness() is None
     heard.heard_itself_at -= DEAF_S
     heard._listening_since -= DEAF_S
-    assert "nothing heard from topic job-control for " in str(heard.deafness())
+    assert "nothing heard from topic job-progress for " in str(heard.deafness())
     heard.hear(record(b'{"worker":"me","sources":{},"lags":{}}'))
     assert heard.deafness() is None
     assert heard.is_listening()

@@ -92,7 +92,7 @@ def test_two_generations_side_by_side_share_the_anchors(world, start_worker):
     world._expected = before | after
     world.wait_until_complete(workers)
     world.check()
-    made = {f"{world.name}-g2-{each}" for each in ("repartition", "changelog", "control")}
+    made = {f"{world.name}-g2-{each}" for each in ("repartition", "changelog", "progress")}
     assert {topic for topic in topics_there(world) if "-g2-" in topic} == made
     for worker in workers:
         assert worker.metric("samplejoin_events_total", stream="impression", outcome="ok") > 0
@@ -156,7 +156,7 @@ def test_after_a_reset_the_same_samples_come_once_more(world, start_worker):
     assert shown.returncode == 0, shown.stderr
     plan = json.loads(shown.stdout)
     assert plan["done"] is False
-    assert plan["topics"] == [f"{world.name}-{each}" for each in ("repartition", "changelog", "control")]
+    assert plan["topics"] == [f"{world.name}-{each}" for each in ("repartition", "changelog", "progress")]
     assert set(plan["topics"]) <= topics_there(world)
     refused = command(world, "reset")
     assert refused.returncode == 1

@@ -72,10 +72,10 @@ def test_internal_topics_have_the_settings_that_the_protocol_needs(world, start_
         assert settings["cleanup.policy"] == "delete"
         assert settings["unclean.leader.election.enable"] == "false"
         assert int(settings["max.message.bytes"]) == 8 << 20
-    assert settings_of(world, f"{world.name}-control")["message.timestamp.type"] == "LogAppendTime"
+    assert settings_of(world, f"{world.name}-progress")["message.timestamp.type"] == "LogAppendTime"
     admin = AdminClient({"bootstrap.servers": world.kafka.bootstrap})
     counts = {name: len(t.partitions) for name, t in admin.list_topics(timeout=10).topics.items()}
-    made = ("repartition", "changelog", "control", "samples", "dead-letter", "late", "orphan")
+    made = ("repartition", "changelog", "progress", "samples", "dead-letter", "late", "orphan")
     assert [counts[f"{world.name}-{each}"] for each in made] == [4, 4, 1, 4, 4, 4, 4]
 
 

@@ -89,7 +89,7 @@ def test_health_pages_follow_the_worker(world: World, start_worker):
         assert worker.get(foreign)[0] == 404, "a page of Faust's own"
 
     garbage: list[bytes | None] = [b"not ours", None, b"B\x01" + bytes(50)]
-    for topic in ("repartition", "control", "changelog"):
+    for topic in ("repartition", "progress", "changelog"):
         produce(world.kafka.bootstrap, f"{world.name}-{topic}", [(0, value, None, None) for value in garbage])
     wait_for(lambda: worker.metric("samplejoin_refused_records_total") == 6, 30, worker.log_tail, [worker])
     world.send(feed(seed=95, seconds=20, per_second=50, start_s=600))

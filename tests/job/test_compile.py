@@ -417,7 +417,7 @@ def test_what_is_said_of_an_edited_job(old, new, said):
 
 
 def test_the_jobs_own_topics_of_any_generation_match_no_pattern():
-    own = [f"feed{g}-{each}" for g in ("", "-g2", "-g10") for each in ("repartition", "changelog", "control")]
+    own = [f"feed{g}-{each}" for g in ("", "-g2", "-g10") for each in ("repartition", "changelog", "progress")]
     job = model(streams__click__topic=None, streams__click__pattern="feed-.*(l|n|g|x)")
     resolved = resolve_topics(job, [*own, "feed-g2-x"])
     assert resolved.streams["click"].topic_names == ("feed-g2-x",)

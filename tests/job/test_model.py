@@ -232,7 +232,7 @@ WRONG = [
     ({"sample__x": {"from": "click.y", "agg": "a:b:c"}}, "sample.x.agg", "names no function", ""),
     # outputs and security
     ({"outputs": {"samples": "feed-repartition"}}, "outputs.samples", "feed-repartition, an internal topic", "own"),
-    ({"outputs": {"orphan": "feed-g2-control"}}, "outputs.orphan", "feed-g2-control, an internal topic", ""),
+    ({"outputs": {"orphan": "feed-g2-progress"}}, "outputs.orphan", "feed-g2-progress, an internal topic", ""),
     ({"streams__click__topic": "feed-changelog"}, "streams.click", "reads feed-changelog, an internal topic", ""),
     ({"streams__click__topic": "__consumer_offsets"}, "streams.click", "an internal topic", "producer"),
     ({"outputs__dead_letter": {"compression": "lz4"}}, "outputs.dead_letter.compression", "for samples only", "remove"),
