@@ -11,7 +11,7 @@ from samplejoin.engine.clients import close_producer
 from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.transaction import CommitFailed, Transactions
-from samplejoin.worker.faust_app import join_tasks as module
+from samplejoin.worker import join_tasks as module
 from samplejoin.worker.join_tasks import Joins
 
 pytestmark = pytest.mark.rule(16)

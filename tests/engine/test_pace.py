@@ -16,7 +16,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from samplejoin.engine.clients import FETCH_BYTES, FLOWING, STILL, pace
 from samplejoin.engine.memory_budget import Memory
 from samplejoin.engine.scheduler import Turns
-from samplejoin.worker.faust_app import join_task as join_module
+from samplejoin.worker import join_task as join_module
 from samplejoin.worker.gc_control import FEW_OBJECTS, MOST_LOOKS, Collector
 from samplejoin.worker.join_task import JoinPartition
 from samplejoin.worker.loop_monitor import LoopWatch, next_sleep_s
