@@ -8,7 +8,7 @@ PEERS := quix bytewax faust
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka-jars demo test chaos bench lint docs clean
+.PHONY: help setup kafka-jars demo check test chaos bench lint docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -17,6 +17,9 @@ setup: .venv/dev ## .venv with all that development needs
 
 demo: .venv/demo ## join real data, on a broker inside the demo
 	$(BIN)/samplejoin demo
+
+check: lint ## lint, types, and the examples of core and job: half a minute, for after each change
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not searches and not kafka" tests/core tests/job
 
 test: setup kafka-jars lint ## lint and all tests, with a real Kafka for each of two processes: PROCESSES=2
 	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" SAMPLEJOIN_REQUIRE_KAFKA=1 \

@@ -24,6 +24,13 @@ settings.register_profile("explore", settings.get_profile("ci"), derandomize=Fal
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that search for counterexamples: `make check` leaves them out."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("searches")
+
+
 def kafka_server(**options: object) -> KafkaServer:
     """A server, not yet started. Without Java or jars the test is skipped, but fails where Kafka is required."""
     try:

@@ -19,6 +19,8 @@ from samplejoin.core.partition import Partition
 from samplejoin.worker.join_task import JoinPartition
 from tests.core.protocol import Options, Sim, first_failure
 
+pytestmark = pytest.mark.searches  # hundreds of random runs
+
 SEEDS = int(os.environ.get("SAMPLEJOIN_MODEL_SEEDS", "300"))
 CHUNK = max(25, SEEDS // 12)
 CHUNKS = [range(low, min(low + CHUNK, SEEDS)) for low in range(0, SEEDS, CHUNK)]

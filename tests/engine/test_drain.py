@@ -19,8 +19,8 @@ from samplejoin.core.spec import Spec, Stream
 from samplejoin.engine.cluster import Member
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
 from samplejoin.engine.sources import Sources
-from samplejoin.worker.drain import Drain
 from samplejoin.worker import drain as module
+from samplejoin.worker.drain import Drain
 
 SPEC = Spec("job", (Stream("show", "anchor", ("shows",)), Stream("click", "label", ("clicks",))), ("k",), (), 5000)
 CONFIG = EngineConfig(SPEC, "f", Topics("job", "s", None, None, "d"), 1, Path("state"), {})
