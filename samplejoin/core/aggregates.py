@@ -302,13 +302,13 @@ class Top(_Ranked):
     Takes: as `min`
     No rows: []
     (2) [3, 9.5, None, 12] -> [12, 9.5]
-    (3) [1, 2, 2] -> [2, 2, 1]
+    (3) [1, 2, 2.0] -> [2, 2.0, 1]
     """
 
     name = "top"
 
     def sort_key(self, item: Any) -> Any:
-        return [Descending(rank(item[1])), list(item[0])]
+        return [Descending(item[1]), list(item[0])]
 
     def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
         value = scalar(value, self.name)

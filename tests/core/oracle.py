@@ -135,7 +135,7 @@ def aggregate(f, rows: list[Row], anchor: bool = False) -> Any:
         values = [v for v in values if v is not None]
     if name in ("first", "last"):
         return values[0 if name == "first" else -1] if values else None
-    ordered = [v for v in values if v == v]  # NaN has no place in an order
+    ordered: list[Any] = [v for v in values if v == v]  # NaN has no place in an order
     match name:
         case "count":
             return len(values)
@@ -156,7 +156,7 @@ def aggregate(f, rows: list[Row], anchor: bool = False) -> Any:
         case "list":
             return values[:limit]
         case "top":
-            return sorted(ordered, key=size, reverse=True)[:limit]  # stable: the earlier row first
+            return sorted(ordered, reverse=True)[:limit]  # stable: the earlier row first
     raise AssertionError(name)
 
 

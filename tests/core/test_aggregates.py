@@ -258,6 +258,17 @@ def test_what_has_an_order_is_of_one_kind_whatever_the_order_of_arrival(values):
         assert ("values of one kind" in one) == (len(kinds) > 1)
 
 
+@pytest.mark.rule(2)
+@given(st.permutations([1, 1.0, 0, 0.0, -0.0, 2]))
+def test_equal_numbers_of_different_form_keep_their_rows_order(values):
+    """In `top` the earlier row comes first; of `min` and `max` the form does not depend on what arrives first."""
+    top, parts = LIMITED["top"](6), partials(LIMITED["top"](6), values)
+    expected = repr(sorted(values, reverse=True))  # stable: equals stay in the order of their rows
+    assert repr(top.result(total(top, parts))) == expected == repr(top.result(total(top, parts[::-1])))
+    for name, kept in (("min", "0"), ("max", "2")):
+        assert repr(PLAIN[name]().result(total(PLAIN[name](), partials(PLAIN[name](), values)))) == kept
+
+
 class Celsius(float):
     """A float that is none by exact type, as numpy's are."""
 
