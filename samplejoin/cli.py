@@ -21,12 +21,14 @@ class _Command(NamedTuple):
 COMMANDS = {
     "init": _Command("samplejoin.commands.init", "Make a small project: job file, functions, tests, a Kafka."),
     "check": _Command("samplejoin.commands.check", "Check a job file, its functions and its topics."),
-    "plan": _Command("samplejoin.commands.plan", "Reckon what a load takes: workers, partitions, disk, memory."),
+    "plan": _Command("samplejoin.commands.plan", "Estimate what a load needs: workers, partitions, disk, memory."),
     "worker": _Command("samplejoin.commands.worker", "Run a job until it is stopped."),
     "verify": _Command("samplejoin.commands.verify", "Prove that no sample was lost, doubled or wrong."),
     "skip": _Command("samplejoin.commands.skip", "Have a job pass over records that no worker survives."),
-    "reset": _Command("samplejoin.commands.reset", "Make a stopped job start anew."),
-    "migrate": _Command("samplejoin.commands.migrate", "Take a job's open keys to another number of partitions."),
+    "reset": _Command("samplejoin.commands.reset", "Reset a stopped job."),
+    "migrate": _Command(
+        "samplejoin.commands.migrate", "Move the open keys of a job to a different number of partitions."
+    ),
     "demo": _Command("samplejoin.commands.demo", "Join real events into labelled samples, and watch.", "demo"),
     "broker": _Command("samplejoin.commands.broker", "Run a broker in memory, to try a job without Kafka.", "demo"),
     "produce": _Command("samplejoin.commands.records", "Send lines to a topic, for trying a job."),

@@ -172,7 +172,7 @@ class Replica:
             try:
                 return await self._recover(room, room_bytes)
             except OffsetOutOfRangeError:  # its last owner has trimmed what was to be read next
-                log.info("join partition %d: the changelog was trimmed, reading it anew", self.partition)
+                log.info("join partition %d: the changelog was trimmed, reading it again", self.partition)
                 self._begin()
 
     async def _recover(self, room: int, room_bytes: int) -> dict[bytes, bytes] | None:

@@ -61,12 +61,12 @@ class Standby:
             self.fatal(error)
 
     async def _follow(self, store: Store) -> None:
-        """Follows until it must begin anew."""
+        """Follows until it must begin again."""
         self._replica = Replica(self.config, self.partition, store)
         try:
             await self._replica.follow()
         except OffsetOutOfRangeError:  # it was so far behind that what it would read next is trimmed
-            log.info("standby of join partition %d begins anew: the changelog was trimmed", self.partition)
+            log.info("standby of join partition %d starts again: the changelog was trimmed", self.partition)
         except asyncio.CancelledError:
             if was_cancelled():
                 raise

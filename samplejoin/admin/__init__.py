@@ -1,1 +1,1 @@
-"""What changes a job between its runs: starting anew, going on with other partitions, and looking at its cluster."""
+"""What changes a job between its runs: a reset, a move to other partitions; and looking at its cluster."""

@@ -1,6 +1,6 @@
-"""Making a job start anew in its generation: its offsets, internal topics and local state go, its outputs stay.
+"""The reset of a job within its generation: offsets, internal topics and local state go, outputs stay.
 
-Its state in Kafka goes last, and is no good from the first step on: a worker that finds it without offsets, or without
+Its state in Kafka goes last, and is invalid from the first step on: a worker that finds it without offsets, or without
 the repartition log, refuses to start. So a reset that was cut off half way shows, and can be repeated.
 """
 
@@ -40,7 +40,7 @@ class Plan:
 
 async def plan_of(config: EngineConfig, to: To | None) -> Plan:
     """Looks, and changes nothing. Raises WorkerError while workers of the job run."""
-    await refuse_members(config, "before it starts anew")
+    await refuse_members(config, "before a reset")
     known = await existing(config)
     path = config.state_dir / config.topics.prefix
     if path.exists():

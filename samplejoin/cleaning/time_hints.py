@@ -20,7 +20,7 @@ _OFF_MS = 180_000
 
 
 def iso(ms: int) -> str:
-    """`2026-01-31T12:00:00.000Z`; what is no time of these millennia as a number."""
+    """`2026-01-31T12:00:00.000Z`; what is not a time of these millennia as a number."""
     if not 0 <= ms <= MAX_MS:
         return f"{ms} ms"
     return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -29,7 +29,7 @@ def migrate(job: Path, generation: int, dry_run: bool, yes: bool, sets: tuple[st
     the old job file. Exit code 1 if nothing was done, 2 if the job file is wrong.
     """
     if output == "json" and not (yes or dry_run):
-        raise click.UsageError("-o json does not ask: say --yes, or --dry-run to see what would be done")
+        raise click.UsageError("-o json does not ask: pass --yes, or --dry-run to see what would be done")
     with clear_errors():
         new = config_of(job, sets)
         old = config_of(job, [*sets, f"generation={generation}"])

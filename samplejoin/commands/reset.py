@@ -1,4 +1,4 @@
-"""`samplejoin reset JOB`: the job starts anew."""
+"""`samplejoin reset JOB`: the job starts from the beginning."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def _to(_: click.Context, __: click.Parameter, value: str | None) -> To | None:
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set state_dir=/data")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
 def reset(job: Path, to: To | None, dry_run: bool, yes: bool, sets: tuple[str, ...], output: str) -> None:
-    """Make a stopped job start anew, in the same generation: delete its group, internal topics and local state.
+    """Reset a stopped job within its generation: delete its group, internal topics and local state.
 
     Input and output topics stay. State directories on other machines are found to be stale by their workers. Exit
     code 1 if nothing was done, 2 if the job file is wrong.
     """
     if output == "json" and not (yes or dry_run):
-        raise click.UsageError("-o json does not ask: say --yes, or --dry-run to see what would be done")
+        raise click.UsageError("-o json does not ask: pass --yes, or --dry-run to see what would be done")
     with clear_errors():
         config = config_of(job, sets)
         plan = asyncio.run(plan_of(config, to))
@@ -79,4 +79,4 @@ def _say_done(config: EngineConfig, plan: Plan, dry_run: bool, output: str) -> N
     elif dry_run:
         click.echo("nothing was done (--dry-run)")
     else:
-        click.echo(f"group {config.group} starts anew")
+        click.echo(f"group {config.group} starts again")

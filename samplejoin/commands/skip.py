@@ -55,7 +55,7 @@ def skip(
     if places and not reason.strip():
         raise click.UsageError("say why: --reason TEXT")
     if output == "json" and places and not yes:
-        raise click.UsageError("-o json does not ask: say --yes")
+        raise click.UsageError("-o json does not ask: pass --yes")
     by, now_ms = f"{getpass.getuser()}@{socket.gethostname()}", int(time.time() * 1000)
     skips = [Skip(*place, reason.strip(), by, now_ms) for place in places]
     with clear_errors():

@@ -117,7 +117,7 @@ class Mean(Aggregate):
 
 
 class _Extreme(Aggregate):
-    """The smallest or largest value in `rank` order; NaN is no value."""
+    """The smallest or largest value in `rank` order; NaN is not a value."""
 
     largest: ClassVar[bool]
 

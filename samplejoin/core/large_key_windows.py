@@ -12,7 +12,7 @@ from samplejoin.core.spec import Spec
 from samplejoin.core.user_errors import mistakes
 
 Name = tuple[int, Any]
-"""A stream, and an id of a row of it; None is no id."""
+"""A stream, and an id of a row of it; None is not an id."""
 
 
 Lowest = dict[Name, tuple[Any, ...]]

@@ -46,5 +46,5 @@ def _loaded(spec: Spec, dump: list[Any]) -> Partition:
 
 
 def _without_log(state: SourceClock) -> SourceClock:
-    """Ticks, and what was proven by them, belong to a log; in another one they begin anew."""
+    """Ticks, and what was proven by them, belong to a log; in another one they begin again."""
     return SourceClock(state.watermark, seen=state.seen, stalled_ms=state.stalled_ms)

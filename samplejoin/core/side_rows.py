@@ -34,7 +34,7 @@ def accept_late(partition: Partition, key: bytes, cell: Cell, known: Known, sour
         return True
     remembered = spec.late == "correct" and slice_ + spec.correction >= clock
     if slice_ + spec.before >= clock:
-        if not remembered:  # its sample may have gone out: if it waits in vain, it is no orphan
+        if not remembered:  # its sample may have gone out: if it waits in vain, it is not an orphan
             cell.append(source)
         return True
     put(partition, "orphan" if remembered else "late", key, cell, out, source)

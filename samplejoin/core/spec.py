@@ -212,7 +212,7 @@ class Plan:
 
     @cached_property
     def empty(self) -> dict[str, Any] | None:
-        """The stream's sample fields when none of its rows joined; None if some must be made anew for each sample."""
+        """The stream's sample fields when none of its rows joined; None if some must be made again for each sample."""
         values = self.make_empty()
         plain = all(v is None or type(v) is int or type(v) is bool for v in values.values())
         return values if plain and not any(isinstance(f.aggregate, Custom) for f in self.aggregates) else None

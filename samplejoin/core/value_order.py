@@ -24,7 +24,7 @@ def one_kind(a: Any, b: Any, what: str) -> None:
 
 
 def truth(value: Any, what: str) -> bool | None:
-    """Whether a value is true; None for NaN, which is no value. Raises TypeError for text and other data."""
+    """Whether a value is true; None for NaN, which is not a value. Raises TypeError for text and other data."""
     if type(value) is bool:
         return value
     if type(value) is int or type(value) is float:

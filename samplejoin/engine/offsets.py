@@ -50,8 +50,8 @@ async def _refuse_forgotten_sources(config: EngineConfig, commits: Iterable[Comm
         raise WorkerError(
             f"topic {', '.join(topics)}: its records were joined before, but group {config.group} has no offset for "
             f"{len(forgotten)} of its partitions (the first is {forgotten[0]}): the topic was deleted and created "
-            "anew, or the offsets have expired. Commit them again with Kafka's own tool if it is the same topic, or "
-            "start anew by `samplejoin reset`"
+            "again, or the offsets have expired. Commit them again with Kafka's own tool if it is the same topic, or "
+            "start from the beginning by `samplejoin reset`"
         )
 
 
@@ -119,7 +119,7 @@ async def commit_start(config: EngineConfig, partitions: dict[str, int]) -> None
         raise WorkerError(
             f"group {config.group} has no committed offsets, but topic {config.topics.changelog} holds its state: "
             "the offsets have expired (offsets.retention.minutes) or were deleted, so where to read on is not known. "
-            "Commit them again with Kafka's own tool, or start anew by `samplejoin reset`"
+            "Commit them again with Kafka's own tool, or start from the beginning by `samplejoin reset`"
         )
     offsets = {tp: OffsetAndMetadata(offset, "") for tp, offset in (await start_offsets(config, tps)).items()}
     try:

@@ -154,7 +154,7 @@ def check_start(tp: Any, committed: int, begin: int, end: int) -> None:
         raise WorkerError(
             f"topic {tp.topic} partition {tp.partition}: the committed offset {committed} lies outside its log "
             f"[{begin}, {end}]. Its records were deleted by retention before they were read, or the topic was created "
-            "anew. Start the job under a new name, or anew by `samplejoin reset`"
+            "again. Start the job under a new name, or from the beginning by `samplejoin reset`"
         )
 
 
@@ -164,7 +164,7 @@ def out_of_range(error: OffsetOutOfRangeError) -> WorkerError:
     where = ", ".join(f"{tp.topic} partition {tp.partition} offset {o}" for tp, o in offsets.items()) or str(error)
     return WorkerError(
         f"{where}: outside its log. Records were deleted by retention before they were read, or the topic was created "
-        "anew. Start the job under a new name, or anew by `samplejoin reset`"
+        "again. Start the job under a new name, or from the beginning by `samplejoin reset`"
     )
 
 

@@ -138,7 +138,7 @@ async def _refuse_lost_log(config: EngineConfig, known: Mapping[str, int]) -> No
     if any(ends.values()) and topics.repartition not in await existing(config):
         raise WorkerError(
             f"topic {topics.repartition} does not exist, but topic {topics.changelog} holds state that goes on in it: "
-            "it was deleted, or a reset was cut off. Start anew by `samplejoin reset`"
+            "it was deleted, or a reset was cut off. Start from the beginning by `samplejoin reset`"
         )
 
 

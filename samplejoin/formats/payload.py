@@ -34,7 +34,7 @@ def dumps(value: Any) -> bytes:
 
 
 def _key(key: bytes) -> list[Any]:
-    """The twin of `decode_key`, which takes what is no UTF-8 or an integer of thousands of digits."""
+    """The twin of `decode_key`, which takes what is not UTF-8 or an integer of thousands of digits."""
     try:
         values: list[Any] = _decode_json(key)
     except (UnicodeDecodeError, msgspec.DecodeError):

@@ -43,7 +43,7 @@ class Input:
     #: path in the decoded record, or `@timestamp` for the record's own
     time_field: str
     time_unit: str
-    #: value -> epoch ms; raises ValueError if it is no time
+    #: value -> epoch ms; raises ValueError if it is not a time
     read_time: Callable[[Any], int]
 
     @property

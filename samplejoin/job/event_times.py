@@ -1,4 +1,4 @@
-"""Event times as epoch milliseconds: exact, the same everywhere, and an error where a value is no time (rule 9)."""
+"""Event times as epoch milliseconds: exact, the same everywhere, and an error where a value is not a time (rule 9)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PER_MS = {"ms": 1, "us": 1000, "ns": 1_000_000}
 def time_reader(unit: str) -> Callable[[Any], int]:
     """The function that reads a time of that unit (`s`, `ms`, `us`, `ns`, `iso`) as epoch ms, rounding down.
 
-    It raises ValueError for whatever is no time from 1970 to 9999: booleans, NaN, other types, text that is no number.
+    It raises ValueError for whatever is not a time from 1970 to 9999: booleans, NaN, other types, other text.
     """
     if unit == "iso":
         return read_iso

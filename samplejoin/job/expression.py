@@ -37,7 +37,7 @@ def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str
     Arithmetic takes numbers (true and false count as 1 and 0) and raises TypeError for all else, ValueError for
     integers that grow past `MAX_BITS`: a text times a number is a bomb. Else it raises what Python raises.
 
-    Raises RefusedError if the text is no expression, does something that is not allowed, or uses an unknown field.
+    Raises RefusedError if the text is not an expression, does something that is not allowed, or uses an unknown field.
     """
     tree = _parse(text)
     for name in sorted(names_in(text)):

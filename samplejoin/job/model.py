@@ -103,8 +103,8 @@ class JobModel(Part):
     )
     generation: int = Field(
         1, ge=1, le=9999,
-        description="A new one starts the job anew beside the old one, with topics, group and state of its own, called "
-        "`NAME-gN` from 2 on. Sample ids and output topics stay.",
+        description="A new one starts the job from the beginning next to the old one, with topics, group and state of "
+        "its own, called `NAME-gN` from 2 on. Sample ids and output topics stay.",
     )  # fmt: skip
     brokers: Brokers = Field(("localhost:9092",), description="Kafka's bootstrap servers: `host:port`, or a list.")
     security: Security = Field(default=Security(), description="How to reach the brokers.")

@@ -69,7 +69,7 @@ def field_name(value: str) -> str:
 
 
 def split_aggregate(value: str) -> tuple[str, int | None]:
-    """`list(20)` as `("list", 20)`, `count` as `("count", None)`. Raises RefusedError for what is no aggregate."""
+    """`list(20)` as `("list", 20)`, `count` as `("count", None)`. Raises RefusedError for what is not an aggregate."""
     match = _AGGREGATE.fullmatch(value)
     name = match[1] if match else value
     if match and match[2] is None and name in PLAIN_AGGREGATES:
@@ -387,7 +387,7 @@ class Limits(Part):
 
 
 def brokers_of(value: Any) -> Any:
-    """`a:9092,b:9092` or a list as the list of its brokers. Raises RefusedError for what is no `host:port`."""
+    """`a:9092,b:9092` or a list as the list of its brokers. Raises RefusedError for what is not `host:port`."""
     brokers = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(brokers, list | tuple) or not all(isinstance(b, str) for b in brokers) or not brokers:
         raise RefusedError("must be text or a list of text", "localhost:9092, or [kafka-1:9092, kafka-2:9092]")

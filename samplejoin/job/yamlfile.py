@@ -49,7 +49,7 @@ def parse_file(text: str, file: str) -> tuple[dict[str, Any], Places]:
 
 
 def parse_value(text: str) -> Any:
-    """A value given as text on the command line or in the environment, as in a file; text that is no YAML as it is."""
+    """A value given as text on the command line or in the environment, as in a file; text that is not YAML as it is."""
     reader = _Reader(Places(), None)
     value = reader.read(text)
     return text if reader.issues or (value is None and text.strip() not in ("null", "~", "")) else value

@@ -79,7 +79,7 @@ class Drain:
         """What is not at the cut, in words; empty if all is."""
         ends = await self.group.consumer.end_offsets(self._logs())
         if not (self._all_owned() and self._all_join()):
-            return "partitions are being dealt anew or recovered"
+            return "partitions are being reassigned or recovered"
         owned = self.sources.owned.values()
         sources = [each.writer.source for each in owned if not _settled(each)]
         if sources:
@@ -120,7 +120,7 @@ class Drain:
             await asyncio.sleep(POLL_S)
 
     async def _refuse_others(self) -> None:
-        """An input that has just grown is missing from the assignment too, until the group deals anew."""
+        """An input that has just grown is missing from the assignment too, until the group reassigns."""
         members = await until_there("looking for other workers", self.config, lambda: members_of(self.config))
         if len(members) > 1:
             raise WorkerError(

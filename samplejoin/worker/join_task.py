@@ -129,7 +129,7 @@ class JoinPartition:
                 return
             raise WorkerError(
                 f"topic {changelog} partition {self.number} holds the state up to position {self.table.position} of "
-                f"the repartition log, but the join has committed {floor}: the topic was deleted, created anew, or has "
+                f"the repartition log, but the join has committed {floor}: the topic was deleted, recreated, or has "
                 "lost its end. Going on would send samples again. If that is right, or the topic cannot be restored, "
                 "start over: samplejoin reset"
             )

@@ -40,7 +40,7 @@ from samplejoin.worker.retention import trim
 
 log = logging.getLogger(__name__)
 
-#: gauges of partitions that this worker owns: set anew every second, so that none outlives its partition
+#: gauges of partitions that this worker owns: set again every second, so that none outlives its partition
 OWNED = (
     "state_keys", "remembered_keys", "clock_ms", "watermark_delay", "held_by", "source_lag", "join_lag", "last_event",
     "left_out", "last_commit_seconds",

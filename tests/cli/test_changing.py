@@ -59,8 +59,8 @@ def test_a_wrong_job(job, command):
         (("migrate", "--from-generation", "100000"), "'--from-generation': 100000 is not in the range 1<=x<=9999"),
         (("migrate", "--from-generation", "1"), "--from-generation: the job file says generation: 1 itself; set"),
         (("migrate", "--from-generation", "1"), "set generation: 2 in the job file"),
-        (("migrate", "--from-generation", "1", "-o", "json"), "-o json does not ask: say --yes, or --dry-run"),
-        (("reset", "-o", "json"), "-o json does not ask: say --yes, or --dry-run"),
+        (("migrate", "--from-generation", "1", "-o", "json"), "-o json does not ask: pass --yes, or --dry-run"),
+        (("reset", "-o", "json"), "-o json does not ask: pass --yes, or --dry-run"),
     ],
 )
 def test_wrong_usage(job, arguments, said):

@@ -16,7 +16,7 @@ __all__ = ["job"]
         (("clicks/0/1", "--reason", " "), "say why: --reason TEXT"),
         (("clicks/0", "--reason", "x"), "write TOPIC/PARTITION/OFFSET or TOPIC/PARTITION/FIRST-LAST"),
         (("clicks/0/5-4", "--reason", "x"), "the last offset lies before the first"),
-        (("clicks/0/5", "--reason", "x", "-o", "json"), "-o json does not ask: say --yes"),
+        (("clicks/0/5", "--reason", "x", "-o", "json"), "-o json does not ask: pass --yes"),
     ],
 )
 def test_wrong_usage(job, arguments, said):

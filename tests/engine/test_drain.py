@@ -192,7 +192,7 @@ def test_sources_that_are_dealt_anew(stage, reading):
 
 @pytest.mark.rule(7)
 def test_an_input_that_grows(stage, monkeypatch):
-    """It is missing from the assignment until the group has dealt anew; nobody has joined."""
+    """It is missing from the assignment until the group has reassigned; nobody has joined."""
     alone(monkeypatch, "one")
 
     async def grow() -> None:

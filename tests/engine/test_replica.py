@@ -131,7 +131,7 @@ async def test_an_empty_disk_is_filled_and_gives_all_open_keys(owner, changelog)
 
 
 async def test_a_store_ahead_of_its_changelog_is_rebuilt(owner, changelog, caplog):
-    """The topic was created anew, or lost its end: offsets alone would fit again once it has grown."""
+    """The topic was recreated, or lost its end: offsets alone would fit again once it has grown."""
     for key in (b"a", b"b", b"c"):
         owner.commit([key])
     changelog.records, changelog.end = {}, 0

@@ -1,4 +1,4 @@
-"""Changing a job: two generations side by side, edited jobs refused by name, and starting anew."""
+"""Changing a job: two generations side by side, edited jobs refused by name, and starting from the beginning."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_after_a_reset_the_same_samples_come_once_more(world, start_worker):
     assert set(plan["topics"]) <= topics_there(world)
     refused = command(world, "reset")
     assert refused.returncode == 1
-    assert "say --yes" in refused.stderr
+    assert "pass --yes" in refused.stderr
     assert set(plan["topics"]) <= topics_there(world)
 
     done = command(world, "reset", "--yes")

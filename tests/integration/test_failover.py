@@ -146,7 +146,7 @@ def test_a_changelog_made_anew_is_refused(world, start_worker, disk):
     create_topics(world.kafka.bootstrap, {topic: 4}, {"message.timestamp.type": "LogAppendTime"})
     if disk == "empty":
         shutil.rmtree(worker.state)
-    ends_with(worker, f"topic {topic} partition", "created anew", "samplejoin reset")
+    ends_with(worker, f"topic {topic} partition", "recreated", "samplejoin reset")
 
 
 @pytest.mark.rule(16)
@@ -175,7 +175,7 @@ def test_a_changelog_cut_off_is_refused_where_no_disk_has_the_rest(world, start_
 
 @pytest.mark.rule(16)
 def test_a_stop_tells_the_group_how_far_the_joins_have_come(world, start_worker):
-    """Before the first regular commit too: it is what shows that a changelog was lost, or made anew."""
+    """Before the first regular commit too: it is what shows that a changelog was lost, or made again."""
     edit_job(world, ("commit_interval: 200ms", "commit_interval: 5m"))
     worker = start_worker(world, 1)
     worker.wait_ready()
@@ -290,7 +290,7 @@ def test_offsets_moved_back_by_hand_are_named_loudly_and_change_nothing(world, s
     wait_for(lambda: worker.metric("samplejoin_rewound_entries_total") > 0, 60, worker.log_tail, [worker])
     log = worker.log.read_text()
     assert f"source {world.name}-impression" in log
-    assert "does nothing alone; to join anew: samplejoin reset" in log
+    assert "does nothing alone; to join again: samplejoin reset" in log
     world.end()
     world.wait_until_complete([worker])
     world.check()
