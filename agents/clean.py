@@ -15,7 +15,8 @@ from typing import Any
 
 import faust
 
-from samplejoin.cleaning.cleaner import Cleaned, Cleaner, DeadLetter
+from samplejoin.cleaning.cleaned import Cleaned, DeadLetter
+from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import combine
 from samplejoin.core.covering import Batch
 from samplejoin.engine.config import EngineConfig

@@ -7,14 +7,14 @@ wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
+from samplejoin.cleaning.cleaned import Cleaned, DeadLetter
 from samplejoin.cleaning.generated import Run, runner
 from samplejoin.cleaning.row_size import ELEMENT_BYTES, sizer
 from samplejoin.cleaning.time_hints import FAR_MS, too_early
-from samplejoin.core.cells import WireCell
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.generated import maker
 from samplejoin.core.identity import source_id
@@ -35,42 +35,6 @@ ROWS_APART = 1 << 20
 """Streams of one topic number a record's rows so far apart: a row's source is (..., offset, stream, index)."""
 _DONE = object()
 """What takes the place of a row where nothing is left to do."""
-
-
-@dataclass(slots=True)
-class DeadLetter:
-    """A record, or one row of it, that could not be used: where it stands, why, and what it was."""
-
-    topic: str
-    partition: int
-    offset: int
-    stream: str
-    reason: str
-    function: str
-    error: str
-    traceback: str
-    record: Any
-
-
-@dataclass(slots=True)
-class Cleaned:
-    """What a run of records became: cells per join partition, the highest event time, dead letters and counts."""
-
-    cells: dict[int, list[WireCell]] = field(default_factory=dict)
-    row_time: int | None = None
-    dead: list[DeadLetter] = field(default_factory=list)
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    #: rows that became cells and are not in `counts` yet, by stream index
-    rows: list[int] = field(default_factory=list)
-    #: by stream: a time decades before its record's, and that record's (`time_hints.too_far` says so)
-    far: dict[str, tuple[int, int]] = field(default_factory=dict)
-    #: records that were cleaned, and about how many bytes their cells take
-    records: int = 0
-    bytes: int = 0
-
-    def count(self, stream: str, outcome: str, by: int = 1) -> None:
-        """Adds to what became of a stream's records and rows."""
-        self.counts[stream, outcome] = self.counts.get((stream, outcome), 0) + by
 
 
 @dataclass(slots=True)
@@ -144,7 +108,7 @@ class Cleaner:
     def _plainly(
         self, inputs: list[Input], records: Sequence[Any], source: str, now_ms: int, max_bytes: int | None, out: Cleaned
     ) -> int:
-        """Record by record; returns the highest event time, -1 without one. Its twin is in `fast_cleaning`."""
+        """Record by record; returns the highest event time, -1 without one. Its twin is in `generated`."""
         highest = -1
         for record in records:
             latest_ms = _reference(record, now_ms) + self._max_skew_ms

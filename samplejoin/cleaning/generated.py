@@ -92,7 +92,7 @@ def run(records, source, now_ms, max_bytes, out):
 """
 
 
-#: `times.read_ms`, in place
+#: `event_times.read_ms`, in place
 _MS = "moment if type(moment) is int and 0 <= moment <= MAX_MS else read_time(moment)"
 
 
@@ -107,7 +107,7 @@ def _decoding(each: Any) -> str:
 
 
 def _payload_size(plan: Plan) -> str:
-    """`sizes.sizer` in place, where only payloads count."""
+    """`row_size.sizer` in place, where only payloads count."""
     sizes = ["len(partials[0][1])"] * plan.needs_first + ["len(partials[1][1])"] * bool(plan.last_fields)
     return " + ".join(sizes) or "0"
 

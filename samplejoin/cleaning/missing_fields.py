@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from samplejoin.cleaning.cleaner import Cleaned, Cleaner, Watch
+from samplejoin.cleaning.cleaned import Cleaned
+from samplejoin.cleaning.cleaner import Cleaner, Watch
 from samplejoin.core.field_paths import paths_of, value_at
 from samplejoin.core.user_errors import few
 from samplejoin.errors import did_you_mean

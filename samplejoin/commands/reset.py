@@ -79,4 +79,4 @@ def _say_done(config: EngineConfig, plan: Plan, dry_run: bool, output: str) -> N
     elif dry_run:
         click.echo("nothing was done (--dry-run)")
     else:
-        click.echo(f"group {config.group} starts again")
+        click.echo(f"group {config.group} starts from the beginning")

@@ -26,7 +26,7 @@ def confirm(yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.ClickException("nothing was done: pass --yes, since there is no terminal to ask on")
+        raise click.ClickException("nothing was done: pass --yes, since standard input is not a terminal")
     click.confirm("Do that?", abort=True)
 
 

@@ -72,7 +72,7 @@ def ident(value: Any, junk: frozenset[Any]) -> Id | None:
     """A row's id as something that can be compared and kept: text and integers as they are, other data as bytes.
 
     Bytes, for 1.5 is not "1.5", nor true "True": ids are equal only if their values and types are (rule 7).
-    None where it says that there is none: null, NaN or one of `junk` (rule 7). Raises as `values.kept`.
+    None where it says that there is none: null, NaN or one of `junk` (rule 7). Raises as `json_values.kept`.
     """
     if value is None:
         return None

@@ -74,17 +74,11 @@ class Finisher:
             out.dead.append(_too_large(spec, key, id_, slice_ms, values, payload))
             return 0.0
         sample = Sample(key, id_, slice_ms, payload, revision, weight, previous_weight, truncated, missing)
-        if out.emit is None:
-            out.samples.append(sample)
-        else:
-            out.emit(sample)
+        (out.emit or out.samples.append)(sample)
         if revision:
             out.count("revisions", "sent")
         else:
-            self._made[bool(label)] += 1
-            for stream, rows in joined.items():
-                self._rows[stream] += rows
-                self._joined[stream] += 1
+            self._count_joined(label, joined)
         return weight
 
     def finish_whole(self, key: bytes, cells: list[Cell], clock: int, out: Outcomes) -> bool:
@@ -117,10 +111,7 @@ class Finisher:
             return True
         id_ = sample_id(spec.name, key, slice_, spec.streams[stream].name, partials[0])
         (out.emit or out.samples.append)(Sample(key, id_, slice_ * spec.resolution_ms, payload))
-        self._made[bool(label)] += 1
-        for stream, rows in joined.items():
-            self._rows[stream] += rows
-            self._joined[stream] += 1
+        self._count_joined(label, joined)
         return True
 
     def count(self, out: Outcomes) -> None:
@@ -145,6 +136,12 @@ class Finisher:
         self._rows = [0] * len(self.spec.streams)
         self._folded = [0] * len(self.spec.streams)
         self._joined = [0] * len(self.spec.streams)
+
+    def _count_joined(self, label: Any, joined: dict[int, int]) -> None:
+        self._made[bool(label)] += 1
+        for stream, rows in joined.items():
+            self._rows[stream] += rows
+            self._joined[stream] += 1
 
     def _count_folded(self, window: Window | LargeWindow, joined: dict[int, int]) -> None:
         """Counts the rows whose id another row of the window has (rule 7)."""

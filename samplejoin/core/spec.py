@@ -52,7 +52,7 @@ JSON = Codec(_json, json.loads)
 class Field:
     """One field of the sample: what to aggregate of which stream (`source_field` None: the rows themselves).
 
-    `source_field` is a path (`core.paths`).
+    `source_field` is a path (`core.field_paths`).
     """
 
     name: str
@@ -212,7 +212,7 @@ class Plan:
 
     @cached_property
     def empty(self) -> dict[str, Any] | None:
-        """The stream's sample fields when none of its rows joined; None if some must be made again for each sample."""
+        """The stream's sample fields when none of its rows joined; None if some must be made for each sample."""
         values = self.make_empty()
         plain = all(v is None or type(v) is int or type(v) is bool for v in values.values())
         return values if plain and not any(isinstance(f.aggregate, Custom) for f in self.aggregates) else None

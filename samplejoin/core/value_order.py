@@ -11,7 +11,7 @@ _KINDS = {int: "number", float: "number", str: "text", bool: "boolean"}
 
 
 def scalar(value: Any, what: str) -> Any:
-    """A value that has an order, which `what` needs. Raises TypeError, and ValueError as `values.kept`."""
+    """A value that has an order, which `what` needs. Raises TypeError, and ValueError as `json_values.kept`."""
     if type(value) not in _KINDS:
         raise TypeError(f"{what} needs a number, text or a boolean, got {named(value)}")
     return kept(value)

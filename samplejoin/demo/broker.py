@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from samplejoin.demo.errors import DemoError
 from samplejoin.errors import RefusedError
-from samplejoin.job.sections import brokers_of
+from samplejoin.job.field_types import brokers_of
 
 PARTITIONS = 4
 """What the mock cluster gives every topic; it cannot be told otherwise."""

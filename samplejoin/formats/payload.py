@@ -16,7 +16,7 @@ _all_scalar = SCALARS.issuperset
 
 
 def dumps(value: Any) -> bytes:
-    """msgpack of JSON data. Raises TypeError and ValueError for what `core.values.kept` refuses."""
+    """msgpack of JSON data. Raises TypeError and ValueError for what `core.json_values.kept` refuses."""
     try:
         # msgspec would also take sets, dates, enums and bytes, which do not come back as they were
         if type(value) is not list:

@@ -23,9 +23,10 @@ from samplejoin.job.errors import Issue, JobError
 from samplejoin.job.errors import Path as JobPath
 from samplejoin.job.event_times import time_reader
 from samplejoin.job.expression import compile_expression, names_in
+from samplejoin.job.field_types import FUNCTION, split_aggregate
 from samplejoin.job.fingerprint import fingerprint_of
 from samplejoin.job.model import JobModel
-from samplejoin.job.sections import FUNCTION, SampleField, Stream, split_aggregate
+from samplejoin.job.sections import SampleField, Stream
 from samplejoin.job.validation import internal_topics, shared_topics
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from samplejoin.core.json_values import NUMBERS, given, named
 from samplejoin.errors import RefusedError
 from samplejoin.job.expression import results_in
-from samplejoin.job.sections import FUNCTION
+from samplejoin.job.field_types import FUNCTION
 
 Label = Callable[[dict[str, Any]], Any]
 

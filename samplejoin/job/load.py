@@ -89,7 +89,7 @@ def _read(path: FilePath) -> str:
 
 
 def _copy(value: Any) -> Any:
-    """Mappings and lists again: laying values over them must not change the caller's."""
+    """Copies of mappings and lists: laying values over them must not change the caller's."""
     if isinstance(value, Mapping):
         return {key: _copy(item) for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list | tuple) else value

@@ -20,19 +20,8 @@ from samplejoin.errors import RefusedError
 from samplejoin.job import validation
 from samplejoin.job.errors import ConflictError, Places
 from samplejoin.job.event_times import read_iso
-from samplejoin.job.sections import (
-    FUNCTION,
-    Brokers,
-    FieldPaths,
-    Limits,
-    Name,
-    Outputs,
-    Part,
-    SampleField,
-    Security,
-    Stream,
-    plain_job_name,
-)
+from samplejoin.job.field_types import FUNCTION, Brokers, FieldPaths, Name, plain_job_name
+from samplejoin.job.sections import Limits, Outputs, Part, SampleField, Security, Stream
 from samplejoin.job.units import Duration, PositiveDuration
 
 ALONE = {"alone": True}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from samplejoin.core.field_paths import escaped, names_of
 from samplejoin.errors import RefusedError, did_you_mean
 from samplejoin.job.errors import Issue
-from samplejoin.job.sections import Output, Stream, field_path, split_aggregate
+from samplejoin.job.field_types import field_path, split_aggregate
+from samplejoin.job.sections import Output, Stream
 from samplejoin.job.units import format_duration
 
 if TYPE_CHECKING:

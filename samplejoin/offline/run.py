@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from samplejoin.cleaning.cleaner import Cleaner, DeadLetter
+from samplejoin.cleaning.cleaned import DeadLetter
+from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import Cell, combine
 from samplejoin.core.finish import Finisher
 from samplejoin.core.fold import assign_labels, cell_fields, windows_of

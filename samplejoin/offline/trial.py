@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from samplejoin.cleaning.cleaner import Cleaned, Cleaner
+from samplejoin.cleaning.cleaned import Cleaned
+from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.cleaning.time_hints import iso, too_far
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.keys import decode_key, key_values

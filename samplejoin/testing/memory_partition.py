@@ -94,7 +94,7 @@ class MemoryJoin:
         self.start()
 
     def start(self) -> None:
-        """Recovers, then finishes the sweep, as `engine.join` does."""
+        """Recovers, then finishes the sweep, as `worker.join_task` does."""
         self.outbox: Any = _Outbox()
         self.table = MemoryTable(self.config, self.number, self.store)
         self.table.replay(self.changelog)

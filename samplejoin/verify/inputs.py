@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from samplejoin.cleaning.cleaner import Cleaned, Cleaner
+from samplejoin.cleaning.cleaned import Cleaned
+from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import WireCell
 from samplejoin.core.identity import sample_id, source_id
 from samplejoin.job.compile import Job

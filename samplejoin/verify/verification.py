@@ -10,8 +10,8 @@ from samplejoin.core.fingerprint import short
 from samplejoin.core.identity import source_id
 from samplejoin.core.user_errors import few
 from samplejoin.job.compile import Job
+from samplejoin.job.field_types import FUNCTION
 from samplejoin.job.model import JobModel
-from samplejoin.job.sections import FUNCTION
 from samplejoin.verify.inputs import Intake
 from samplejoin.verify.judge import Judge
 from samplejoin.verify.outputs import Collector

@@ -176,10 +176,10 @@ class JoinApp(faust.App):
             config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
             fatal=self.fatal, worker=worker, drained=self._stop_worker if self.settings.drain else None,
         )  # fmt: skip
-        self.cleaner = cleaner = WatchingCleaner(self.job, self.watch, pack_cell, self.input.field_is_null)
+        self.cleaner = WatchingCleaner(self.job, self.watch, pack_cell, self.input.field_is_null)
         cleaning = Cleaning(
             config,
-            cleaner,
+            self.cleaner,
             runtime.sender,
             runtime.dead_letters,
             self.metrics,
@@ -194,8 +194,10 @@ class JoinApp(faust.App):
         clean_agent(self, blocks, cleaning)
         join_agent(self, entries, runtime.joins)
         timer_agent(self, Ticking(config, runtime.sources, runtime.sender, runtime.look_at_fetches))
+        self._set_timers()
 
-        line = StatusLine(self)
+    def _set_timers(self) -> None:
+        runtime, line = self.runtime, StatusLine(self)
 
         @self.timer(interval=1.0, name="say")  # type: ignore[untyped-decorator]  # Faust
         async def say() -> None:
@@ -220,7 +222,7 @@ class JoinApp(faust.App):
 
         @self.timer(interval=60.0, name="absent-fields")  # type: ignore[untyped-decorator]  # Faust
         async def look_for_absent_fields() -> None:
-            self.input.fields_are_absent(cleaner.absent())
+            self.input.fields_are_absent(self.cleaner.absent())
 
     async def _failing(self, step: Awaitable[None]) -> None:
         """A timer's step. What it raises ends the worker with a word, not as a crash of Faust."""

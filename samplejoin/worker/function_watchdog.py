@@ -11,7 +11,7 @@ from typing import Any
 from mode import Service
 
 from samplejoin.core.spec import Spec
-from samplejoin.job.sections import FUNCTION
+from samplejoin.job.field_types import FUNCTION
 
 log = logging.getLogger(__name__)
 

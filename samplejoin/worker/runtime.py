@@ -40,14 +40,14 @@ from samplejoin.worker.retention import trim
 
 log = logging.getLogger(__name__)
 
-#: gauges of partitions that this worker owns: set again every second, so that none outlives its partition
+#: gauges of partitions that this worker owns: replaced every second, so that none outlives its partition
 OWNED = (
     "state_keys", "remembered_keys", "clock_ms", "watermark_delay", "held_by", "source_lag", "join_lag", "last_event",
     "left_out", "last_commit_seconds",
 )  # fmt: skip
 AWAY_AFTER_S = 5.0
 #: what a stop gives to the last sends and the last commits together, and to the commits at least; leaving the group and
-#: closing come after them, and all must fit in `ending.STOP_S`
+#: closing come after them, and all must fit in `forced_exit.STOP_S`
 LAST_COMMIT_S, LEAST_COMMIT_S = 2.5, 1.0
 #: with each time the wait for an answer doubles, up to 64-fold
 MOST_ASKED = 6
@@ -84,22 +84,7 @@ class Runtime(Service):
         refused = RefusedRecords(metrics, "Nothing is passed over because of it")
         self.skips = SkipList(config, refused.add)
         self.reading = Reading(config.max_record_bytes, skipped=self._skipped, fetched_bytes=config.memory.fetched)
-        self.group = Group(
-            config,
-            self.sources,
-            deliver_source=deliver_source,
-            deliver_join=deliver_join,
-            may_read=self._may_read,
-            on_revoked=self._revoked,
-            on_joins=self.joins.assign,
-            positions=self.joins.positions,
-            assignor=JoinAssignor(self._word, config.topics.repartition, config.standby_replicas),
-            reading=self.reading,
-            fatal=fatal,
-        )
-        self.joins.on_ready = self.group.join_ready
-        self.joins.on_lost = self.group.join_lost
-        self.joins.is_member = self.group.is_member
+        self.group = self._make_group(deliver_source, deliver_join)
         self._drained = drained
         self._drain = Drain(config, self.group, self.sources, self.sender, self.joins)
         self.hot_keys = HotKeys()
@@ -113,6 +98,29 @@ class Runtime(Service):
         self._unheard: dict[str, float] = {}
         self._asked = 0
         super().__init__(**kwargs)
+
+    def _make_group(
+        self,
+        deliver_source: Callable[[Any], Awaitable[None]],
+        deliver_join: Callable[[int, list[Any]], Awaitable[None]],
+    ) -> Group:
+        """The membership of the consumer group; it and the join partitions know each other."""
+        config, joins = self.config, self.joins
+        group = Group(
+            config,
+            self.sources,
+            deliver_source=deliver_source,
+            deliver_join=deliver_join,
+            may_read=self._may_read,
+            on_revoked=self._revoked,
+            on_joins=joins.assign,
+            positions=joins.positions,
+            assignor=JoinAssignor(self._word, config.topics.repartition, config.standby_replicas),
+            reading=self.reading,
+            fatal=self.fatal,
+        )
+        joins.on_ready, joins.on_lost, joins.is_member = group.join_ready, group.join_lost, group.is_member
+        return group
 
     def _table(self, partition: int) -> PartialSamples:
         path = self.state_dir.path / str(partition)

@@ -1,7 +1,7 @@
 """A join partition as a worker runs it, beside the model's own: it commits, fails at any step, stops, and starts.
 
-`engine.join.JoinPartition` and its table are the real ones; lists stand for Kafka's logs. What it has committed in the
-end must be what the model's own partition, which never fails, has brought about.
+`worker.join_task.JoinPartition` and its table are the real ones; lists stand for Kafka's logs. What it has committed in
+the end must be what the model's own partition, which never fails, has brought about.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class FailingJoin:
         self.runner.close()
 
     def start(self) -> None:
-        """Until a start comes through: what fails is closed uncommitted, as `engine.joins` does it."""
+        """Until a start comes through: what fails is closed uncommitted, as `worker.join_tasks` does it."""
         while True:
             table = Table(self.config, 0, self.store)
             table.changelog = self.kafka.changelog

@@ -18,7 +18,7 @@ from samplejoin.engine.config import EngineConfig, Topics, WorkerError
 from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.record_size import BESIDE_BYTES, LETTER_BYTES, SIDE_BYTES, TooLarge, too_small
 from samplejoin.engine.sender import Sender
-from samplejoin.job.sections import MAX_SAMPLE_BYTES
+from samplejoin.job.field_types import MAX_SAMPLE_BYTES
 from samplejoin.testing.memory_partition import Counts
 from tests.core.strategies import with_options
 from tests.engine.test_packed_cells import SPEC

@@ -12,7 +12,8 @@ import msgspec
 import orjson
 import pytest
 
-from samplejoin.cleaning.cleaner import LOG_APPEND_TIME, Cleaned, Cleaner, Watch
+from samplejoin.cleaning.cleaned import Cleaned
+from samplejoin.cleaning.cleaner import LOG_APPEND_TIME, Cleaner, Watch
 from samplejoin.cleaning.time_hints import too_far
 from samplejoin.core.keys import partition_of
 from samplejoin.job.compile import compile_job

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplejoin.cleaning.cleaner import Cleaned, Cleaner
+from samplejoin.cleaning.cleaned import Cleaned
+from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.engine.wire import pack_cell
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of

@@ -1,0 +1,44 @@
+"""What cleaning a run of records gives: cells, dead letters and counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from samplejoin.core.cells import WireCell
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """A record, or one row of it, that could not be used: where it stands, why, and what it was."""
+
+    topic: str
+    partition: int
+    offset: int
+    stream: str
+    reason: str
+    function: str
+    error: str
+    traceback: str
+    record: Any
+
+
+@dataclass(slots=True)
+class Cleaned:
+    """What a run of records became: cells per join partition, the highest event time, dead letters and counts."""
+
+    cells: dict[int, list[WireCell]] = field(default_factory=dict)
+    row_time: int | None = None
+    dead: list[DeadLetter] = field(default_factory=list)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: rows that became cells and are not in `counts` yet, by stream index
+    rows: list[int] = field(default_factory=list)
+    #: by stream: a time decades before its record's, and that record's (`time_hints.too_far` says so)
+    far: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: records that were cleaned, and about how many bytes their cells take
+    records: int = 0
+    bytes: int = 0
+
+    def count(self, stream: str, outcome: str, by: int = 1) -> None:
+        """Adds to what became of a stream's records and rows."""
+        self.counts[stream, outcome] = self.counts.get((stream, outcome), 0) + by
