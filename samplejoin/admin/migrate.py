@@ -18,7 +18,7 @@ from samplejoin.core.partition import Partition
 from samplejoin.core.rescale import NoCutError, merged_state
 from samplejoin.core.user_errors import counted
 from samplejoin.engine.changelog import Commit, pages_of, parts_of
-from samplejoin.engine.clients import committed_offsets, reader, running
+from samplejoin.engine.clients import admin, committed_offsets, reader, running
 from samplejoin.engine.cluster import FIRST_COORDINATOR_S, delete_group, delete_topics, refuse_members, while_moving
 from samplejoin.engine.config import EngineConfig, WorkerError, refuse_edited
 from samplejoin.engine.offsets import commit_offsets, last_commits
@@ -63,6 +63,8 @@ async def partitions_of(old: EngineConfig) -> int:
 
 async def plan_of(old: EngineConfig, new: EngineConfig) -> Plan:
     """Looks, and changes nothing. Raises WorkerError if the old generation is not at a cut, or the new one has run."""
+    async with running(admin(old)) as client:
+        await client.need_controller()
     known = await existing(old)
     for config in (old, new):
         await refuse_members(config, "before its state moves")

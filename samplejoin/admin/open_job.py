@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient
-
+from samplejoin.engine.admin_client import AdminClient
 from samplejoin.engine.clients import running
 from samplejoin.engine.config import EngineConfig
 from samplejoin.job.compile import compile_job, resolve_topics
@@ -31,5 +30,5 @@ def config_of(path: Path, sets: Iterable[str] = ()) -> EngineConfig:
 
 
 async def _topics_there(connection: Mapping[str, Any]) -> list[str]:
-    async with running(AIOKafkaAdminClient(**connection)) as client:
+    async with running(AdminClient(**connection)) as client:
         return sorted(await client.list_topics())

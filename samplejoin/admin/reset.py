@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.cleaning.time_hints import iso
+from samplejoin.engine.clients import admin, running
 from samplejoin.engine.cluster import delete_group, delete_topics, refuse_members
 from samplejoin.engine.config import EngineConfig, Start, WorkerError
 from samplejoin.engine.offsets import commit_offsets, start_offsets
@@ -40,6 +41,8 @@ class Plan:
 
 async def plan_of(config: EngineConfig, to: To | None) -> Plan:
     """Looks, and changes nothing. Raises WorkerError while workers of the job run."""
+    async with running(admin(config)) as client:
+        await client.need_controller()
     await refuse_members(config, "before a reset")
     known = await existing(config)
     path = config.state_dir / config.topics.prefix

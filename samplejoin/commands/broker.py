@@ -49,7 +49,7 @@ def topics_of(model: JobModel) -> list[str]:
     inputs = [topic for stream in model.streams.values() for topic in stream.topic_names]
     outputs = model.output_topics()
     own = Topics(model.prefix, outputs["samples"], outputs.get("late"), outputs.get("orphan"), outputs["dead_letter"])
-    return [*dict.fromkeys(inputs), *own.written]
+    return [*dict.fromkeys(inputs), *own.written, own.skips]  # it makes no topic later
 
 
 async def _run(topics: list[str], port: int, job: Path) -> None:
@@ -61,6 +61,7 @@ async def _run(topics: list[str], port: int, job: Path) -> None:
     server = await serve(port, embedded.bootstrap)
     click.echo(f"broker on localhost:{port}, topics {', '.join(topics)}; Ctrl-C ends it, and forgets all")
     click.echo(f"Next, in another terminal: samplejoin worker {job} --set guarantee=at_least_once")
+    click.echo("A sample comes when its window has closed: for a first look add --set window=10s --set lateness=1s")
     await stopped.wait()
     server.close()
     embedded.close(())

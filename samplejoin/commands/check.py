@@ -57,7 +57,9 @@ class Report:
 
     def as_json(self) -> str:
         """For machines."""
-        return json.dumps({"ok": self.ok, **asdict(self)}, indent=2, default=repr)
+        whole = {"ok": self.ok, **asdict(self)}
+        whole["problems"] += [asdict(Problem(t.stream, None, t.line, t.error)) for t in self.records if t.error]
+        return json.dumps(whole, indent=2, default=repr)
 
 
 @click.command()
@@ -154,10 +156,10 @@ def _topics(report: Report, model: JobModel, connection: dict[str, Any], require
 
 
 async def _ask(connection: dict[str, Any]) -> set[str]:
-    from aiokafka.admin import AIOKafkaAdminClient
+    from samplejoin.engine.admin_client import AdminClient
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    client = AIOKafkaAdminClient(**connection, request_timeout_ms=int(BROKER_TIMEOUT_S * 1000))
+    client = AdminClient(**connection, request_timeout_ms=int(BROKER_TIMEOUT_S * 1000))
     try:
         async with asyncio.timeout(BROKER_TIMEOUT_S):
             await client.start()
@@ -253,6 +255,8 @@ def _advise(report: Report, model: JobModel, trial: Trial, records: Path) -> Non
     """What the records say about the job beside what they become."""
     from samplejoin.offline import advice
 
+    report.problems += map(model.places.problem, advice.without_key(trial))
+    report.warnings += advice.filtered(trial, report.records)
     for issue in advice.unknown_fields(trial):
         problem = model.places.problem(issue)
         if issue.hint:

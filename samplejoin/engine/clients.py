@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupLoadInProgressError,
     KafkaConnectionError,
@@ -25,6 +24,7 @@ from aiokafka.errors import (
 from samplejoin.connection_errors import refused_since, why_away
 from samplejoin.core.user_errors import said
 from samplejoin.engine.access_rights import DENIALS, Denied
+from samplejoin.engine.admin_client import AdminClient
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.fetched_records import Reading
 
@@ -108,7 +108,7 @@ def producer(config: EngineConfig, transactional_id: str | None = None, compress
 
 def admin(config: EngineConfig) -> Any:
     """An admin client."""
-    return AIOKafkaAdminClient(**config.connection)
+    return AdminClient(**config.connection)
 
 
 def is_away(error: BaseException) -> bool:
@@ -167,7 +167,7 @@ async def running(client: Any) -> AsyncIterator[Any]:
             raise refused from error
         raise
     finally:
-        await (client.close if isinstance(client, AIOKafkaAdminClient) else client.stop)()
+        await (client.close if isinstance(client, AdminClient) else client.stop)()
 
 
 async def committed_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, tuple[int, str]]:

@@ -9,10 +9,10 @@ from typing import Any
 from samplejoin.cleaning.time_hints import iso
 from samplejoin.core.field_paths import paths_of, value_at
 from samplejoin.core.keys import key_values
-from samplejoin.core.user_errors import few
+from samplejoin.core.user_errors import counted, few
 from samplejoin.errors import did_you_mean
 from samplejoin.job.errors import Issue
-from samplejoin.offline.trial import Trial, TriedRow
+from samplejoin.offline.trial import Trial, Tried, TriedRow
 
 _MISSING = object()
 
@@ -28,6 +28,26 @@ def unknown_fields(trial: Trial) -> Iterator[Issue]:
         if stream.time_field == "@timestamp" and any("@timestamp" in row.row for row in _rows(trial, name)):
             message = f"is the Kafka record's own time; the rows of {name} have a field @timestamp"
             yield Issue(("streams", name, "time"), message)
+
+
+def without_key(trial: Trial) -> Iterator[Issue]:
+    """Streams of which not one row has a key. Rows among others that lack it are dropped, as rule 7 has it."""
+    taken = {row.stream for row in trial.rows}
+    for row in {row.stream: row for row in trial.keyless if row.stream not in taken}.values():
+        message = f"no row of {row.stream} has a key: {trial.key_text(row.row)}; the row has {few(row.row)}"
+        yield Issue(("key",), message)
+
+
+def filtered(trial: Trial, tries: list[Tried]) -> Iterator[str]:
+    """What to say of streams whose records all gave no rows."""
+    for each in trial.job.inputs:
+        stream = each.plan.stream.name
+        records = [tried for tried in tries if tried.stream == stream]
+        if records and all(tried.filtered for tried in records):
+            yield (
+                f"all {counted(len(records), 'record')} of {stream} are filtered: {each.clean_name} returns None or no "
+                "rows for each. Is a `return` missing?"
+            )
 
 
 def _unknown(trial: Trial, stream: str, path: str, place: tuple[str, ...]) -> Iterator[Issue]:

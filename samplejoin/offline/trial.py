@@ -15,7 +15,6 @@ from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.cleaning.time_hints import iso, too_far
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.keys import decode_key, key_values
-from samplejoin.core.user_errors import few
 from samplejoin.formats import json
 from samplejoin.job.compile import Input, Job
 from samplejoin.samples import DeadLetter, FinishedSample, letter_of
@@ -94,6 +93,8 @@ class Trial(JobTest):
         self._cleaner: _Watching = _Watching(job)
         #: every row so far that the join has got
         self.rows: list[TriedRow] = []
+        #: rows that are dropped for their key (rule 7)
+        self.keyless: list[TriedRow] = []
 
     def record(self, line: int, text: str) -> list[Tried]:
         """What a line becomes, one answer per stream that reads its topic: usually one."""
@@ -110,6 +111,7 @@ class Trial(JobTest):
         self._read()
         new = self._letters[letters:]
         self.rows += [row for row in self._cleaner.rows if row.outcome == "ok"]
+        self.keyless += [row for row in self._cleaner.rows if row.outcome == "junk_key"]
         return [
             self._tried(line, each.plan.stream.name, new, self.counts - counts)
             for each in self._cleaner.by_topic[topic]
@@ -162,15 +164,16 @@ class Trial(JobTest):
         tried = Tried(line, stream, filtered=bool(counts["events", stream, "filtered"]))
         tried.rows = [row.row for row in rows]
         tried.times = [iso(row.time_ms) for row in rows]
-        tried.dropped = [DROPPED.get(row.outcome, "") for row in rows]
+        tried.dropped = [self._why_dropped(row) for row in rows]
         for letter in letters:
             if letter.stream == stream:
                 tried.error = f"{letter.reason} {letter.function}: {letter.error}"
                 tried.traceback = letter.traceback if letter.reason == "clean" else None
-        for row in rows:
-            if row.outcome == "junk_key" and tried.error is None:
-                tried.error = f"no key: {self._key_text(row.row)}; the row has {few(row.row)}"
         return tried
 
-    def _key_text(self, row: dict[str, Any]) -> str:
+    def _why_dropped(self, row: TriedRow) -> str:
+        return f"no key, {self.key_text(row.row)}" if row.outcome == "junk_key" else DROPPED.get(row.outcome, "")
+
+    def key_text(self, row: dict[str, Any]) -> str:
+        """The key fields of a row with their values, for people."""
         return ", ".join(f"{name}={value_at(row, name)!r}" for name in self.job.spec.key_fields)

@@ -105,10 +105,10 @@ class Topics:
             found = await consumer.offsets_for_times(dict.fromkeys(tps, time_ms))
         return {tp: None if at is None else at.offset for tp, at in found.items()}
 
-    async def committed(self, group: str) -> dict[tuple[str, int], int]:
-        """What the job's group has committed: next offsets."""
+    async def committed(self, group: str, tps: Iterable[Any]) -> dict[tuple[str, int], int]:
+        """What the job's group has committed of these partitions: next offsets."""
         async with self._admin() as client:
-            found = await client.list_consumer_group_offsets(group)
+            found = await client.list_consumer_group_offsets(group, partitions=list(tps))
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
     async def read(

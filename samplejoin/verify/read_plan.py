@@ -47,7 +47,7 @@ async def plan(job: Job, topics: Topics, scope: Scope, report: Report) -> Plan:
     scope.sample_partitions = len(there[model.samples_topic])
     if f"{model.prefix}-skips" in there:
         await topics.read_skips(f"{model.prefix}-skips")
-    await _see_job(model, topics, there, scope, report)
+    await _see_job(job, topics, there, scope, report)
     refuse_edited(job.fingerprint, scope.made_by)
     outputs: dict[str, Span] = {}
     for name, topic in model.output_topics().items():
@@ -55,14 +55,17 @@ async def plan(job: Job, topics: Topics, scope: Scope, report: Report) -> Plan:
             outputs[name] = Span(*await topics.bounds(partition_list(topic, there[topic])))
         else:
             report.notes.append(f"topic {topic} ({name.replace('_', ' ')}s) does not exist: taken as empty")
-    tps = [tp for topic in job.spec.topics() for tp in partition_list(topic, there[topic])]
-    begins, ends = await topics.bounds(tps)
+    begins, ends = await topics.bounds(_inputs(job, there))
     inputs = Span(await _starts(model, topics, there, begins, ends, scope, report), ends)
     await _see_trimmed(model, topics, outputs, scope, report)
     log = f"{model.prefix}-repartition"
     repartition = Span(*await topics.bounds(partition_list(log, there.get(log, ()))))
     scope.replayable = bool(repartition.ends) and not any(repartition.begins.values())
     return Plan(outputs, inputs, repartition)
+
+
+def _inputs(job: Job, there: dict[str, set[int]]) -> list[Any]:
+    return [tp for topic in job.spec.topics() for tp in partition_list(topic, there[topic])]
 
 
 def _refuse_missing(job: Job, there: dict[str, set[int]]) -> None:
@@ -76,8 +79,9 @@ def _refuse_missing(job: Job, there: dict[str, set[int]]) -> None:
         )
 
 
-async def _see_job(model: JobModel, topics: Topics, there: dict[str, set[int]], scope: Scope, report: Report) -> None:
+async def _see_job(job: Job, topics: Topics, there: dict[str, set[int]], scope: Scope, report: Report) -> None:
     """How far the job has come: its commits, then (behind them) its group's offsets."""
+    model = job.model
     changelog = f"{model.prefix}-changelog"
     if changelog not in there:
         report.notes.append(f"topic {changelog} does not exist: which windows are due is taken from the inputs alone")
@@ -87,7 +91,7 @@ async def _see_job(model: JobModel, topics: Topics, there: dict[str, set[int]], 
             f"topic {changelog} has {counted(len(there[changelog]), 'partition')}, the job file says partitions: "
             f"{model.partitions}. Verify with the job file that the workers run"
         )
-    scope.committed = await topics.committed(model.prefix)
+    scope.committed = await topics.committed(model.prefix, _inputs(job, there))
     await see_clocks(topics, changelog, scope, model.resolution_ms)
 
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import click
 import faust
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from mode.supervisors import CrashingSupervisor
@@ -34,6 +33,7 @@ from samplejoin.connection_errors import Refused, out_of_files, refused_since
 from samplejoin.core.user_errors import counted
 from samplejoin.engine import failpoints
 from samplejoin.engine.access_rights import DENIALS, Denied
+from samplejoin.engine.admin_client import AdminClient
 from samplejoin.engine.clients import until_answered
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.wire import pack_cell
@@ -306,7 +306,7 @@ async def _topics_there(connection: Mapping[str, Any], settings: WorkerSettings)
     """All topics of the cluster, for streams given by pattern; waits for a broker."""
 
     async def ask() -> list[str]:
-        client = AIOKafkaAdminClient(**connection)
+        client = AdminClient(**connection)
         try:
             await client.start()
             return sorted(await client.list_topics())

@@ -1,4 +1,4 @@
-"""What is odd in a job's input though no record fails: fields that no row has, times in another unit."""
+"""What is odd in a job's input though no record fails: absent fields or keys, rows that never join, times far off."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from samplejoin.cleaning.time_hints import too_far
 log = logging.getLogger(__name__)
 
 SAY_AGAIN_S = 600.0
-#: so many orphans of a stream, and none that joined, are no accident
-MANY_ORPHANS = 100
+#: so many rows or records that come to nothing are no accident, nor is it that none of so many samples has a row
+MANY = 100
 KEY_CHARS = 100
+#: outcomes of windows whose rows count as joined
+MADE = ("positive", "negative")
 
 
 class InputWatch:
@@ -28,7 +30,7 @@ class InputWatch:
         self._said_at: dict[str, float] = {}
         #: stream -> the key of its last orphan
         self._orphans: dict[str, bytes] = {}
-        self._orphans_said_at: dict[str, float] = {}
+        self._odd_said_at: dict[tuple[str, str], float] = {}
 
     def field_is_null(self, stream: str, path: str, said: str) -> None:
         """A field of the job file was null in all first rows of the stream."""
@@ -55,31 +57,65 @@ class InputWatch:
         self._orphans[stream] = key
 
     def look(self) -> None:
-        """Logs, once in ten minutes, which streams have had nothing but orphans."""
+        """Logs, once in ten minutes each, which streams come to nothing."""
         now = self._monotonic()
-        for stream, said in self._unjoined().items():
-            if now - self._orphans_said_at.get(stream, -SAY_AGAIN_S) >= SAY_AGAIN_S:
-                self._orphans_said_at[stream] = now
+        for what, said in self._odd().items():
+            if now - self._odd_said_at.get(what, -SAY_AGAIN_S) >= SAY_AGAIN_S:
+                self._odd_said_at[what] = now
                 log.warning("%s", said)
 
-    def _unjoined(self) -> dict[str, str]:
-        """Streams of which no row has joined while many were orphans, with what to say."""
-        said = {}
-        for stream, key in self._orphans.items():
-            rows = self.metrics.totals.get(("orphan_dropped_rows", (stream,)), 0)
-            if rows >= MANY_ORPHANS and not self.metrics.totals.get(("joined_rows", (stream,)), 0):
-                said[stream] = (
-                    f"none of the first {rows:.0f} rows of stream {stream} has joined an impression; keys look like "
-                    f"{key[:KEY_CHARS].decode('utf-8', 'replace')}: is it the same key, of the same type (a number is "
-                    "not its text)? `samplejoin check --records` shows it"
-                )
-        return said
+    def _odd(self) -> dict[tuple[str, str], str]:
+        """(stream, what is odd) -> what to say."""
+        found = {}
+        for stream in self.units:
+            for what, say in (("filtered", self._filtered), ("keys", self._keyless), ("orphans", self._unjoined)):
+                if said := say(stream):
+                    found[stream, what] = said
+        return found
+
+    def _total(self, name: str, *labels: str) -> float:
+        return float(self.metrics.totals.get((name, labels), 0))
+
+    def _filtered(self, stream: str) -> str | None:
+        """All records gave no rows, as those of a function do that forgets its `return`."""
+        filtered = self._total("events", stream, "filtered")
+        others = sum(
+            count for (name, labels), count in self.metrics.totals.items()
+            if name == "events" and labels[0] == stream and labels[1] != "filtered"
+        )  # fmt: skip
+        if filtered < MANY or others:
+            return None
+        return (
+            f"all of the first {filtered:.0f} records of stream {stream} were filtered: streams.{stream}.clean, or its "
+            "decoder, returned None or no rows for each. Is a `return` missing?"
+        )
+
+    def _keyless(self, stream: str) -> str | None:
+        """More rows were dropped for their key than taken."""
+        keyless, taken = self._total("events", stream, "junk_key"), self._total("events", stream, "ok")
+        if keyless < MANY or keyless <= taken:
+            return None
+        return (
+            f"{keyless:.0f} rows of stream {stream} had no key, or one of junk_keys, and were dropped; {taken:.0f} "
+            'were taken. The metric samplejoin_events_total{outcome="junk_key"} counts them'
+        )
+
+    def _unjoined(self, stream: str) -> str | None:
+        """No row has joined while many were orphans, and there are samples: rows count as joined with their sample."""
+        rows, made = self._total("orphan_dropped_rows", stream), sum(self._total("samples", o) for o in MADE)
+        if stream not in self._orphans or min(rows, made) < MANY or self._total("joined_rows", stream):
+            return None
+        return (
+            f"none of the first {rows:.0f} rows of stream {stream} has joined an impression; keys look like "
+            f"{self._orphans[stream][:KEY_CHARS].decode('utf-8', 'replace')}: is it the same key, of the same type (a "
+            "number is not its text)? `samplejoin check --records` shows it"
+        )
 
     def warnings(self) -> list[str]:
-        """Null fields, streams of orphans only, and times that were far off within the last ten minutes."""
+        """Null fields, streams that come to nothing, and times that were far off within the last ten minutes."""
         now = self._monotonic()
         return (
             self._fields
-            + [*self._unjoined().values()]
+            + [*self._odd().values()]
             + [said for said, at in self._times.values() if now - at < SAY_AGAIN_S]
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 
 from samplejoin.core.user_errors import brief
 from samplejoin.engine.clients import admin, reader, running
@@ -32,6 +32,8 @@ async def trim(config: EngineConfig, joins: Joins) -> None:
             return
         async with running(admin(config)) as client:
             await client.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in below.items()})
+    except IncompatibleBrokerVersion:  # `samplejoin broker`, which forgets old records by itself
+        log.debug("old records of internal topics stay: the broker cannot delete any")
     except (KafkaError, OSError, AssertionError) as error:
         log.warning("old records of internal topics not deleted, will be tried again: %s", brief(error))
 

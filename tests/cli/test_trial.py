@@ -171,6 +171,35 @@ def test_an_id_that_no_row_carries_is_named(tmp_path):
     assert "streams.click.id: no row of click carries event; they carry" in output
 
 
+@pytest.mark.rule(7)
+def test_rows_without_a_key_are_dropped_and_only_a_stream_of_such_rows_is_a_mistake(tmp_path):
+    code, output = checked(tmp_path, job_data(), line("impression", row()), line("impression", row(mid=None)))
+    assert code == 0
+    assert "left out: no key, uid='u', mid=None" in output
+    code, output = checked(tmp_path, job_data(), line("impression", row(mid=None)))
+    assert code == 1
+    assert "key: no row of impression has a key: uid='u', mid=None; the row has uid, mid, ts, pos" in output
+
+
+def test_a_stream_whose_records_are_all_filtered_is_named(tmp_path):
+    job = job_data(streams__click__clean=CLEAN)
+    code, output = checked(tmp_path, job, line("impression", row()), *[line("click", row(do="none"))] * 3)
+    assert code == 0
+    assert f"warning: all 3 records of click are filtered: {CLEAN} returns None or no rows for each." in output
+    _, output = checked(tmp_path, job, line("click", row(do="none")), line("click", row()))
+    assert "are filtered" not in output
+
+
+def test_what_makes_a_check_fail_stands_among_its_problems_for_machines_too(tmp_path):
+    (tmp_path / "records.jsonl").write_text(line("click", "{broken"))
+    path = write(tmp_path, json.dumps(job_data()))
+    arguments = [str(path), "--no-broker", "--records", str(tmp_path / "records.jsonl"), "-o", "json"]
+    found = json.loads(CliRunner().invoke(check, arguments).output)
+    assert not found["ok"]
+    (problem,) = found["problems"]
+    assert (problem["path"], problem["line"], "decode" in problem["message"]) == ("click", 1, True)
+
+
 def test_an_orphan_with_the_key_of_another_type_is_a_mistake(tmp_path):
     code, output = checked(tmp_path, job_data(), line("impression", row(uid=12)), line("click", row(uid="12")))
     assert code == 1

@@ -136,3 +136,46 @@ def test_a_job_that_the_broker_cannot_hold_is_refused(terminals, setting):
     done = CliRunner().invoke(main, ["broker", str(terminals.folder / "job.yaml"), "--set", setting])
     assert done.exit_code in (1, 2)
     assert "partitions: 4" in done.output or "pattern" in done.output
+
+
+def test_what_this_broker_cannot_do_is_said_in_a_line(terminals):
+    """It names no controller: topics, groups and offsets are made and deleted by no request."""
+    log = terminals.start("samplejoin broker job.yaml")
+    wait_for(lambda: "broker on localhost" in log.read_text(), log)
+    job = str(terminals.folder / "job.yaml")
+    settings = ["--set", f"brokers={terminals.environ['SAMPLEJOIN_BROKERS']}", "--set", "guarantee=at_least_once"]
+    for command in (
+        ["reset", job, "--dry-run"], ["reset", job, "--yes"],
+        ["migrate", job, "--from-generation", "1", "--yes", "--set", "generation=2"],
+    ):  # fmt: skip
+        done = CliRunner().invoke(main, [*command, *settings])
+        assert done.exit_code == 1, done.output
+        assert "names no controller" in done.output
+        assert "start it with this job file" in done.output
+        assert len(done.output.splitlines()) == 1
+    terminals.run("echo '{}' | samplejoin produce clicks")
+    skips = [["skip", job, f"clicks/{partition}/0", "--reason", "bad", "--yes"] for partition in range(4)]
+    written = [done for skip in skips if not (done := CliRunner().invoke(main, [*skip, *settings])).exit_code]
+    assert len(written) == 1
+    assert "written: workers pass over them" in written[0].output
+
+
+def test_verify_judges_what_was_joined_on_this_broker(terminals):
+    blocks = [b.text for b in TUTORIAL.blocks("sh", "text") if b.text in TUTORIAL.text.partition("## 5.")[2]]
+    broker, worker, send, read, sample, *_ = blocks
+    logs = [terminals.start(broker)]
+    wait_for(lambda: "broker on localhost" in logs[0].read_text(), *logs)
+    logs.append(terminals.start(worker))
+    wait_for(lambda: is_ready(terminals.ports["6066"]), *logs)
+    terminals.run(send)
+    wait_for(lambda: terminals.run(read) == sample, *logs)
+    assert "ok: nothing is lost, doubled or wrong in 1 window" in terminals.run(worker.replace("worker", "verify"))
+
+
+def test_a_worker_whose_topics_are_not_there_says_that_they_cannot_be_made(terminals):
+    log = terminals.start("samplejoin broker job.yaml")
+    wait_for(lambda: "broker on localhost" in log.read_text(), log)
+    log = terminals.start("samplejoin worker job.yaml --set guarantee=at_least_once --set name=other")
+    assert terminals.running[-1].wait(LIMIT_S) == 1
+    assert "names no controller" in log.read_text()
+    assert "Traceback" not in log.read_text()

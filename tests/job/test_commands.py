@@ -131,7 +131,7 @@ def test_records(tmp_path, job):
             impression(ts=10**14),
             "future ts: FutureTimeError: event time 5138-11-16T09:46:40.000Z is more than max_skew ahead of",
         ),
-        (impression(uid="0"), "record 1 impression: no key: uid='0', mid=1; the row has uid, mid, ts, pos, x, y"),
+        (impression(uid="0"), "key: no row of impression has a key: uid='0', mid=1; the row has uid, mid, ts"),
         (impression(uid=[1]), "key field uid must be text"),
         ({"stream": "impression", "record": {"uid": 1}}, "the record has no field ts; it has uid"),
         ({"stream": "impression", "record": [1]}, "decode impression: ValueError: the record is a JSON list"),
@@ -171,7 +171,7 @@ def test_csv_and_raw_records(tmp_path):
     report = json.loads(run(path, "--no-broker", "-o", "json", "--records", records(tmp_path, *lines))[1])
     first, second, third = report["records"]
     assert (first["rows"][0]["pos"], second["rows"][0]["uid"]) == ("a,b", "v")
-    assert "no key: uid=None" in third["error"]
+    assert "no key, uid=None" in third["dropped"][0]
 
 
 # ---- brokers --------------------------------------------------------------------------------------------------------

@@ -49,6 +49,11 @@ def test_a_stream_of_orphans_only_is_named(caplog):
     watch.row_is_orphan("click", b'["7"]')
     assert watch.warnings() == [], "a job that has just started"
     metrics.add("orphan_dropped_rows", ("click",), 1)
+    metrics.add("samples", ("dead",), 1000)
+    metrics.add("samples", ("positive",), 40)
+    metrics.add("samples", ("negative",), 59)
+    assert watch.warnings() == [], "rows that join are counted with their sample: there are hardly any yet"
+    metrics.add("samples", ("negative",), 1)
     (said,) = watch.warnings()
     assert said.startswith(
         'none of the first 100 rows of stream click has joined an impression; keys look like ["7"]: is it the same key'
@@ -58,3 +63,34 @@ def test_a_stream_of_orphans_only_is_named(caplog):
     assert [record.getMessage() for record in caplog.records] == [said]
     metrics.add("joined_rows", ("click",))
     assert watch.warnings() == []
+
+
+@pytest.mark.rule(10)
+def test_a_stream_whose_records_all_give_nothing_is_named(caplog):
+    metrics = Metrics("job", "1")
+    watch = InputWatch(metrics, {"show": "ms", "click": "ms"}, lambda: 1000.0)
+    metrics.add("events", ("show", "ok"), 100)
+    metrics.add("events", ("show", "filtered"), 500)
+    metrics.add("events", ("click", "filtered"), 99)
+    assert watch.warnings() == []
+    metrics.add("events", ("click", "filtered"))
+    (said,) = watch.warnings()
+    assert said.startswith("all of the first 100 records of stream click were filtered: streams.click.clean")
+    assert said.endswith("Is a `return` missing?")
+    watch.look()
+    watch.look()
+    assert [record.getMessage() for record in caplog.records] == [said]
+    metrics.add("events", ("click", "ok"))
+    assert watch.warnings() == []
+
+
+@pytest.mark.rule(7)
+def test_a_stream_of_which_most_rows_have_no_key_is_named():
+    metrics = Metrics("job", "1")
+    watch = InputWatch(metrics, {"click": "ms"}, lambda: 1000.0)
+    metrics.add("events", ("click", "junk_key"), 150)
+    metrics.add("events", ("click", "ok"), 150)
+    assert watch.warnings() == [], "half of them is what some logs are like"
+    metrics.add("events", ("click", "junk_key"))
+    (said,) = watch.warnings()
+    assert said.startswith("151 rows of stream click had no key, or one of junk_keys, and were dropped; 150 were taken")
