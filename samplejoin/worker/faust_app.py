@@ -201,9 +201,13 @@ class JoinApp(faust.App):
 
         @self.timer(interval=1.0, name="say")  # type: ignore[untyped-decorator]  # Faust
         async def say() -> None:
+            await runtime.say()
+
+        # apart from `say`, which waits for a broker that it sends to
+        @self.timer(interval=1.0, name="refusals")  # type: ignore[untyped-decorator]  # Faust
+        async def look_for_refusals() -> None:
             if refused := refused_since(self._started_at):  # the client would try for ever, and lock the account
                 self.fatal(refused)
-            await runtime.say()
 
         @self.timer(interval=10.0, name="status")  # type: ignore[untyped-decorator]  # Faust
         async def status() -> None:
