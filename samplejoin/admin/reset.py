@@ -19,7 +19,7 @@ from samplejoin.engine.clients import admin, running
 from samplejoin.engine.cluster import delete_group, delete_topics, refuse_members
 from samplejoin.engine.config import EngineConfig, Start, WorkerError
 from samplejoin.engine.offsets import commit_offsets, start_offsets
-from samplejoin.engine.state_dir import StateDir
+from samplejoin.engine.state_dir import StateDir, StateDirInUse
 from samplejoin.engine.topics import existing
 
 To = Start | Literal["committed"]
@@ -49,9 +49,7 @@ async def plan_of(config: EngineConfig, to: To | None) -> Plan:
     if path.exists():
         _refuse_other_folder(path)
     if (path / LOCK).exists():
-        lock = StateDir(path)
-        lock.lock()  # also tells a worker that runs here and has lost its group
-        lock.unlock()
+        refuse_running_worker(path)
     return Plan(
         config.spec.name,
         config.group,
@@ -89,6 +87,19 @@ async def _forget_positions(config: EngineConfig) -> None:
     count = (await existing(config)).get(log, 0)
     if count:
         await commit_offsets(config, {TopicPartition(log, p): OffsetAndMetadata(0, "") for p in range(count)})
+
+
+def refuse_running_worker(path: Path) -> None:
+    """Raises WorkerError if a worker uses the state directory: it has lost its group, or its broker knows no groups."""
+    lock = StateDir(path)
+    try:
+        lock.lock()
+    except StateDirInUse as error:
+        raise WorkerError(
+            f"a worker of the job runs on this machine, with the state directory {path.absolute()}: stop all workers "
+            "of the job before a reset"
+        ) from error
+    lock.unlock()
 
 
 def _refuse_other_folder(path: Path) -> None:

@@ -107,7 +107,9 @@ def run_check(path: Path, records: Path | None, broker: bool | None, sets: tuple
     report.rights = _rights(compiled)
     if topics is not None:
         _check_cluster(report, compiled, connection)
-    if records is not None:
+    if records is None:
+        report.notes.append("functions, label and format were loaded, not run: --records FILE tries them")
+    else:
         _try_records(report, compiled, records)
     return report
 
@@ -227,6 +229,7 @@ def _summary(job: Job) -> dict[str, Any]:
 
 
 def _try_records(report: Report, job: Job, records: Path) -> None:
+    from samplejoin.offline import advice
     from samplejoin.offline.trial import Trial
 
     trial = Trial(job)
@@ -245,9 +248,7 @@ def _try_records(report: Report, job: Job, records: Path) -> None:
     report.problems += [Problem("", str(records), tried.line, str(tried.error)) for tried in tries if not tried.stream]
     trial.end()
     report.samples = [sample.value.decode("utf-8", "backslashreplace") for sample in trial.labelled_first()]
-    for dead in trial.dead_samples():
-        said = f"fails for {json.dumps(dead.key)}: {dead.letter.error}\n{dead.letter.traceback}".rstrip()
-        report.problems.append(Problem(dead.letter.reason, str(records), None, said))
+    report.problems += [Problem(reason, str(records), None, text) for reason, text in advice.failed_samples(trial)]
     _advise(report, job.model, trial, records)
 
 

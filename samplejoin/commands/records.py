@@ -77,9 +77,14 @@ async def _partitions(client: Any, topic: str) -> list[int]:
 
 
 def _text(record: Any) -> str:
-    headers = " ".join(f"{name}={(value or b'').decode('utf-8', 'replace')}" for name, value in record.headers)
-    key, value = ((each or b"").decode("utf-8", "replace") for each in (record.key, record.value))
-    return f"{key} {headers} {value}"
+    headers = " ".join(f"{name}={_on_one_line(value)}" for name, value in record.headers)
+    return f"{_on_one_line(record.key)} {headers} {(record.value or b'').decode('utf-8', 'replace')}"
+
+
+def _on_one_line(value: bytes | None) -> str:
+    """The text of a key or header, control characters escaped."""
+    text = (value or b"").decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _done(work: Coroutine[Any, Any, Any]) -> Any:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import traceback
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 
 MAX_CHARS = 1000
 FEW = 10
 MOST_BRIEF = 160
+MAX_FRAMES = 8
+OWN_FILES = (str(Path(__file__).parents[1]) + os.sep, "<samplejoin", "<label>")
+"""How the names of this package's files begin, and those of the code that it generates."""
 
 
 def mistakes() -> tuple[type[BaseException], ...]:
@@ -24,9 +29,15 @@ def mistakes() -> tuple[type[BaseException], ...]:
 
 
 def trace_of(error: BaseException) -> str:
-    """The last frames of a traceback, nothing if the error does not let itself be shown."""
+    """The last frames of a user's function, without those of this package.
+
+    Empty if the user's code has no part in it (a label expression), or the error does not let itself be shown.
+    """
     try:
-        return "".join(traceback.format_exception(error, limit=-8))
+        shown = traceback.TracebackException.from_exception(error)
+        frames = [frame for frame in shown.stack if not frame.filename.startswith(OWN_FILES)]
+        shown.stack = traceback.StackSummary.from_list(frames[-MAX_FRAMES:])
+        return "".join(shown.format()) if frames else ""
     except mistakes():
         return ""
 

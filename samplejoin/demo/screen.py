@@ -16,6 +16,14 @@ from samplejoin.demo.progress import Progress
 
 LINE_EVERY_S = 5.0
 REFRESH_EVERY_S = 0.2
+LEGEND = """\
+  open keys          impressions and labels of one key that wait for the end of their window
+  join ratio         the share of samples that have a row of that label stream
+  late rows          rows that were read after the clock had closed their window
+  orphan labels      label rows whose key has no impression in the window
+  clock              the event time up to which all rows have been read
+  behind the replay  how long the clock takes to reach what has been sent
+"""
 
 
 class Screen:
@@ -28,6 +36,7 @@ class Screen:
         self._next_s = 0.0
 
     def __enter__(self) -> Screen:
+        self._console.print(LEGEND, highlight=False)
         if self._live is not None:
             self._live.start()
         return self

@@ -10,6 +10,10 @@ from pathlib import Path
 from samplejoin.engine.config import WorkerError
 
 
+class StateDirInUse(WorkerError):
+    """Another worker holds the lock of this state directory."""
+
+
 class StateDir:
     """The lock of one worker on its state directory, for as long as the process lives."""
 
@@ -18,8 +22,8 @@ class StateDir:
         self._lock: int | None = None
 
     def lock(self) -> None:
-        """Takes the lock. Raises WorkerError if another worker has it, if nothing can be written here, or if somebody
-        else could have put something here.
+        """Takes the lock. Raises StateDirInUse if another worker has it; WorkerError if nothing can be written here, or
+        if somebody else could have put something here.
 
         What the process writes from now on can be read by its own user only: RocksDB takes no mode for its files.
         """
@@ -32,7 +36,7 @@ class StateDir:
             os.ftruncate(self._lock, 0)
             os.write(self._lock, f"{os.getpid()}\n".encode())
         except BlockingIOError:
-            raise WorkerError(
+            raise StateDirInUse(
                 f"state directory {self.path}: another worker uses it: give each worker a state_dir of its own, or "
                 "wait until that one has ended"
             ) from None

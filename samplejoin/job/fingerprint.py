@@ -14,7 +14,7 @@ PLAIN = {
 
 
 def fingerprint_of(model: JobModel) -> str:
-    """The fingerprint of a job whose patterns are resolved: below 300 bytes, the same on every machine."""
+    """The fingerprint of a job whose patterns are resolved: some 300 bytes, the same on every machine."""
     data: dict[str, Any] = model.model_dump(mode="json", include=PLAIN)
     data["rows"], data["key_bytes"] = model.limits.rows, model.limits.key_bytes
     data["streams"] = [
@@ -23,7 +23,10 @@ def fingerprint_of(model: JobModel) -> str:
         for name, s in model.streams.items()
     ]
     data["sample"] = [[name, f.source, f.agg or "first"] for name, f in model.sample.items()]
-    return compose({_job_key(name): value for name, value in data.items()}, data)
+    parts = {_job_key(name): value for name, value in data.items()}
+    parts["streams"] = list(model.streams)
+    parts |= {f"streams.{stream[0]}": stream for stream in data["streams"]}
+    return compose(parts, data)
 
 
 def _job_key(name: str) -> str:

@@ -73,8 +73,8 @@ def _may_follow(issue: Issue, wrong: set[Path], model: JobModel) -> bool:
     streams = {each[1] for each in wrong if each[0] == "streams"}
     if any(each[: len(path)] == path or path[: len(each)] == each for each in wrong):
         return True
-    if path[0] == "streams":
+    if path[0] == "streams" and len(path) > 1:
         return path[1] in streams
-    if path[0] == "sample":
+    if path[0] == "sample" and len(path) > 1:
         return str(path[1]) in model.sample and model.sample[str(path[1])].stream in streams
     return path[0] not in _PARTS and any(each[0] not in _PARTS for each in wrong)

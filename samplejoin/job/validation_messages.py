@@ -57,9 +57,8 @@ def _explain(error: Mapping[str, Any]) -> list[Issue]:
         hint = did_you_mean(error["input"], _words(context)) if isinstance(error["input"], str) else None
         return [Issue(path, f"must be {context['expected']}", hint)]
     if kind in _EXPECTED:
-        return [
-            Issue(path, f"must be {_EXPECTED[kind]}, not {_what(error['input'])}", _type_hint(kind, error["input"]))
-        ]
+        given = error["input"]
+        return [Issue(path, f"must be {_EXPECTED[kind]}, not {_what(given)}", _type_hint(path, kind, given))]
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return [Issue(path, f"must be {words} {context[key]}")]
@@ -86,7 +85,9 @@ def _what(value: Any) -> str:
     return "nothing" if value is None else names.get(type(value), type(value).__name__)
 
 
-def _type_hint(kind: str, value: Any) -> str | None:
+def _type_hint(path: Path, kind: str, value: Any) -> str | None:
+    if path == ("label",) and isinstance(value, bool | int | float):
+        return f'an expression, such as clicks > 0; "{str(value).lower()}" in quotes labels every sample so'
     if kind == "string_type" and isinstance(value, bool | int | float):
         return "quote it"
     if kind == "int_type" and isinstance(value, float) and value.is_integer():
@@ -94,6 +95,8 @@ def _type_hint(kind: str, value: Any) -> str | None:
     if kind == "bool_type" and isinstance(value, str):
         return "yes, no, on and off are text here"
     if kind in ("int_type", "float_type") and isinstance(value, str):
+        if not value.strip().removeprefix("-").replace(".", "", 1).isdecimal():
+            return "e.g. 4"
         return "write it without quotes; a value from the environment goes into SAMPLEJOIN_..."
     if kind == "tuple_type" and isinstance(value, str):
         return "[a, b], or one line each with a dash"

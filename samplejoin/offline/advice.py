@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +13,11 @@ from samplejoin.core.keys import key_values
 from samplejoin.core.user_errors import counted, few
 from samplejoin.errors import did_you_mean
 from samplejoin.job.errors import Issue
-from samplejoin.offline.trial import Trial, Tried, TriedRow
+from samplejoin.offline.trial import FailedSample, Trial, Tried, TriedRow
 
 _MISSING = object()
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
+"""What tells errors of one kind apart: the values in their messages."""
 
 
 def unknown_fields(trial: Trial) -> Iterator[Issue]:
@@ -48,6 +51,18 @@ def filtered(trial: Trial, tries: list[Tried]) -> Iterator[str]:
                 f"all {counted(len(records), 'record')} of {stream} are filtered: {each.clean_name} returns None or no "
                 "rows for each. Is a `return` missing?"
             )
+
+
+def failed_samples(trial: Trial) -> Iterator[tuple[str, str]]:
+    """Reason and text for each kind of sample that is a dead letter: the first key, how many others, the error."""
+    alike: dict[tuple[str, str], list[FailedSample]] = {}
+    for failed in trial.failed_samples():
+        alike.setdefault((failed.letter.reason, _VALUES.sub("", failed.letter.error)), []).append(failed)
+    for (reason, _), samples in alike.items():
+        first, more = samples[0], len(samples) - 1
+        others = f" and {counted(more, 'other sample')}" if more else ""
+        text = f"fails for {json.dumps(first.key)}{others}: {first.letter.error}\n{first.letter.traceback}"
+        yield reason, text.rstrip()
 
 
 def _unknown(trial: Trial, stream: str, path: str, place: tuple[str, ...]) -> Iterator[Issue]:

@@ -51,7 +51,7 @@ class Tried:
 
 
 @dataclass
-class DeadSample:
+class FailedSample:
     """A sample that is a dead letter, by the values of its key."""
 
     key: list[Any]
@@ -129,10 +129,10 @@ class Trial(JobTest):
         labelled = set(map(repr, keys))
         return sorted(self.samples, key=lambda sample: repr(sample.key) not in labelled)
 
-    def dead_samples(self) -> list[DeadSample]:
+    def failed_samples(self) -> list[FailedSample]:
         """The samples that are dead letters, once `end` has closed all windows."""
         topic = self._config.topics.dead_letter
-        return [DeadSample(decode_key(sent.key), letter_of(sent)) for sent in self._sent(topic)]
+        return [FailedSample(decode_key(sent.key), letter_of(sent)) for sent in self._sent(topic)]
 
     def times_far_off(self) -> list[str]:
         """What to say of streams whose times are decades from their records'."""

@@ -7,8 +7,10 @@ import socket
 import pytest
 from click.testing import CliRunner
 
-from samplejoin.admin.reset import _start_text
+from samplejoin.admin.reset import _start_text, refuse_running_worker
 from samplejoin.cli import main
+from samplejoin.engine.config import WorkerError
+from samplejoin.engine.state_dir import StateDir
 from samplejoin.job.compile import compile_job
 from samplejoin.job.event_times import read_iso
 from samplejoin.worker.engine_config import engine_config
@@ -67,6 +69,15 @@ def test_wrong_usage(job, arguments, said):
     code, output = run(*arguments, job)
     assert code == 2
     assert said in output
+
+
+def test_a_reset_names_a_worker_that_uses_the_state_directory(tmp_path):
+    worker = StateDir(tmp_path / "feed")
+    worker.lock()
+    with pytest.raises(WorkerError, match=r"a worker of the job runs on this machine, .*/feed: stop all workers"):
+        refuse_running_worker(tmp_path / "feed")
+    worker.unlock()
+    refuse_running_worker(tmp_path / "feed")
 
 
 def test_the_plan_of_a_reset_shows_its_time_as_it_is_written():

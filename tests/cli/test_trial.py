@@ -62,6 +62,24 @@ def test_limits_start_and_until_are_the_workers(tmp_path, changes, record, says,
     assert code == int("limits" in changes)
 
 
+@pytest.mark.rule(12)
+def test_samples_that_fail_alike_are_one_problem(tmp_path):
+    records = [line("impression", row(uid=f"u{n}")) for n in range(20)]
+    code, output = checked(tmp_path, job_data(label="uid + 1"), *records)
+    assert code == 1
+    assert 'label: fails for ["u0", 1] and 19 other samples: TypeError: uid + 1: arithmetic is for numbers' in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.rule(12)
+def test_of_a_function_that_fails_its_own_frames_are_shown(tmp_path):
+    (tmp_path / "labels.py").write_text("def label(sample):\n    return sample['clicked']\n")
+    code, output = checked(tmp_path, job_data(label="labels:label"), line("impression", row()))
+    assert code == 1
+    assert "return sample['clicked']" in output
+    assert "samplejoin/core" not in output
+
+
 RECORDS = st.lists(
     st.tuples(
         st.sampled_from(["impression", "click"]),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from samplejoin.job.compile import assume_topics, compile_issues
+from samplejoin.job.errors import JobError
+from samplejoin.job.load import model_of
 from samplejoin.job.model import JobModel
 from tests.job.helpers import job_data, model, problems_of
 
@@ -100,6 +106,9 @@ WRONG = [
     ({"window": None}, "window", "is missing", ""),
     ({"streams__click__role": None}, "streams.click.role", "is missing", ""),
     ({"name": 5}, "name", "must be text, not a number", "quote it"),
+    ({"label": 0}, "label", "must be text, not a number", 'such as clicks > 0; "0" in quotes labels every sample so'),
+    ({"partitions": "four"}, "partitions", "must be a whole number, not text", "e.g. 4"),
+    ({"partitions": "4"}, "partitions", "must be a whole number, not text", "write it without quotes"),
     ({"partitions": "4"}, "partitions", "must be a whole number, not text", "without quotes"),
     ({"partitions": 4.5}, "partitions", "must be a whole number", ""),
     ({"partitions": 4.0}, "partitions", "must be a whole number, not a decimal number", "write 4"),
@@ -282,3 +291,49 @@ def test_the_key_is_a_list_of_fields_and_junk_is_configurable():
     for wrong in (True, 1.0, None):
         (problem,) = problems_of(junk_keys=["-", wrong])
         assert (problem.path, problem.message) == ("junk_keys.1", "must be text or a whole number")
+
+
+# ---- whatever is wrong ----------------------------------------------------------------------------------------------
+
+PLACES = [
+    ("name",), ("streams",), ("streams", "impression"), ("streams", "click"), ("key",), ("window",), ("sample",),
+    ("label",), ("format",), ("lateness",), ("outputs",), ("limits",), ("limits", "rows"), ("keep_negatives",),
+    ("partitions",), ("repeat",), ("late",), ("before",), ("resolution",), ("sample", "pos"), ("sample", "clicks"),
+    *(("streams", name, key) for name in ("impression", "click")
+      for key in ("role", "topic", "time", "id", "columns", "decode", "clean", "pattern", "delimiter", "time_unit")),
+]  # fmt: skip
+REMOVED = object()
+ANYTHING = st.one_of(
+    st.just(REMOVED), st.none(), st.booleans(), st.integers(-2, 1 << 70), st.floats(), st.text(max_size=8),
+    st.sampled_from(["10m", "anchor", "label", "csv", "uid", "impression.pos", "click.x", "no:module", "x +"]),
+    st.lists(st.sampled_from(["uid", "mid", 1, None, []]), max_size=3),
+    st.dictionaries(st.sampled_from(["from", "agg", "role", "topic", "x"]), st.sampled_from(["click", 1, None, {}])),
+)  # fmt: skip
+
+
+@given(changes=st.lists(st.tuples(st.sampled_from(PLACES), ANYTHING), max_size=4))
+def test_whatever_is_wrong_has_its_place_and_message(changes):
+    """Parts of a job file that are missing, or anything else: problems are said, nothing else is raised."""
+    data: Any = job_data()
+    for path, value in changes:
+        data = changed(data, path, value)
+    rest: JobModel | None
+    try:
+        rest = assume_topics(model_of(data, environ={}))
+    except JobError as error:
+        problems, rest = error.problems, error.rest
+        assert problems
+        assert all(map(str, problems))
+    if rest is not None:
+        assert all(issue.message for issue in compile_issues(rest, Path()))
+
+
+def changed(data: Any, path: tuple[str, ...], value: Any) -> Any:
+    """The data with another value at a path; as it was, if nothing can be there."""
+    if not path:
+        return {} if value is REMOVED else value
+    if not isinstance(data, dict):
+        return data
+    if len(path) == 1 and value is REMOVED:
+        return {key: each for key, each in data.items() if key != path[0]}
+    return {**data, path[0]: changed(data.get(path[0], {}), path[1:], value)}
