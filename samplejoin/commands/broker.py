@@ -32,7 +32,7 @@ def broker(job: Path, port: int, sets: tuple[str, ...]) -> None:
     try:
         need_librdkafka("`samplejoin broker`")
         topics = topics_of(model)
-        asyncio.run(_run(topics, port, job))
+        asyncio.run(_run(topics, port, job, Path(model.state_dir) / model.prefix))
     except DemoError as error:
         raise click.ClickException(str(error)) from None
 
@@ -52,14 +52,18 @@ def topics_of(model: JobModel) -> list[str]:
     return [*dict.fromkeys(inputs), *own.written, own.skips]  # it makes no topic later
 
 
-async def _run(topics: list[str], port: int, job: Path) -> None:
+async def _run(topics: list[str], port: int, job: Path, state: Path) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     embedded = EmbeddedBroker()
     embedded.create(topics)
     server = await serve(port, embedded.bootstrap)
-    click.echo(f"broker on localhost:{port}, topics {', '.join(topics)}; Ctrl-C ends it, and forgets all")
+    click.echo(
+        f"broker on localhost:{port}, topics {', '.join(topics)}; Ctrl-C ends it, and forgets all: stop the workers too"
+    )
+    if state.exists():
+        click.echo(f"{state} holds the state of an earlier broker: delete it, else the worker refuses to start")
     click.echo(f"Next, in another terminal: samplejoin worker {job} --set guarantee=at_least_once")
     click.echo("A sample comes when its window has closed: for a first look add --set window=10s --set lateness=1s")
     await stopped.wait()

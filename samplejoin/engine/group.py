@@ -139,10 +139,14 @@ class Group(Service):
         return f"offsets of {self.sources.confirmed()} of {len(self.sources.owned)} sources, {left}"
 
     async def _close_consumer(self, end_s: float) -> str:
+        stopping = asyncio.ensure_future(self.consumer.stop())  # apart: it can end as cancelled, by tasks of its own
+        await asyncio.wait([stopping], timeout=max(0.0, end_s - asyncio.get_running_loop().time()))
+        if not stopping.done() or stopping.cancelled():
+            stopping.cancel()
+            return "left the group without a last word: no answer in time"
         try:
-            async with asyncio.timeout_at(end_s):
-                await self.consumer.stop()
-        except (TimeoutError, KafkaError) as error:
+            stopping.result()
+        except KafkaError as error:
             return f"left the group without a last word: {brief(error)}"
         return "left the group" if self.config.instance_id is None else "its place in the group is kept"
 

@@ -165,7 +165,8 @@ class JoinPartition:
                     await self.commit()
                     reached("join-ended")
         except Exception as error:  # the next owner does it again
-            log.warning("join partition %d stopped without a last commit: %s", self.number, said(error))
+            why = "no answer in time" if isinstance(error, TimeoutError) else said(error)
+            log.warning("join partition %d stopped without a last commit: %s", self.number, why)
 
     # ---- stepping -----------------------------------------------------------------------------------------------
 

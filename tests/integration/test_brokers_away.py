@@ -7,6 +7,7 @@ adds brokers that are frozen instead of killed.
 from __future__ import annotations
 
 import os
+import re
 import time
 
 import pytest
@@ -83,7 +84,9 @@ def test_a_worker_ends_in_time_though_the_brokers_are_away(own_world, own_kafka,
     if known:
         watch_until(lambda: says_it_waits(worker), 30, worker.log_tail)
     assert worker.stop(10) == 0
-    assert "Traceback" not in worker.log.read_text()
+    said = worker.log.read_text()
+    assert "Traceback" not in said
+    assert re.search(r"stopped in .* left the group without a last word: ", said.splitlines()[-1])
     own_kafka.start()
     worker.start()
     world.end()
