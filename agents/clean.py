@@ -7,7 +7,6 @@ event loop is free: many small blocks would cost more than what is in them.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +14,14 @@ from typing import Any
 
 import faust
 
-from samplejoin.cleaning.cleaned import Cleaned, DeadLetter
+from samplejoin.cleaning.cleaned import Cleaned, DeadRecord
 from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import combine
 from samplejoin.core.covering import Batch
 from samplejoin.engine.config import EngineConfig
-from samplejoin.engine.dead_letters import MAX_ORIGINAL_BYTES, headers_of, length_of, original
+from samplejoin.engine.dead_letters import RecordLetters
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.meters import Meters
-from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, SourceBlock
@@ -37,12 +35,12 @@ SLICE_S = 0.02
 
 @dataclass
 class Cleaning:
-    """What the clean agent works with. `dead_letters` is a plain producer for the dead-letter topic."""
+    """What the clean agent works with."""
 
     config: EngineConfig
     cleaner: Cleaner
     sender: Sender
-    dead_letters: Any
+    letters: RecordLetters
     meters: Meters
     fatal: Any
     hot_keys: HotKeys
@@ -103,8 +101,8 @@ class Cleaning:
         batch = owned.writer.batch(upto, cleaned.row_time)
         batch.outstanding += 1
         self._send_blocks(owned, batch, cleaned)
-        for letter in cleaned.dead:
-            await self._dead_letter(owned, batch, letter)
+        for dead in cleaned.dead:
+            await self._dead_letter(owned, batch, dead)
         _acked(owned, batch)
 
     def _send_blocks(self, owned: OwnedSource, batch: Batch, cleaned: Cleaned) -> None:
@@ -117,31 +115,11 @@ class Cleaning:
             batch.outstanding += 1
             self.sender.enqueue(target, writer.block(target, batch, cells), lambda _: _acked(owned, batch))
 
-    async def _dead_letter(self, owned: OwnedSource, batch: Batch, letter: DeadLetter) -> None:
-        self.meters.add("dead_letters", (letter.reason,))
-        self.on_dead(letter.stream, letter.reason, letter.function, letter.error)
-        record = letter.record
-        headers = headers_of(
-            source=f"{letter.topic}/{letter.partition}/{letter.offset}", stream=letter.stream, reason=letter.reason,
-            function=letter.function, error=letter.error, traceback=letter.traceback,
-            length=length_of(record), timestamp_ms=record.timestamp, job=self.config.spec.name,
-        )  # fmt: skip
+    async def _dead_letter(self, owned: OwnedSource, batch: Batch, dead: DeadRecord) -> None:
+        self.meters.add("dead_letters", (dead.reason,))
+        self.on_dead(dead.stream, dead.reason, dead.function, dead.error)
         batch.outstanding += 1
-        future = await self.dead_letters.send(
-            self.config.topics.dead_letter,
-            value=original(record),
-            key=record.key and record.key[:MAX_ORIGINAL_BYTES],
-            headers=headers,
-        )
-
-        def done(sent: asyncio.Future[Any]) -> None:
-            error = sent.exception() if not sent.cancelled() else None
-            if error is not None:
-                self.fatal(TooLarge(self.config.topics.dead_letter) if isinstance(error, TOO_LARGE) else error)
-            elif not sent.cancelled():
-                _acked(owned, batch)
-
-        future.add_done_callback(done)
+        await self.letters.send(dead, lambda: _acked(owned, batch))
 
 
 def _acked(owned: OwnedSource, batch: Batch) -> None:

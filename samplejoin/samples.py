@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from samplejoin.cleaning import cleaned
+from samplejoin.cleaning.cleaned import DeadRecord
 from samplejoin.core.keys import decode_key
 from samplejoin.engine.dead_letters import original
 from samplejoin.formats import json
@@ -91,7 +91,7 @@ def letter_of(sent: Sent) -> DeadLetter:
     return DeadLetter(**parts, value=sent.value)
 
 
-def record_letter_of(letter: cleaned.DeadLetter) -> DeadLetter:
+def record_letter_of(letter: DeadRecord) -> DeadLetter:
     """What the clean agent would send of a record to the dead-letter topic."""
     source = f"{letter.topic}/{letter.partition}/{letter.offset}"
     value = original(letter.record)

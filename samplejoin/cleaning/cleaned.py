@@ -9,8 +9,8 @@ from samplejoin.core.cells import WireCell
 
 
 @dataclass(slots=True)
-class DeadLetter:
-    """A record, or one row of it, that could not be used: where it stands, why, and what it was."""
+class DeadRecord:
+    """A record, or one row of it, that could not be used: where it stands, why, and what it was (rule 12)."""
 
     topic: str
     partition: int
@@ -21,6 +21,8 @@ class DeadLetter:
     error: str
     traceback: str
     record: Any
+    #: of reason `future`: the latest event time in ms that would have been taken (rule 9)
+    latest_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -29,7 +31,7 @@ class Cleaned:
 
     cells: dict[int, list[WireCell]] = field(default_factory=dict)
     row_time: int | None = None
-    dead: list[DeadLetter] = field(default_factory=list)
+    dead: list[DeadRecord] = field(default_factory=list)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     #: rows that became cells and are not in `counts` yet, by stream index
     rows: list[int] = field(default_factory=list)

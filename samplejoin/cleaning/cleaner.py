@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
-from samplejoin.cleaning.cleaned import Cleaned, DeadLetter
+from samplejoin.cleaning.cleaned import Cleaned, DeadRecord
 from samplejoin.cleaning.generated import Run, runner
 from samplejoin.cleaning.row_size import ELEMENT_BYTES, sizer
 from samplejoin.cleaning.time_hints import FAR_MS, too_early
@@ -46,7 +46,11 @@ class Watch:
 
 
 class FutureTimeError(ValueError):
-    """An event time more than `max_skew` ahead (rule 9)."""
+    """An event time more than `max_skew` ahead, after `latest_ms` (rule 9)."""
+
+    def __init__(self, message: str, latest_ms: int) -> None:
+        super().__init__(message)
+        self.latest_ms = latest_ms
 
 
 class Cleaner:
@@ -276,7 +280,8 @@ class Cleaner:
         return time_ms
 
     def _too_early(self, each: Input, record: Any, time_ms: int, latest_ms: int) -> FutureTimeError:
-        return FutureTimeError(too_early(time_ms, latest_ms, self._max_skew_ms, record.timestamp, each.time_unit))
+        message = too_early(time_ms, latest_ms, self._max_skew_ms, record.timestamp, each.time_unit)
+        return FutureTimeError(message, latest_ms)
 
 
 def _reference(record: Any, now_ms: int) -> int:
@@ -326,17 +331,10 @@ def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, func
     not_for_memory(error, f"{reason} of {topic}/{int(partition)}/{record.offset}, {function}")
     out.count(stream, f"dead_{reason}")
     trace = trace_of(error) if reason in ("clean", "row") else ""
+    latest_ms = error.latest_ms if isinstance(error, FutureTimeError) else None
     out.dead.append(
-        DeadLetter(
-            topic,
-            int(partition),
-            record.offset,
-            stream,
-            reason,
-            function,
-            said(error),
-            trace,
-            record,
+        DeadRecord(
+            topic, int(partition), record.offset, stream, reason, function, said(error), trace, record, latest_ms
         )
     )
     return -1

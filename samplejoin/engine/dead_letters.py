@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
+from samplejoin.cleaning.cleaned import DeadRecord
 from samplejoin.core.refused_record import Refused
+from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 
 MAX_ORIGINAL_BYTES = 64 << 10
 MAX_TRACEBACK_BYTES = 8 << 10
@@ -15,8 +20,17 @@ def headers_of(**fields: Any) -> list[tuple[str, bytes]]:
     return [
         (f"samplejoin.{name}", text.encode("utf-8", "replace")[:MAX_TRACEBACK_BYTES])
         for name, value in fields.items()
-        if (text := str(value)) != ""
+        if (text := "" if value is None else str(value)) != ""
     ]
+
+
+def headers_of_record(dead: DeadRecord, job: str) -> list[tuple[str, bytes]]:
+    """Kafka headers of a record's dead letter."""
+    return headers_of(
+        source=f"{dead.topic}/{dead.partition}/{dead.offset}", stream=dead.stream, reason=dead.reason,
+        function=dead.function, error=dead.error, traceback=dead.traceback, latest_ms=dead.latest_ms,
+        length=length_of(dead.record), timestamp_ms=dead.record.timestamp, job=job,
+    )  # fmt: skip
 
 
 def original(record: Any) -> bytes:
@@ -28,3 +42,26 @@ def original(record: Any) -> bytes:
 def length_of(record: Any) -> int:
     """Bytes of a record's value."""
     return record.length if type(record) is Refused else len(record.value or b"")
+
+
+class RecordLetters:
+    """Sends the dead letters of records by a plain producer. Those of samples are part of a commit (`Emitter`)."""
+
+    def __init__(self, config: EngineConfig, producer: Any, fatal: Callable[[BaseException], None]) -> None:
+        self._config, self._producer, self._fatal = config, producer, fatal
+
+    async def send(self, dead: DeadRecord, acked: Callable[[], None]) -> None:
+        """Sends it, and calls `acked` when the brokers have it. What they refuse ends the worker."""
+        key, topic = dead.record.key, self._config.topics.dead_letter
+        headers = headers_of_record(dead, self._config.spec.name)
+        key = key and key[:MAX_ORIGINAL_BYTES]
+        future = await self._producer.send(topic, value=original(dead.record), key=key, headers=headers)
+
+        def done(sent: asyncio.Future[Any]) -> None:
+            error = sent.exception() if not sent.cancelled() else None
+            if error is not None:
+                self._fatal(TooLarge(topic) if isinstance(error, TOO_LARGE) else error)
+            elif not sent.cancelled():
+                acked()
+
+        future.add_done_callback(done)

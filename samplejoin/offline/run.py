@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from samplejoin.cleaning.cleaned import DeadLetter
+from samplejoin.cleaning.cleaned import DeadRecord
 from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import Cell, combine
 from samplejoin.core.finish import Finisher
@@ -35,7 +35,7 @@ class InputRecord(NamedTuple):
 
 def run_offline(
     job: Job, records: Iterable[InputRecord], now_ms: int | None = None
-) -> tuple[Outcomes, list[DeadLetter]]:
+) -> tuple[Outcomes, list[DeadRecord]]:
     """Samples (by key), orphans, dead samples and counts; and the records that are dead letters.
 
     `now_ms` is the reader's clock of rule 9; without it a record was read at its own timestamp. Raises ValueError for
@@ -44,7 +44,7 @@ def run_offline(
     if job.spec.clock == "processing":
         raise ValueError("an offline pass means nothing with clock: processing: the order of arrival decides there")
     cleaner, out = Cleaner(job, start_ms=job.model.start_ms), Outcomes()
-    dead: list[DeadLetter] = []
+    dead: list[DeadRecord] = []
     cells = []
     for record in records:
         read_ms = record.timestamp if now_ms is None else now_ms

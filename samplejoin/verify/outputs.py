@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 
 import orjson
@@ -29,8 +28,7 @@ from samplejoin.verify.spill_rows import (
 
 OVERHEAD_BYTES = 500
 NO_FINGERPRINT = "none"
-_LATEST = re.compile(r": (-?[0-9]{1,18}) ms is the latest allowed")
-"""How a dead letter `future` ends."""
+MOST_DIGITS = 18
 
 
 class Collector:
@@ -77,9 +75,8 @@ class Collector:
         self.letters.add(LETTERS, [letter_key(source, stream), reason, source, stream], OVERHEAD_BYTES)
         if reason == "future" and (place := place_of(source)) is not None:
             topic, partition, offset = place
-            found = _LATEST.search(headers.get("samplejoin.error", ""))
             offsets = self.future.setdefault((topic, partition), {})
-            latest_ms = int(found[1]) if found else -1
+            latest_ms = _whole_number(headers.get("samplejoin.latest_ms", ""))
             offsets[offset] = min(latest_ms, offsets.get(offset, latest_ms))
 
     def _side(self, kind: int, record: Any) -> None:
@@ -93,6 +90,12 @@ class Collector:
 
     def _version(self, headers: dict[str, bytes | None]) -> int:
         return 0 if (headers.get("fingerprint") or self._fingerprint) == self._fingerprint else OTHER_VERSION
+
+
+def _whole_number(text: str) -> int:
+    """The number, -1 for text that is not one: no event time was early enough then."""
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdecimal() and len(digits) <= MOST_DIGITS else -1
 
 
 def _cell_of(value: bytes) -> tuple[str, int, int, list[Any] | None]:

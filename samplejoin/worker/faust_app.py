@@ -36,6 +36,7 @@ from samplejoin.engine.access_rights import DENIALS, Denied
 from samplejoin.engine.admin_client import AdminClient
 from samplejoin.engine.clients import until_answered
 from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.dead_letters import RecordLetters
 from samplejoin.engine.wire import pack_cell
 from samplejoin.job.compile import Job, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
@@ -181,7 +182,7 @@ class JoinApp(faust.App):
             config,
             self.cleaner,
             runtime.sender,
-            runtime.dead_letters,
+            RecordLetters(config, runtime.dead_letters, self.fatal),
             self.metrics,
             self.fatal,
             runtime.hot_keys,

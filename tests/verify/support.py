@@ -9,10 +9,12 @@ from typing import Any
 
 import orjson
 
+from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.fingerprint import short
 from samplejoin.core.identity import place
 from samplejoin.core.keys import decode_key, partition_of
 from samplejoin.core.outcomes import Sample
+from samplejoin.engine.dead_letters import headers_of_record
 from samplejoin.formats import json
 from samplejoin.job.compile import Job, compile_job
 from samplejoin.job.load import model_of
@@ -41,10 +43,12 @@ JOB: dict[str, Any] = {
 }
 
 
-def clean(record: dict[str, Any]) -> dict[str, Any] | None:
-    """Drops what says so, and fails where it must."""
+def clean(record: dict[str, Any]) -> dict[str, Any] | list[dict[str, Any]] | None:
+    """Drops what says so, fails where it must, and makes a row for each of `times`."""
     if record.get("fail"):
         raise ValueError("asked for")
+    if "times" in record:
+        return [{**record, "ts": ts} for ts in record["times"]]
     return None if record.get("drop") else record
 
 
@@ -118,6 +122,12 @@ def letter_record(source: str, stream: str, reason: str, error: str = "") -> Out
     """What a worker sends for a record that it cannot use."""
     fields = {"source": source, "stream": stream, "reason": reason, "error": error}
     return Out(b"", b"", tuple((f"samplejoin.{name}", text.encode()) for name, text in fields.items()))
+
+
+def letters_of(job: Job, record: InputRecord, now_ms: int) -> list[Out]:
+    """What a worker sends for a record that it cleans at that time."""
+    dead = Cleaner(job).clean(record.topic, record.partition, [record], now_ms).dead
+    return [Out(b"", b"", tuple(headers_of_record(each, job.spec.name))) for each in dead]
 
 
 def feed(users: int = 60) -> Topics:
