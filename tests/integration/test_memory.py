@@ -24,6 +24,8 @@ pytestmark = pytest.mark.kafka
 
 LIMIT_BYTES = 1 << 30
 ROW_BYTES = 500_000
+SPAN_MS = 5000
+"""Of the large rows: those that the feed sends behind them are not late."""
 KEYS = int(os.environ.get("MEMORY_KEYS", "1000"))
 BOMB_BYTES = int(os.environ.get("MEMORY_BOMB_MB", "150")) << 20
 HOT_CLICKS = int(os.environ.get("MEMORY_HOT_CLICKS", "100"))
@@ -65,10 +67,10 @@ def attack(world: World) -> None:
     for partition in range(4):
         keys = range(partition, KEYS, 4)
         send(world, "impression", partition, [
-            {"uid": f"large-{n}", "mid": "m", "ts": START_MS + n * 5, "pos": text} for n in keys
+            {"uid": f"large-{n}", "mid": "m", "ts": START_MS + n * SPAN_MS // KEYS, "pos": text} for n in keys
         ])  # fmt: skip
         send(world, "click", partition, [
-            {"uid": f"large-{n}", "mid": "m", "ts": START_MS + n * 5 + 100, "dwell": 0.5} for n in keys
+            {"uid": f"large-{n}", "mid": "m", "ts": START_MS + n * SPAN_MS // KEYS + 100, "dwell": 0.5} for n in keys
         ])  # fmt: skip
     send(world, "impression", 1, [
         {"uid": "shown", "mid": "m", "ts": START_MS + n, "pos": text, "id": n * 4 // 5} for n in range(HOT_SHOWS)
