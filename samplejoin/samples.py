@@ -1,98 +1,96 @@
-"""What a job sends, as a reader of its topics gets it: samples and dead letters."""
+"""The contract of the samples topic (docs/samples-topic.md): the headers of a sample, written and read.
+
+A record's key is the join key, its value what `format` made, its partition the hash of the key. All else a reader needs
+stands in the headers, as text. Whoever reads the topic imports this module; it needs nothing of the engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-from samplejoin.cleaning.cleaned import DeadRecord
-from samplejoin.core.keys import decode_key
-from samplejoin.engine.dead_letters import original
-from samplejoin.formats import json
+HEADERS = ("sample_id", "revision", "complete", "truncated", "weight", "job", "fingerprint")
+"""The headers that every sample has."""
+PREVIOUS_WEIGHT = "previous_weight"
+"""The header that revisions above 0 have besides."""
 
-
-@dataclass(frozen=True)
-class Sent:
-    """A record of an output topic."""
-
-    topic: str
-    key: bytes
-    value: bytes
-    headers: dict[str, str]
+Headers = list[tuple[str, bytes]]
 
 
-@dataclass(frozen=True)
-class FinishedSample:
-    """A sample as a reader of the samples topic gets it. `body` is a dict if the value is a JSON object, else bytes."""
+class Finished(Protocol):
+    """What the headers say of a sample: `core.outcomes.Sample`."""
 
-    body: Any
-    #: the values of the join key
-    key: list[Any]
     sample_id: str
     revision: int
     weight: float
-    #: of the revision that this one replaces; None for a first one
-    previous_weight: float | None
-    #: False if `max_wait` had left out streams when the window closed: `missing`
-    complete: bool
-    missing: tuple[str, ...]
+    previous_weight: float
     truncated: bool
-    #: start of the window, event time
-    window_ms: int
-    value: bytes
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class DeadLetter:
-    """A record or a sample that could not be used. `source` is `topic/partition/offset` for records."""
+class SampleHeaders:
+    """The headers of one sample. `previous_weight` is that of the revision it replaces; None for a first one."""
 
-    reason: str
-    function: str
-    error: str
-    traceback: str
-    stream: str
-    source: str
-    value: bytes
+    sample_id: str
+    revision: int
+    weight: float
+    previous_weight: float | None
+    #: streams that `max_wait` had left out when the window closed
+    missing: tuple[str, ...]
+    truncated: bool
+    job: str
+    #: the short fingerprint: 16 hex digits
+    fingerprint: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether the window closed with all streams read to its end."""
+        return not self.missing
 
 
-def sample_of(sent: Sent, windows: Mapping[str, int]) -> FinishedSample:
-    """A record of the samples topic; `windows` has the start of each sample's window, by its id."""
-    headers = sent.headers
-    previous = headers.get("previous_weight")
-    missing = headers["complete"].partition(":")[2]
-    return FinishedSample(
-        body=_body(sent.value),
-        key=decode_key(sent.key),
-        sample_id=headers["sample_id"],
-        revision=int(headers["revision"]),
-        weight=float(headers["weight"]),
+class HeaderWriter:
+    """Writes the headers of one job's samples. `fingerprint` is the short one."""
+
+    def __init__(self, job: str, fingerprint: str) -> None:
+        #: what side rows carry too
+        self.constant: Headers = [("job", job.encode()), ("fingerprint", fingerprint.encode())]
+        self._plain = self._all_but_id(0, 1.0, (), False)
+
+    def write(self, sample: Finished) -> Headers:
+        """The headers; those of the many samples with nothing special are made once."""
+        headers: Headers = [("sample_id", sample.sample_id.encode())]
+        if sample.weight == 1.0 and not (sample.revision or sample.missing or sample.truncated):
+            return headers + self._plain
+        headers += self._all_but_id(sample.revision, sample.weight, sample.missing, sample.truncated)
+        if sample.revision:
+            headers.append((PREVIOUS_WEIGHT, repr(sample.previous_weight).encode()))
+        return headers
+
+    def _all_but_id(self, revision: int, weight: float, missing: tuple[str, ...], truncated: bool) -> Headers:
+        return [
+            ("revision", b"%d" % revision),
+            ("complete", ("false:" + ",".join(missing)).encode() if missing else b"true"),
+            ("truncated", b"true" if truncated else b"false"),
+            ("weight", repr(weight).encode()),
+            *self.constant,
+        ]
+
+
+def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> SampleHeaders:
+    """The headers of a record of the samples topic. Raises ValueError if they are not those of a sample."""
+    text = {name: (value or b"").decode() for name, value in headers}
+    if absent := [name for name in HEADERS if name not in text]:
+        raise ValueError(f"not a sample: it has no header {', '.join(absent)}")
+    previous, missing = text.get(PREVIOUS_WEIGHT), text["complete"].partition(":")[2]
+    return SampleHeaders(
+        sample_id=text["sample_id"],
+        revision=int(text["revision"]),
+        weight=float(text["weight"]),
         previous_weight=None if previous is None else float(previous),
-        complete=headers["complete"] == "true",
         missing=tuple(missing.split(",")) if missing else (),
-        truncated=headers["truncated"] == "true",
-        window_ms=windows[headers["sample_id"]],
-        value=sent.value,
+        truncated=text["truncated"] == "true",
+        job=text["job"],
+        fingerprint=text["fingerprint"],
     )
-
-
-def _body(value: bytes) -> Any:
-    try:
-        body = json.loads(value)
-    except ValueError:
-        return value
-    return body if isinstance(body, dict) else value
-
-
-def letter_of(sent: Sent) -> DeadLetter:
-    """A record of the dead-letter topic that was a sample."""
-    said = {name.removeprefix("samplejoin."): text for name, text in sent.headers.items()}
-    parts = {name: said.get(name, "") for name in ("reason", "function", "error", "traceback", "stream", "source")}
-    return DeadLetter(**parts, value=sent.value)
-
-
-def record_letter_of(letter: DeadRecord) -> DeadLetter:
-    """What the clean agent would send of a record to the dead-letter topic."""
-    source = f"{letter.topic}/{letter.partition}/{letter.offset}"
-    value = original(letter.record)
-    return DeadLetter(letter.reason, letter.function, letter.error, letter.traceback, letter.stream, source, value)

@@ -11,6 +11,7 @@ import orjson
 
 from samplejoin.demo.broker import PARTITIONS, QUIET
 from samplejoin.demo.errors import DemoError
+from samplejoin.samples import read_headers
 
 READ_S = 30.0
 
@@ -62,10 +63,8 @@ def read_samples(bootstrap: str, topic: str) -> list[Finished]:
 
 
 def _finished(message: Any) -> Finished:
-    headers = {name: value.decode() for name, value in message.headers()}
-    return Finished(
-        headers["job"], headers["sample_id"], int(headers["revision"]), float(headers["weight"]), message.value()
-    )
+    said = read_headers(message.headers())
+    return Finished(said.job, said.sample_id, said.revision, said.weight, message.value())
 
 
 def write_samples(path: Path, samples: list[Finished]) -> None:

@@ -21,6 +21,7 @@ from samplejoin.engine.dead_letters import MAX_ORIGINAL_BYTES, headers_of
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.record_size import SIDE_BYTES
 from samplejoin.engine.transaction import Outbox
+from samplejoin.samples import HeaderWriter
 
 
 class Emitter:
@@ -28,13 +29,11 @@ class Emitter:
 
     def __init__(self, config: EngineConfig, meters: Meters, partitions: Mapping[str, int]) -> None:
         self.config, self.meters, self.partitions = config, meters, partitions
-        self._constant = [("job", config.spec.name.encode()), ("fingerprint", short(config.fingerprint).encode())]
+        self._headers = HeaderWriter(config.spec.name, short(config.fingerprint))
         #: is told of each dead sample: the step that failed, and the error
         self.on_dead: Callable[[str, str], None] = lambda step, error: None
         #: is told of each orphan: stream and key
         self.on_orphan: Callable[[str, bytes], None] = lambda stream, key: None
-        #: what all but a few samples carry
-        self._plain = self._headers(Sample(b"", "", 0, b""))
 
     def emit(self, out: Outcomes, outbox: Outbox) -> None:
         """Adds side rows and dead samples to the outbox, and counts."""
@@ -47,25 +46,9 @@ class Emitter:
 
     def sample(self, sample: Sample, outbox: Outbox) -> None:
         """Adds a sample by the samples topic's contract: partition by key hash, key = join key, these headers."""
-        headers = [("sample_id", sample.sample_id.encode())]
-        if sample.weight == 1.0 and not (sample.revision or sample.missing or sample.truncated):
-            headers += self._plain
-        else:
-            headers += self._headers(sample)
         topic = self.config.topics.samples
-        outbox.add(topic, partition_of(sample.key, self.partitions[topic]), sample.key, sample.payload, headers)
-
-    def _headers(self, sample: Sample) -> list[tuple[str, bytes]]:
-        headers = [
-            ("revision", b"%d" % sample.revision),
-            ("complete", ("false:" + ",".join(sample.missing)).encode() if sample.missing else b"true"),
-            ("truncated", b"true" if sample.truncated else b"false"),
-            ("weight", repr(sample.weight).encode()),
-            *self._constant,
-        ]
-        if sample.revision:
-            headers.append(("previous_weight", repr(sample.previous_weight).encode()))
-        return headers
+        target = partition_of(sample.key, self.partitions[topic])
+        outbox.add(topic, target, sample.key, sample.payload, self._headers.write(sample))
 
     def _side(self, row: SideRow, outbox: Outbox) -> None:
         if row.kind == "orphan":
@@ -79,7 +62,7 @@ class Emitter:
             "source": row.source and place(*row.source),
         }  # fmt: skip
         target = partition_of(row.key, self.partitions[topic])
-        headers = [("stream", row.stream.encode()), *self._constant]
+        headers = [("stream", row.stream.encode()), *self._headers.constant]
         value = _as_json(body)
         if len(value) > SIDE_BYTES:
             self.meters.add("cut_side_rows", (row.stream,))

@@ -17,8 +17,8 @@ from samplejoin.core.field_paths import value_at
 from samplejoin.core.keys import decode_key, key_values
 from samplejoin.formats import json
 from samplejoin.job.compile import Input, Job
-from samplejoin.samples import DeadLetter, FinishedSample, letter_of
 from samplejoin.testing import JobTest
+from samplejoin.testing.results import DeadLetter, FinishedSample, letter_of
 
 DROPPED = {"before_start": "before start", "after_until": "after until"}
 """Outcomes of rows that other generations of the job take: nothing is wrong with them."""

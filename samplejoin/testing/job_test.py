@@ -50,8 +50,8 @@ from samplejoin.job.compile import Input, Job, assume_topics, compile_job
 from samplejoin.job.event_times import read_iso
 from samplejoin.job.load import Sets, load_job, model_of
 from samplejoin.job.units import parse_duration
-from samplejoin.samples import DeadLetter, FinishedSample, Sent, letter_of, record_letter_of, sample_of
 from samplejoin.testing.memory_partition import Counts, MemoryJoin, config_of
+from samplejoin.testing.results import DeadLetter, FinishedSample, Sent, letter_of, record_letter_of, sample_of
 
 __all__ = ["DeadLetter", "DeadLettersWarning", "FinishedSample", "JobTest"]
 

@@ -18,9 +18,9 @@ from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.transaction import CommitFailed
 from samplejoin.engine.wire import pack_entry, unpack_entry
 from samplejoin.job.compile import Job
-from samplejoin.samples import Sent
 from samplejoin.stores.memory import MemoryStore
 from samplejoin.tables.partial_samples import PartialSamples
+from samplejoin.testing.results import Sent
 
 
 def config_of(job: Job) -> EngineConfig:

@@ -8,11 +8,9 @@ from typing import Any
 from samplejoin.core.fingerprint import short
 from samplejoin.core.keys import partition_of
 from samplejoin.job.compile import Job
+from samplejoin.samples import HEADERS, PREVIOUS_WEIGHT
 from samplejoin.verify.spill_rows import FORMER, INCOMPLETE, OTHER_VERSION, TRUNCATED
 
-NAMES = ("sample_id", "revision", "complete", "truncated", "weight", "job", "fingerprint")
-PREVIOUS_WEIGHT = "previous_weight"
-"""Only of revisions above 0."""
 MOST_DIGITS = 9
 
 
@@ -58,7 +56,7 @@ class Contract:
     def _unlike(self, record: Any, headers: dict[str, str], revision: int) -> list[str]:
         """The headers that are missing, doubled, not known, or of another form than the worker's."""
         counts = Counter(name for name, _ in record.headers)
-        names = {*NAMES, PREVIOUS_WEIGHT} if revision > 0 else set(NAMES)
+        names = {*HEADERS, PREVIOUS_WEIGHT} if revision > 0 else set(HEADERS)
         wrong = {name for name in names if counts[name] != 1} | (counts.keys() - names)
         good = {
             "job": headers.get("job") == self.job,

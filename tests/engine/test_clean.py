@@ -73,7 +73,8 @@ class Play:
         hot_keys: Any = SimpleNamespace(see=lambda cells, rows: None)
         sender: Any = self.sent
         meters: Any = self.meters
-        self.cleaning = Cleaning(config, cleaner, sender, None, meters, None, hot_keys, Turns())
+        letters: Any = None
+        self.cleaning = Cleaning(config, cleaner, sender, letters, meters, None, hot_keys, Turns())
         self.offset = 0
         self.owned = Sources(config).add(IMPRESSIONS, 1, 0, "", 0)
 
