@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import NamedTuple
 
@@ -65,6 +66,8 @@ class _Commands(click.Group):
 @click.version_option(samplejoin.__version__, message="samplejoin %(version)s")
 def main() -> None:
     """Joins impressions with their clicks and other labels into training samples, from Kafka to Kafka."""
+    # The client's log lines are noise beside what commands say; a worker's logging sets its own level.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

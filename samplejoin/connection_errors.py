@@ -31,6 +31,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from samplejoin.core.user_errors import said
 from samplejoin.core.user_errors import why_away as supposed
+from samplejoin.errors import SamplejoinError
 
 PROBE_MS = 3000
 EXPIRED, NOT_YET = 10, 9
@@ -38,7 +39,7 @@ UNKNOWN_AUTHORITY = (18, 19, 20, 21)
 OTHER_HOST = (62, 64)
 
 
-class Refused(Exception):
+class Refused(SamplejoinError):
     """A broker and this client will not come together, however often it is tried: what to change is in the message."""
 
 

@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
+class SamplejoinError(Exception):
+    """A clear end: the message says what is wrong, where, and what to do. Shown without a traceback."""
+
+
 class RefusedError(ValueError):
     """A single value that is not acceptable, with a hint: a note too, so that tracebacks and pytest show it."""
 

@@ -4,62 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import time
-from dataclasses import asdict, dataclass, field
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from samplejoin.core.fingerprint import short
-from samplejoin.core.user_errors import counted, said
-from samplejoin.errors import RefusedError
-from samplejoin.job.compile import Job, assume_topics, compile_issues, compile_job, resolve_topics
-from samplejoin.job.connection import client_options
-from samplejoin.job.errors import Issue, JobError, Problem
-from samplejoin.job.files import open_regular
-from samplejoin.job.load import load_job
-from samplejoin.job.model import JobModel
-from samplejoin.job.units import format_duration
+from samplejoin.admin.job_check import Report, check_job
+from samplejoin.core.user_errors import counted
 
-if TYPE_CHECKING:  # the engine and its Kafka client, which a check without records or brokers does not need
-    from samplejoin.offline.trial import Trial, Tried
+if TYPE_CHECKING:
+    from samplejoin.offline.trial import Tried
 
-BROKER_TIMEOUT_S = 5.0
-CLUSTER_TIMEOUT_S = 20.0
 SAMPLES_SHOWN = 3
 ROWS_SHOWN = 5
-HINT = 'lines like {"stream": "click", "record": {...}}'
-
-
-@dataclass
-class Report:
-    """What a check found; `ok` decides the exit code."""
-
-    job: str
-    problems: list[Problem] = field(default_factory=list)
-    #: what is probably a mistake
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
-    records: list[Tried] = field(default_factory=list)
-    samples: list[str] = field(default_factory=list)
-    orphans: list[str] = field(default_factory=list)
-    #: the access rights that a worker needs, as commands
-    rights: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems and not any(tried.error for tried in self.records)
-
-    def as_json(self) -> str:
-        """For machines."""
-        whole = {"ok": self.ok, **asdict(self)}
-        whole["problems"] += [asdict(Problem(t.stream, None, t.line, t.error)) for t in self.records if t.error]
-        return json.dumps(whole, indent=2, default=repr)
 
 
 @click.command()
@@ -78,7 +35,7 @@ def check(job: Path, records: Path | None, broker: bool | None, sets: tuple[str,
 
     Exit code 1 if anything is wrong.
     """
-    report = run_check(job, records, broker, sets)
+    report = asyncio.run(check_job(job, records, broker, sets))
     if not acls:
         report.rights = []
     if acls and report.rights and output == "text":
@@ -88,188 +45,6 @@ def check(job: Path, records: Path | None, broker: bool | None, sets: tuple[str,
     else:
         click.echo(report.as_json() if output == "json" else "\n".join(_text(report)))
     raise SystemExit(0 if report.ok else 1)
-
-
-def run_check(path: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...]) -> Report:
-    """All checks in order; later ones are left out where earlier ones fail."""
-    report = Report(str(path))
-    try:
-        model = load_job(path, sets)
-        connection = client_options(model, path.parent)
-        topics = None if broker is False else _topics(report, model, connection, bool(broker))
-        model = _resolved(report, model, topics)
-        compiled = compile_job(model, path.parent)
-    except JobError as error:
-        more = [] if error.rest is None else _problems_of_rest(error, error.rest, path.parent)
-        report.problems += JobError([*error.problems, *more]).problems
-        return report
-    report.summary = _summary(compiled)
-    report.rights = _rights(compiled)
-    if topics is not None:
-        _check_cluster(report, compiled, connection)
-    if records is None:
-        report.notes.append("functions, label and format were loaded, not run: --records FILE tries them")
-    else:
-        _try_records(report, compiled, records)
-    return report
-
-
-def _problems_of_rest(error: JobError, rest: JobModel, base_dir: Path) -> list[Problem]:
-    """Of the functions and the label of a job file that is wrong otherwise: what cannot follow from what is known."""
-    known = {problem.path for problem in error.problems}
-    found = [rest.places.problem(issue) for issue in compile_issues(rest, base_dir)]
-    follows = {"label"} if known & {"key", "sample"} or any(path.startswith("key.") for path in known) else set()
-    return [problem for problem in found if problem.path not in known | follows]
-
-
-def _resolved(report: Report, model: JobModel, topics: set[str] | None) -> JobModel:
-    """The model with its patterns resolved; topics that do not exist become problems."""
-    if topics is None:
-        return assume_topics(model)
-    for name, stream in model.streams.items():
-        for topic in stream.topic_names:
-            if topic not in topics:
-                hint = (
-                    "create it, or start the producer first; it is not seen without the right Read or Describe either"
-                )
-                issue = Issue(("streams", name), f"topic {topic} does not exist", hint)
-                report.problems.append(model.places.problem(issue))
-    return resolve_topics(model, topics)
-
-
-def _topics(report: Report, model: JobModel, connection: dict[str, Any], required: bool) -> set[str] | None:
-    """The cluster's topics; None, with a note or a problem, if no broker answers. A refusal is a problem always."""
-    from samplejoin.connection_errors import Refused, why_away
-
-    since, refused = time.monotonic(), False
-    try:
-        return asyncio.run(_ask(connection))
-    except Refused as error:
-        message, refused = str(error), True
-    except Exception as error:  # aiokafka raises many kinds; all mean that topics are not known
-        brokers = ", ".join(map(model.places.secrets.shown, model.brokers))
-        message = f"no broker answers at {brokers}: {why_away(error, since)}"
-    if required or refused:
-        report.problems.append(model.places.problem(Issue(("brokers",), message)))
-    else:
-        shown = model.places.secrets.masked(message, ("brokers",))
-        report.notes.append(f"{shown}; topics are not checked")
-    return None
-
-
-async def _ask(connection: dict[str, Any]) -> set[str]:
-    from samplejoin.engine.admin_client import AdminClient
-
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    client = AdminClient(**connection, request_timeout_ms=int(BROKER_TIMEOUT_S * 1000))
-    try:
-        async with asyncio.timeout(BROKER_TIMEOUT_S):
-            await client.start()
-            return set(await client.list_topics())
-    finally:
-        await client.close()
-
-
-def _check_cluster(report: Report, job: Job, connection: dict[str, Any]) -> None:
-    """What the cluster says beside its topics' names; what it does not tell becomes a note."""
-    from samplejoin.admin.access_check import missing_rights
-    from samplejoin.admin.cluster_check import check_cluster
-    from samplejoin.admin.rights import rights_of
-    from samplejoin.worker.engine_config import engine_config
-    from samplejoin.worker.settings import WorkerSettings
-
-    config = engine_config(job, WorkerSettings.model_construct(), connection)
-    rights = rights_of(job.model, job.spec.topics())
-
-    missing: list[str] = []
-
-    async def ask() -> Any:
-        async with asyncio.timeout(CLUSTER_TIMEOUT_S):
-            missing.extend(await missing_rights(config, rights))
-            return await check_cluster(config)
-
-    found = None
-    try:
-        found = asyncio.run(ask())
-    except Exception as error:  # as above: rights that are missing, above all
-        report.notes.append(f"the cluster could not be checked: {said(error)}")
-    places = job.model.places
-    hint = "samplejoin check JOB --acls prints the rights that a worker needs"
-    report.problems += [places.problem(Issue(("brokers",), each, hint)) for each in missing]
-    if found is None:
-        return
-    report.problems += [places.problem(Issue(("brokers",), each)) for each in found.wrong]
-    report.problems += [places.problem(Issue(tuple(key.split(".")), found.edits[key])) for key in found.edits]
-    report.notes += map(places.secrets.masked, found.notes)
-
-
-def _rights(job: Job) -> list[str]:
-    from samplejoin.admin.rights import commands_of
-
-    return commands_of(job.model, job.spec.topics(), f"User:{job.model.security.username or 'PRINCIPAL'}")
-
-
-def _summary(job: Job) -> dict[str, Any]:
-    model = job.model
-    shown = model.places.secrets.shown
-    return {
-        "name": shown(model.name),
-        "generation": model.generation,
-        "fingerprint": short(job.fingerprint),
-        "streams": {
-            each.plan.stream.name: f"{each.plan.stream.role}, {', '.join(map(shown, each.plan.stream.topics))}, "
-            f"time {shown(each.time_field)}, clean {shown(each.clean_name)}"
-            for each in job.inputs
-        },
-        "key": list(map(shown, model.key)),
-        "window": format_duration(model.window_ms),
-        "sample": [*model.key_names, *model.sample, "label", *(["weight"] if model.keep_negatives < 1 else [])],
-        "outputs": {name: shown(topic) for name, topic in model.output_topics().items()},
-    }
-
-
-def _try_records(report: Report, job: Job, records: Path) -> None:
-    from samplejoin.offline import advice
-    from samplejoin.offline.trial import Trial
-
-    trial = Trial(job)
-    try:
-        with open_regular(records) as file, TextIOWrapper(file, "utf-8") as lines:
-            tries = [tried for n, line in enumerate(lines, 1) if line.strip() for tried in trial.record(n, line)]
-    except RefusedError as error:
-        report.problems.append(Problem("", str(records), None, str(error), error.hint))
-        return
-    except (OSError, UnicodeDecodeError) as error:
-        report.problems.append(Problem("", str(records), None, f"cannot be read: {error}"))
-        return
-    if not tries:
-        report.problems.append(Problem("", str(records), None, "holds no records", HINT))
-    report.records = [tried for tried in tries if tried.stream]
-    report.problems += [Problem("", str(records), tried.line, str(tried.error)) for tried in tries if not tried.stream]
-    trial.end()
-    report.samples = [sample.value.decode("utf-8", "backslashreplace") for sample in trial.labelled_first()]
-    report.problems += [Problem(reason, str(records), None, text) for reason, text in advice.failed_samples(trial)]
-    _advise(report, job.model, trial, records)
-
-
-def _advise(report: Report, model: JobModel, trial: Trial, records: Path) -> None:
-    """What the records say about the job beside what they become."""
-    from samplejoin.offline import advice
-
-    report.problems += map(model.places.problem, advice.without_key(trial))
-    report.warnings += advice.filtered(trial, report.records)
-    for issue in advice.unknown_fields(trial):
-        problem = model.places.problem(issue)
-        if issue.hint:
-            report.problems.append(problem)
-        else:
-            report.warnings.append(str(problem))
-    report.warnings += trial.times_far_off()
-    for text, mistake in dict.fromkeys(advice.orphans(trial)):
-        if mistake:
-            report.problems.append(Problem("key", str(records), None, text))
-        else:
-            report.orphans.append(text)
 
 
 def _text(report: Report) -> list[str]:

@@ -31,15 +31,15 @@ def migrate(job: Path, generation: int, dry_run: bool, yes: bool, sets: tuple[st
     if output == "json" and not (yes or dry_run):
         raise click.UsageError("-o json does not ask: pass --yes, or --dry-run to see what would be done")
     with clear_errors():
-        new = config_of(job, sets)
-        old = config_of(job, [*sets, f"generation={generation}"])
+        new = asyncio.run(config_of(job, sets))
+        old = asyncio.run(config_of(job, [*sets, f"generation={generation}"]))
         if old.group == new.group:
             raise click.BadParameter(
                 f"the job file says generation: {generation} itself; set generation: {generation + 1} in the job file",
                 param_hint="--from-generation",
             )
         partitions = asyncio.run(partitions_of(old))
-        old = config_of(job, [*sets, f"generation={generation}", f"partitions={partitions}"])
+        old = asyncio.run(config_of(job, [*sets, f"generation={generation}", f"partitions={partitions}"]))
         plan = asyncio.run(plan_of(old, new))
         if output == "text":
             click.echo("\n".join(_text(plan)))

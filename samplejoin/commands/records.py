@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -88,6 +87,5 @@ def _on_one_line(value: bytes | None) -> str:
 
 
 def _done(work: Coroutine[Any, Any, Any]) -> Any:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with clear_errors():
         return asyncio.run(work)

@@ -52,7 +52,7 @@ def reset(job: Path, to: To | None, dry_run: bool, yes: bool, sets: tuple[str, .
     if output == "json" and not (yes or dry_run):
         raise click.UsageError("-o json does not ask: pass --yes, or --dry-run to see what would be done")
     with clear_errors():
-        config = config_of(job, sets)
+        config = asyncio.run(config_of(job, sets))
         plan = asyncio.run(plan_of(config, to))
         if output == "text":
             click.echo("\n".join(_text(plan)))

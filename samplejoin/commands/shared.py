@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import click
 from aiokafka.errors import KafkaError
 
-from samplejoin.connection_errors import Refused, why_away
+from samplejoin.connection_errors import why_away
 from samplejoin.core.user_errors import said
 from samplejoin.engine.clients import is_away
-from samplejoin.engine.config import WorkerError
 from samplejoin.engine.transaction import CommitFailed
+from samplejoin.errors import SamplejoinError
 from samplejoin.job.errors import JobError
 
 WRONG_JOB = 2
@@ -41,7 +41,7 @@ def clear_errors() -> Iterator[None]:
         raise SystemExit(WRONG_JOB) from None
     except KafkaError as error:
         raise click.ClickException(_away(error, since) if is_away(error) else said(error)) from None
-    except (Refused, WorkerError, CommitFailed, OSError) as error:
+    except (SamplejoinError, CommitFailed, OSError) as error:
         raise click.ClickException(str(error) or type(error).__name__) from None
 
 

@@ -59,7 +59,7 @@ def skip(
     by, now_ms = f"{getpass.getuser()}@{socket.gethostname()}", int(time.time() * 1000)
     skips = [Skip(*place, reason.strip(), by, now_ms) for place in places]
     with clear_errors():
-        config = config_of(job, sets)
+        config = asyncio.run(config_of(job, sets))
         if skips:
             asyncio.run(refuse_wrong(config, skips))
             if output == "text":

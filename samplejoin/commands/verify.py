@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,10 @@ import click
 from aiokafka.errors import KafkaError
 
 from samplejoin.core.user_errors import said
-from samplejoin.job.compile import Job, compile_job, resolve_topics
-from samplejoin.job.connection import client_options
-from samplejoin.job.errors import JobError
+from samplejoin.errors import SamplejoinError
 from samplejoin.job.event_times import read_iso
-from samplejoin.job.load import load_job
-from samplejoin.verify.kafka import Topics, VerifyError
+from samplejoin.job.open_job import open_job
+from samplejoin.verify.kafka import Topics
 from samplejoin.verify.render import text_of
 from samplejoin.verify.report import Report
 from samplejoin.verify.run import Options, Shown
@@ -89,12 +86,7 @@ def _exit_code(report: Report) -> int:
 
 
 async def _run(path: Path, sets: tuple[str, ...], options: Options) -> Report:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what goes wrong is said once, below
-    model = load_job(path, list(sets))
-    connection: Mapping[str, Any] = client_options(model, path.parent)
-    if any(stream.pattern for stream in model.streams.values()):
-        model = resolve_topics(model, await Topics(connection).partitions())
-    job: Job = compile_job(model, path.parent)
+    job, connection = await open_job(path, sets, lambda connection: Topics(connection).partitions())
     with _progress() as shown:
         return await verify_job(job, connection, options, shown)
 
@@ -103,7 +95,7 @@ async def _run(path: Path, sets: tuple[str, ...], options: Options) -> Report:
 def _clear_errors() -> Iterator[None]:
     try:
         yield
-    except (JobError, VerifyError) as error:
+    except SamplejoinError as error:
         click.echo(str(error), err=True)
         raise SystemExit(CANNOT) from None
     except (KafkaError, OSError) as error:

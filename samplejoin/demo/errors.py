@@ -1,5 +1,7 @@
 """How the demo says that it cannot go on."""
 
+from samplejoin.errors import SamplejoinError
 
-class DemoError(Exception):
-    """Ends the demo; the message says what is wrong and what to do. Shown without a traceback, exit code 1."""
+
+class DemoError(SamplejoinError):
+    """Ends the demo with exit code 1."""

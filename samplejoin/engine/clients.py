@@ -208,3 +208,9 @@ async def until_answered(what: str, connection: Mapping[str, Any], attempt: Call
             log.warning("%s: no answer from the brokers %s, trying again in %.1f s: %s", what, brokers, wait_s, why)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, 10.0)
+
+
+async def list_topics(connection: Mapping[str, Any]) -> list[str]:
+    """All topics that the user may see. Raises Refused, and KafkaError if no broker answers."""
+    async with running(AdminClient(**connection)) as client:
+        return sorted(await client.list_topics())

@@ -10,13 +10,14 @@ from typing import Any, Literal
 from samplejoin.core.fingerprint import differences, edited
 from samplejoin.core.spec import Spec
 from samplejoin.engine.memory_budget import Memory
+from samplejoin.errors import SamplejoinError
 
 Start = Literal["earliest", "latest"] | int
 """Where reading begins; a number is an epoch time in ms, compared with the records' Kafka timestamps."""
 
 
-class WorkerError(Exception):
-    """A clear end: the message says what is wrong, where, and what to do. Shown without a traceback."""
+class WorkerError(SamplejoinError):
+    """A worker, or a change to what it left, cannot go on."""
 
 
 class EditedError(WorkerError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,6 +32,20 @@ def encoder(columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
             raise
 
     return encode
+
+
+def decoder(columns: Sequence[str]) -> Callable[[bytes], dict[str, str]]:
+    """A function that reads those fields back, as text. It raises ValueError for another number of them."""
+    names = tuple(columns)
+
+    def decode(payload: bytes) -> dict[str, str]:
+        try:
+            (values,) = csv.reader(io.StringIO(payload.decode(), newline=""))
+        except csv.Error as error:
+            raise ValueError(f"not CSV: {error}") from error
+        return dict(zip(names, values, strict=True))
+
+    return decode
 
 
 def _named_cell(name: str, value: Any) -> None:

@@ -14,8 +14,7 @@ from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
 from samplejoin.core.user_errors import mistakes, said
 from samplejoin.decoding import decoders
 from samplejoin.errors import RefusedError
-from samplejoin.formats import csv as csv_format
-from samplejoin.formats import json as json_format
+from samplejoin.formats import FORMATS, json
 from samplejoin.formats.payload import CODEC
 from samplejoin.formats.payload import dumps as codec_dumps
 from samplejoin.job import labels, user_functions
@@ -124,7 +123,7 @@ def _parts(problems: _Problems, model: JobModel, base_dir: Path) -> _Parts:
     return _Parts(
         fields,
         problems.trying(("label",), lambda: _label(model, fields, base_dir)),
-        problems.trying(("format",), lambda: _format(model, base_dir), json_format.dumps),
+        problems.trying(("format",), lambda: _format(model, base_dir), json.dumps),
         {name: _functions_of(problems, name, stream, base_dir) for name, stream in model.streams.items()},
     )
 
@@ -310,17 +309,14 @@ def _try_label(model: JobModel, fields: tuple[core.Field, ...], label: Any) -> N
 
 
 def _format(model: JobModel, base_dir: Path) -> Callable[[dict[str, Any]], bytes | None]:
-    if model.format == "json":
-        return json_format.dumps
-    if model.format == "csv":
-        weight = ("weight",) if model.keep_negatives < 1 else ()
-        return csv_format.encoder((*model.key_names, *model.sample, "label", *weight))
+    if model.format in FORMATS:
+        return FORMATS[model.format].encoder(model.columns)
     return user_format(model.format, _callable_with_one(model.format, base_dir))
 
 
 def user_format(name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], bytes | None]:
     """The user's formatting function, its result as bytes: a dict as JSON (NaN becomes null), text as UTF-8."""
-    dumps = json_format.dumps
+    dumps = json.dumps
 
     def format_sample(sample: dict[str, Any]) -> bytes | None:
         result = function(sample)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from samplejoin.errors import SamplejoinError
 from samplejoin.job.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Problem:
         return f"{place}{' ' if place else ''}{where}{self.message}{hint}"
 
 
-class JobError(Exception):
+class JobError(SamplejoinError):
     """A job that cannot run, with all that is wrong with it, one problem a line.
 
     `rest`: a model of its right parts, for `compile_issues`, if there is one.

@@ -17,6 +17,7 @@ from pydantic import (
 
 from samplejoin.core.field_paths import shown
 from samplejoin.errors import RefusedError
+from samplejoin.formats import FORMATS
 from samplejoin.job import validation
 from samplejoin.job.errors import ConflictError, Places
 from samplejoin.job.event_times import read_iso
@@ -58,10 +59,8 @@ def _start(value: str) -> str:
 
 
 def _format(value: str) -> str:
-    if value in ("json", "csv"):
-        return value
-    if not FUNCTION.fullmatch(value):
-        raise RefusedError(f"{value!r} is not a valid format", "json, csv or module:function")
+    if value not in FORMATS and not FUNCTION.fullmatch(value):
+        raise RefusedError(f"{value!r} is not a valid format", f"{', '.join(FORMATS)} or module:function")
     return value
 
 
@@ -227,6 +226,12 @@ class JobModel(Part):
         if issues:
             raise ConflictError(issues)
         return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The fields of a sample that goes out, in their order."""
+        weight = ("weight",) if self.keep_negatives < 1 else ()
+        return (*self.key_names, *self.sample, "label", *weight)
 
     @property
     def key_names(self) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from samplejoin.errors import SamplejoinError
+
 
 class Store(Protocol):
     """Bytes by key, written in atomic batches."""
@@ -31,5 +33,5 @@ class Store(Protocol):
         """Releases files and locks."""
 
 
-class StoreError(Exception):
-    """The state directory cannot be used: the message says which, why, and what to do."""
+class StoreError(SamplejoinError):
+    """The state directory cannot be used."""

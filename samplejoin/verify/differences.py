@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from contextlib import suppress
 from typing import Any
 
-import orjson
-
 from samplejoin.core.outcomes import Sample
+from samplejoin.formats import FORMATS, json
 from samplejoin.job.model import JobModel
 from samplejoin.verify.spill_rows import PAYLOAD, WEIGHT
 
@@ -21,10 +19,7 @@ class Differences:
     """Takes payloads apart, by the job's format, and names what differs."""
 
     def __init__(self, model: JobModel) -> None:
-        self._columns: tuple[str, ...] | None = None
-        if model.format == "csv":
-            weight = ("weight",) if model.keep_negatives < 1 else ()
-            self._columns = (*model.key_names, *model.sample, "label", *weight)
+        self._decode = FORMATS.get(model.format, json).decoder(model.columns)
 
     def of(self, want: Sample, found: list[Any]) -> tuple[str | None, list[str]]:
         """The class (`wrong_label`, `wrong_field`, `wrong_weight`; None: the same) and the fields that differ."""
@@ -47,14 +42,8 @@ class Differences:
 
     def fields(self, payload: bytes) -> Any:
         """The payload's fields, or its text where it has none."""
-        try:
-            if self._columns is None:
-                return orjson.loads(payload)
-            values = next(csv.reader(io.StringIO(payload.decode())))
-            if len(values) == len(self._columns):
-                return dict(zip(self._columns, values, strict=True))
-        except (ValueError, StopIteration, csv.Error):
-            pass
+        with suppress(ValueError):
+            return self._decode(payload)
         return payload[:500].decode("utf-8", "backslashreplace")
 
 

@@ -14,6 +14,7 @@ from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRange
 from samplejoin.connection_errors import Refused, why_away
 from samplejoin.core.skipped_offsets import Skip, Skips, ranges, unpack
 from samplejoin.engine.fetched_records import RECORD_BYTES, Reading
+from samplejoin.errors import SamplejoinError
 
 FETCH_BYTES = 1 << 20
 """Per partition and fetch; a larger record still comes, alone (KIP-74)."""
@@ -21,8 +22,8 @@ POLL_RECORDS = 1000
 POLL_MS = 200
 
 
-class VerifyError(Exception):
-    """Nothing can be verified: the message says why, where, and what to do."""
+class VerifyError(SamplejoinError):
+    """Nothing can be verified."""
 
 
 class Topics:

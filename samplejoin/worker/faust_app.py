@@ -33,15 +33,15 @@ from samplejoin.connection_errors import Refused, out_of_files, refused_since
 from samplejoin.core.user_errors import counted
 from samplejoin.engine import failpoints
 from samplejoin.engine.access_rights import DENIALS, Denied
-from samplejoin.engine.admin_client import AdminClient
-from samplejoin.engine.clients import until_answered
+from samplejoin.engine.clients import list_topics, until_answered
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.dead_letters import RecordLetters
 from samplejoin.engine.wire import pack_cell
-from samplejoin.job.compile import Job, compile_job, resolve_topics
-from samplejoin.job.connection import client_options
+from samplejoin.errors import SamplejoinError
+from samplejoin.job.compile import Job
 from samplejoin.job.errors import JobError
-from samplejoin.job.load import Sets, load_job
+from samplejoin.job.load import Sets
+from samplejoin.job.open_job import open_job
 from samplejoin.job.units import format_duration
 from samplejoin.worker import faust_command
 from samplejoin.worker.engine_config import engine_config
@@ -275,7 +275,7 @@ class JoinApp(faust.App):
             error = Denied("the job cannot go on", error)
         self.failure = error
         self.runtime.give_up()
-        if isinstance(error, WorkerError | JobError | Refused) or type(error).__name__ == "StoreError":
+        if isinstance(error, SamplejoinError):
             log.error("worker stops: %s", error)
         elif isinstance(error, MemoryError):
             log.error("worker stops: out of memory: %s. Give it more, or set limits.memory. If it is always the same "
@@ -298,28 +298,14 @@ class JoinApp(faust.App):
 
 def make_app(path: Path, settings: WorkerSettings, sets: Sets = ()) -> JoinApp:
     """The app of the job file at `path`. Raises JobError."""
-    model = load_job(path, sets)
-    connection = client_options(model, path.parent)
-    if any(stream.pattern for stream in model.streams.values()):
-        there = asyncio.run(_topics_there(connection, settings))
-        model = resolve_topics(model, there)
-    job = compile_job(model, path.parent)
+    job, connection = asyncio.run(open_job(path, sets, lambda connection: _topics_there(connection, settings)))
     return JoinApp(job, engine_config(job, settings, connection), settings)
 
 
 async def _topics_there(connection: Mapping[str, Any], settings: WorkerSettings) -> list[str]:
     """All topics of the cluster, for streams given by pattern; waits for a broker."""
-
-    async def ask() -> list[str]:
-        client = AdminClient(**connection)
-        try:
-            await client.start()
-            return sorted(await client.list_topics())
-        finally:
-            await client.close()
-
     setup_logging(settings.log_format, "INFO")
-    return await until_answered("looking for topics that match a pattern", connection, ask)
+    return await until_answered("looking for topics that match a pattern", connection, lambda: list_topics(connection))
 
 
 def __getattr__(name: str) -> Any:

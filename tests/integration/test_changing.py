@@ -232,7 +232,7 @@ def test_a_reset_cut_off_before_the_state_is_gone_shows(world, start_worker, mon
     """Offsets and a new log beneath the old state would be the worst of both."""
     worker = start_worker(world, 1)
     some_run(world, worker)
-    config = config_of(world.job_file, [f"state_dir={worker.state}"])
+    config = asyncio.run(config_of(world.job_file, [f"state_dir={worker.state}"]))
 
     async def cut_off(config: EngineConfig, names: list[str]) -> None:
         if config.topics.changelog in names:
@@ -419,8 +419,8 @@ def test_a_migration_has_few_producers_at_a_time(world, start_worker, monkeypatc
             open_now.discard(self)
 
     monkeypatch.setattr(migrate, "Transactions", Counted)
-    old = config_of(world.job_file)
-    plan = asyncio.run(migrate.plan_of(old, config_of(world.job_file, ["generation=2", "partitions=6"])))
+    old = asyncio.run(config_of(world.job_file))
+    plan = asyncio.run(migrate.plan_of(old, asyncio.run(config_of(world.job_file, ["generation=2", "partitions=6"]))))
     assert asyncio.run(migrate.carry_out(plan)) > 100
     assert most == [1] * 4 + [1, 2, 3, 4] + [1, 2]
     assert not open_now

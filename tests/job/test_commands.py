@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 from confluent_kafka import Producer
 
-from samplejoin.commands import check as check_module
+from samplejoin.admin import job_check
 from samplejoin.commands.check import check
 from samplejoin.commands.init import init, project_files
 from samplejoin.commands.schema import schema
@@ -243,7 +243,7 @@ def test_topics(tmp_path, monkeypatch):
     async def ask(connection):
         return {"imp", "clk-1", "clk-2"}
 
-    monkeypatch.setattr(check_module, "_ask", ask)
+    monkeypatch.setattr(job_check, "_ask", ask)
     code, output = run(write(tmp_path))
     assert code == 1
     assert "job.yaml:4: streams.click: topic clk does not exist" in output

@@ -1,0 +1,28 @@
+"""From a job file to the compiled job and its connection, for everything that runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from samplejoin.job.compile import Job, compile_job, resolve_topics
+from samplejoin.job.connection import client_options
+from samplejoin.job.load import Sets, load_job
+
+Connection = Mapping[str, Any]
+"""Arguments of aiokafka's clients."""
+
+
+async def open_job(
+    path: Path, sets: Sets, list_topics: Callable[[Connection], Awaitable[Iterable[str]]]
+) -> tuple[Job, Connection]:
+    """The job at `path`. `list_topics` is asked for the cluster's topics where streams are given by pattern.
+
+    Raises JobError, and what `list_topics` raises.
+    """
+    model = load_job(path, sets)
+    connection: Connection = client_options(model, path.parent)
+    if any(stream.pattern for stream in model.streams.values()):
+        model = resolve_topics(model, await list_topics(connection))
+    return compile_job(model, path.parent), connection
