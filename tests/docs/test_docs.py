@@ -26,7 +26,7 @@ from samplejoin.worker.settings import WorkerSettings
 from tests.docs.markdown import DOCS, PAGES, ROOT, Block, Page
 
 README, TUTORIAL = Page(ROOT / "README.md"), Page(ROOT / "docs" / "tutorial.md")
-OPERATIONS, METRICS = Page(ROOT / "docs" / "operations.md"), Page(ROOT / "docs" / "metrics.md")
+COMMAND_LINE, METRICS = Page(ROOT / "docs" / "commands.md"), Page(ROOT / "docs" / "metrics.md")
 JOB_FILE, ADRS = Page(ROOT / "docs" / "job-file.md"), ROOT / "docs" / "adr"
 
 JOB: dict[str, Any] = yaml.safe_load(project_files("clickjoin")["job.yaml"])
@@ -86,7 +86,7 @@ def test_metrics_that_are_named_exist():
 
 def test_every_command_is_documented():
     for name in COMMANDS:
-        assert f"| `samplejoin {name}" in OPERATIONS.text, f"docs/operations.md does not list samplejoin {name}"
+        assert f"| `samplejoin {name}" in COMMAND_LINE.text, f"docs/commands.md does not list samplejoin {name}"
 
 
 def test_every_job_key_is_documented():
@@ -98,7 +98,7 @@ def test_every_job_key_is_documented():
 
 def test_every_variable_of_a_worker_is_documented():
     for name in WorkerSettings.model_fields:
-        assert f"| `SAMPLEJOIN_{name.upper()}` |" in OPERATIONS.text
+        assert f"| `SAMPLEJOIN_{name.upper()}` |" in COMMAND_LINE.text
 
 
 def test_every_page_is_listed():

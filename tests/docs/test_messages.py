@@ -1,4 +1,4 @@
-"""The messages that docs/operations.md explains are those that the code says; `…` stands for what differs."""
+"""The messages that docs/troubleshooting.md explains are those that the code says; `…` stands for what differs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.markdown import ROOT, Page
 
-SECTION = Page(ROOT / "docs" / "operations.md").text.partition("\n## Messages\n")[2]
+SECTION = Page(ROOT / "docs" / "troubleshooting.md").text.partition("\n## Messages\n")[2].partition("\n## ")[0]
 EXPLAINED = [
     message for row in re.findall(r"^\| (`.+?) \| ", SECTION, re.MULTILINE) for message in re.findall(r"`([^`]+)`", row)
 ]
@@ -39,4 +39,4 @@ def test_there_are_messages():
 @pytest.mark.parametrize("message", EXPLAINED)
 def test_a_message_that_is_explained_is_in_the_code(message, said):
     pieces = [re.escape(piece) for piece in message.split("…")]
-    assert re.search(".*".join(pieces), said), f"docs/operations.md explains {message!r}: no message reads so"
+    assert re.search(".*".join(pieces), said), f"docs/troubleshooting.md explains {message!r}: no message reads so"
