@@ -8,7 +8,7 @@ PEERS := quix bytewax faust
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka-jars demo check test chaos bench lint docs clean
+.PHONY: help setup kafka-jars demo check test chaos bench lint docs lock release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,6 +47,14 @@ docs: setup ## write the generated pages of docs/ anew
 kafka-jars: ## the jars of the tests' Kafka (Java, Maven): KAFKA_VERSION=3.9.1
 	@scripts/kafka/fetch.sh "$(KAFKA_JARS)" $(KAFKA_VERSION)
 
+lock: .venv/release ## write requirements-dev.lock from the lower bounds of pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra dev pyproject.toml --output-file requirements-dev.lock
+	sed -i '1i # What development and CI install, with hashes. `make lock` writes it from pyproject.toml.' requirements-dev.lock
+
+release: .venv/release ## sdist and wheel, each installed and tried, SBOM, changelog check; DRAFT=1 before the date is set
+	PYTHON="$(PYTHON)" DRAFT=$(DRAFT) scripts/release.sh
+
 clean: ## remove what was built, .venv too
 	rm -rf .venv build dist *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -61,9 +69,14 @@ clean: ## remove what was built, .venv too
 	$(PIP) -e '.[demo]'
 	@touch $@
 
-.venv/dev: pyproject.toml | .venv/bin/python
-	$(PIP) -e '.[dev]'
+.venv/dev: pyproject.toml requirements-dev.lock | .venv/bin/python
+	$(PIP) --require-hashes -r requirements-dev.lock
+	$(PIP) --no-deps -e .
 	@touch .venv/demo $@
+
+.venv/release: pyproject.toml .venv/dev | .venv/bin/python
+	$(PIP) -e '.[release]'
+	@touch $@
 
 .venv/bench: pyproject.toml .venv/dev | .venv/bin/python
 	$(PIP) -e '.[bench]'
