@@ -18,8 +18,8 @@ setup: .venv/dev ## .venv with all that development needs
 demo: .venv/demo ## join real data, on a broker inside the demo
 	$(BIN)/samplejoin demo
 
-check: lint ## lint, types, and the examples of core and job: half a minute, for after each change
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not searches and not kafka" tests/core tests/job
+check: lint ## lint, types, and the examples of core, job and cleaning: half a minute, for after each change
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not searches and not kafka" tests/core tests/job tests/cleaning
 
 test: setup kafka-jars lint ## lint and all tests, with a real Kafka for each of two processes: PROCESSES=2
 	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" SAMPLEJOIN_REQUIRE_KAFKA=1 \

@@ -10,8 +10,8 @@ import pytest
 
 from samplejoin.core import large_key_windows, leaves
 from samplejoin.formats.payload import CODEC
-from tests.core.test_edges import KEY, Play, spec_of
-from tests.core.test_large_keys import leaves_of
+from tests.core.large_keys import leaves_of
+from tests.core.play import KEY, Play, spec_of
 
 #: leaves of one sequence that are read at the same time, and those that are opened at the ends of a range
 FEW = 8

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from samplejoin.core.leaves import Leaves
 from samplejoin.core.spec import Spec
 from samplejoin.formats.payload import CODEC
-from tests.core.test_large_keys import leaves_of
+from tests.core.large_keys import leaves_of
 
 SPEC = Spec("s", (), ("u",), (), window_ms=1000, codec=CODEC)
 

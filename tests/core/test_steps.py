@@ -15,10 +15,10 @@ from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Spec, Stream
 from tests.core.harness import FAR, restarted, wire_cells
+from tests.core.large_keys import leaves_of
 from tests.core.oracle import Row
 from tests.core.stepwise import Stepwise
 from tests.core.strategies import Records, cases, lateness_of, randoms, sorted_json, with_options
-from tests.core.test_large_keys import leaves_of
 
 
 class Steps:

@@ -19,8 +19,8 @@ from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.sources import SourceBlock, Sources
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
+from tests.cleaning.cleaners import NOW, Record
 from tests.job.helpers import job_data
-from tests.job.test_cleaning import NOW, Record
 
 IMPRESSIONS = TopicPartition("imp", 0)
 

@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import Consumer
 
 from tests.conftest import kafka_server
+from tests.integration.changing import command
 from tests.integration.scenes import edit_job
 from tests.integration.support import World, feed, wait_for
-from tests.integration.test_changing import command
 from tests.support.kafka import create_topics
 
 pytestmark = pytest.mark.kafka

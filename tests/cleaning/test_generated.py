@@ -16,8 +16,8 @@ from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.engine.wire import pack_cell
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
+from tests.cleaning.cleaners import FUNCTIONS, NOW, Record
 from tests.job.helpers import job_data
-from tests.job.test_cleaning import FUNCTIONS, NOW, Record
 
 pytestmark = pytest.mark.rule(9, 10, 12)
 

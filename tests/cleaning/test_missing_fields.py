@@ -11,8 +11,8 @@ from samplejoin.cleaning.cleaner import Watch
 from samplejoin.cleaning.missing_fields import FIRST_ROWS, WatchingCleaner
 from samplejoin.engine.wire import pack_cell
 from samplejoin.job.compile import compile_job
+from tests.cleaning.cleaners import NOW, Record
 from tests.job.helpers import model
-from tests.job.test_cleaning import NOW, Record
 
 
 class Cleaning:
