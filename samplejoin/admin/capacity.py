@@ -47,7 +47,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CapacityPlan:
     """What a load takes. Where the name does not say otherwise a figure is of all jobs together."""
 
     jobs: int
@@ -76,13 +76,13 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan_of(model: JobModel, load: Load, session_timeout_ms: int) -> Plan:
+def plan_capacity(model: JobModel, load: Load, session_timeout_ms: int) -> CapacityPlan:
     """The fewest jobs that carry the load, with the fewest workers. Raises WorkerError if no number of them does."""
     jobs, job = _fewest(model, load)
     keys_per_worker = job.keys / job.workers
     disk_bytes = keys_per_worker * job.disk_bytes_per_key * (1 + model.standby_replicas)
     rows_per_worker = load.changelog_rows_per_event * job.events_per_s * job.open_s / job.workers
-    return Plan(
+    return CapacityPlan(
         jobs=jobs,
         workers_per_job=job.workers,
         join_partitions_per_job=job.partitions,

@@ -28,7 +28,7 @@ TRANSACTIONS, OFFSETS = "__transaction_state", "__consumer_offsets"
 
 
 @dataclass
-class Findings:
+class ClusterFindings:
     """What is wrong, and what should be known."""
 
     wrong: list[str] = field(default_factory=list)
@@ -67,9 +67,9 @@ async def look(config: EngineConfig) -> Cluster:
         )
 
 
-async def check_cluster(config: EngineConfig) -> Findings:
+async def check_cluster(config: EngineConfig) -> ClusterFindings:
     """All findings. Raises KafkaError if the brokers do not answer."""
-    cluster, found = await look(config), Findings()
+    cluster, found = await look(config), ClusterFindings()
     if config.exactly_once:
         _transactions(cluster, found)
     for name in config.topics.written:
@@ -92,7 +92,7 @@ async def check_cluster(config: EngineConfig) -> Findings:
     return found
 
 
-def _unknown(config: EngineConfig, cluster: Cluster, found: Findings) -> None:
+def _unknown(config: EngineConfig, cluster: Cluster, found: ClusterFindings) -> None:
     """Settings that could not be looked at."""
     topics = [name for name in config.topics.written if name in cluster.topics and name not in cluster.settings]
     unknown = [f"topic{'s' if len(topics) > 1 else ''} {', '.join(topics)}"] if topics else []
@@ -108,7 +108,7 @@ def _shape(topic: dict[str, Any]) -> tuple[int, int]:
     return len(topic["partitions"]), min((len(p["replicas"]) for p in topic["partitions"]), default=0)
 
 
-def _transactions(cluster: Cluster, found: Findings) -> None:
+def _transactions(cluster: Cluster, found: ClusterFindings) -> None:
     if cluster.is_mock:
         found.wrong.append(NO_TRANSACTIONS)
         return
@@ -128,7 +128,7 @@ def _transactions(cluster: Cluster, found: Findings) -> None:
         )
 
 
-def _replicated(cluster: Cluster, topic: str, setting: str, what: str, found: Findings) -> None:
+def _replicated(cluster: Cluster, topic: str, setting: str, what: str, found: ClusterFindings) -> None:
     """A log of Kafka's own: as it is, or else as the brokers would make it."""
     replicas = cluster.topics[topic][1] if topic in cluster.topics else int(cluster.broker.get(setting, 0))
     if cluster.brokers > 1 and replicas == 1:
@@ -137,7 +137,7 @@ def _replicated(cluster: Cluster, topic: str, setting: str, what: str, found: Fi
         found.notes.append(f"{what} ({topic}) has two replicas on {cluster.brokers} brokers: {setting}=3 is usual")
 
 
-def _own_topic(config: EngineConfig, cluster: Cluster, name: str, found: Findings) -> None:
+def _own_topic(config: EngineConfig, cluster: Cluster, name: str, found: ClusterFindings) -> None:
     partitions, replicas = cluster.topics[name]
     settings = cluster.settings.get(name)
     topics = config.topics
@@ -156,7 +156,7 @@ def _own_topic(config: EngineConfig, cluster: Cluster, name: str, found: Finding
     _in_sync(cluster, name, replicas, int(settings.get("min.insync.replicas", 1)), found)
 
 
-def _in_sync(cluster: Cluster, name: str, replicas: int, in_sync: int, found: Findings) -> None:
+def _in_sync(cluster: Cluster, name: str, replicas: int, in_sync: int, found: ClusterFindings) -> None:
     """Whether what is acknowledged survives a broker, and whether a broker can be missed."""
     if in_sync > replicas:
         found.wrong.append(
@@ -174,7 +174,7 @@ def _in_sync(cluster: Cluster, name: str, replicas: int, in_sync: int, found: Fi
         )
 
 
-def _group(config: EngineConfig, cluster: Cluster, found: Findings) -> None:
+def _group(config: EngineConfig, cluster: Cluster, found: ClusterFindings) -> None:
     ours = [member for member in cluster.members if config.topics.repartition in member.topics]
     others = [member for member in cluster.members if member.topics and member not in ours]
     if others:

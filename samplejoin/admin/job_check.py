@@ -30,7 +30,7 @@ HINT = 'lines like {"stream": "click", "record": {...}}'
 
 
 @dataclass
-class Report:
+class CheckReport:
     """What a check found; `ok` decides the exit code."""
 
     job: str
@@ -57,12 +57,12 @@ class Report:
         return json.dumps(whole, indent=2, default=repr)
 
 
-async def check_job(path: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...]) -> Report:
+async def check_job(path: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...]) -> CheckReport:
     """All checks in order; later ones are left out where earlier ones fail.
 
     `broker`: whether one must answer (True), is asked if it does (None), or is not asked (False).
     """
-    report = Report(str(path))
+    report = CheckReport(str(path))
     try:
         model = load_job(path, sets)
         connection = client_options(model, path.parent)
@@ -92,7 +92,7 @@ def _problems_of_rest(error: JobError, rest: JobModel, base_dir: Path) -> list[P
     return [problem for problem in found if problem.path not in known | follows]
 
 
-def _resolved(report: Report, model: JobModel, topics: set[str] | None) -> JobModel:
+def _resolved(report: CheckReport, model: JobModel, topics: set[str] | None) -> JobModel:
     """The model with its patterns resolved; topics that do not exist become problems."""
     if topics is None:
         return assume_topics(model)
@@ -107,7 +107,7 @@ def _resolved(report: Report, model: JobModel, topics: set[str] | None) -> JobMo
     return resolve_topics(model, topics)
 
 
-async def _topics(report: Report, model: JobModel, connection: dict[str, Any], required: bool) -> set[str] | None:
+async def _topics(report: CheckReport, model: JobModel, connection: dict[str, Any], required: bool) -> set[str] | None:
     """The cluster's topics; None, with a note or a problem, if no broker answers. A refusal is a problem always."""
     from samplejoin.connection_errors import Refused, why_away
 
@@ -134,7 +134,7 @@ async def _ask(connection: dict[str, Any]) -> set[str]:
         return set(await list_topics({**connection, "request_timeout_ms": int(BROKER_TIMEOUT_S * 1000)}))
 
 
-async def _check_cluster(report: Report, job: Job, connection: dict[str, Any]) -> None:
+async def _check_cluster(report: CheckReport, job: Job, connection: dict[str, Any]) -> None:
     """What the cluster says beside its topics' names; what it does not tell becomes a note."""
     from samplejoin.admin.access_check import missing_rights
     from samplejoin.admin.cluster_check import check_cluster
@@ -192,7 +192,7 @@ def _summary(job: Job) -> dict[str, Any]:
     }
 
 
-def _try_records(report: Report, job: Job, records: Path) -> None:
+def _try_records(report: CheckReport, job: Job, records: Path) -> None:
     from samplejoin.offline import advice
     from samplejoin.offline.trial import Trial
 
@@ -216,7 +216,7 @@ def _try_records(report: Report, job: Job, records: Path) -> None:
     _advise(report, job.model, trial, records)
 
 
-def _advise(report: Report, model: JobModel, trial: Trial, records: Path) -> None:
+def _advise(report: CheckReport, model: JobModel, trial: Trial, records: Path) -> None:
     """What the records say about the job beside what they become."""
     from samplejoin.offline import advice
 

@@ -40,7 +40,7 @@ Offsets = dict[Any, tuple[int, str]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class MigrationPlan:
     """A migration that can be done: from one generation to another, and where it goes on."""
 
     old: EngineConfig
@@ -61,7 +61,7 @@ async def partitions_of(old: EngineConfig) -> int:
     return partitions
 
 
-async def plan_of(old: EngineConfig, new: EngineConfig) -> Plan:
+async def plan_migration(old: EngineConfig, new: EngineConfig) -> MigrationPlan:
     """Looks, and changes nothing. Raises WorkerError if the old generation is not at a cut, or the new one has run."""
     async with running(admin(old)) as client:
         await client.need_controller()
@@ -72,14 +72,14 @@ async def plan_of(old: EngineConfig, new: EngineConfig) -> Plan:
     offsets = await while_moving(lambda: committed_offsets(old, tps), FIRST_COORDINATOR_S)
     there = await while_moving(lambda: committed_offsets(new, tps), FIRST_COORDINATOR_S)
     if there and there == offsets:
-        return Plan(old, new, offsets, done=True)
+        return MigrationPlan(old, new, offsets, done=True)
     if there or await _log_ends(new, known.get(new.topics.repartition, 0)):
         raise WorkerError(
             f"generation {new.group} has run already: if {old.group} was migrated to it before, start its workers; "
             "else take another `generation`"
         )
     await _refuse_no_cut(old, tps, offsets, await last_commits(old))
-    return Plan(old, new, offsets)
+    return MigrationPlan(old, new, offsets)
 
 
 async def _refuse_no_cut(old: EngineConfig, tps: set[Any], offsets: Offsets, last: dict[int, Commit]) -> None:
@@ -110,7 +110,7 @@ async def _log_ends(config: EngineConfig, partitions: int) -> dict[int, int]:
         return {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
 
 
-async def carry_out(plan: Plan) -> int:
+async def migrate_state(plan: MigrationPlan) -> int:
     """Moves the state; returns how many open keys there were. Can be repeated after it was cut off."""
     old, new = plan.old, plan.new
     keys = 0

@@ -29,7 +29,7 @@ LOCK = "lock"
 
 
 @dataclass(frozen=True)
-class Plan:
+class ResetPlan:
     """What a reset does."""
 
     job: str
@@ -39,7 +39,7 @@ class Plan:
     start: str
 
 
-async def plan_of(config: EngineConfig, to: To | None) -> Plan:
+async def plan_reset(config: EngineConfig, to: To | None) -> ResetPlan:
     """Looks, and changes nothing. Raises WorkerError while workers of the job run."""
     async with running(admin(config)) as client:
         await client.need_controller()
@@ -50,7 +50,7 @@ async def plan_of(config: EngineConfig, to: To | None) -> Plan:
         _refuse_other_folder(path)
     if (path / LOCK).exists():
         refuse_running_worker(path)
-    return Plan(
+    return ResetPlan(
         config.spec.name,
         config.group,
         [name for name in (*config.topics.internal, config.topics.skips) if name in known],
@@ -59,8 +59,8 @@ async def plan_of(config: EngineConfig, to: To | None) -> Plan:
     )
 
 
-async def carry_out(config: EngineConfig, plan: Plan, to: To | None) -> None:
-    """Does what `plan_of` found. Can be repeated after it was cut off. Raises WorkerError if Kafka refuses."""
+async def reset_job(config: EngineConfig, plan: ResetPlan, to: To | None) -> None:
+    """Does what `plan_reset` found. Can be repeated after it was cut off. Raises WorkerError if Kafka refuses."""
     offsets = {} if to is None or to == "committed" else await _offsets(config, to)
     if to == "committed":
         await _forget_positions(config)

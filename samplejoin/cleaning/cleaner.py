@@ -19,8 +19,8 @@ from samplejoin.core.field_paths import value_at
 from samplejoin.core.generated import maker
 from samplejoin.core.identity import source_id
 from samplejoin.core.keys import MAX_KEY_BYTES, encode_key, key_values, too_long
-from samplejoin.core.refused_record import Refused
-from samplejoin.core.spec import Plan, Spec
+from samplejoin.core.refused_record import RefusedRecord
+from samplejoin.core.spec import Spec, StreamLayout
 from samplejoin.core.user_errors import few, mistakes, not_for_memory, said, trace_of
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.event_times import MAX_MS
@@ -142,12 +142,12 @@ class Cleaner:
             "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
             "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
             "MAX_KEY_BYTES": MAX_KEY_BYTES,
-            "mistakes": mistakes, "DONE": _DONE, "Refused": Refused,
+            "mistakes": mistakes, "DONE": _DONE, "Refused": RefusedRecord,
         })  # fmt: skip
 
     def _record(self, each: Input, record: Any, source: str, first_index: int, latest_ms: int, out: Cleaned) -> int:
         """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
-        if type(record) is Refused:
+        if type(record) is RefusedRecord:
             return _dead(out, each, record, source, "too_large", each.plan.stream.name, record.why())
         try:
             decoded = each.decode(record)
@@ -292,7 +292,7 @@ def _reference(record: Any, now_ms: int) -> int:
     return stamp
 
 
-def _bounds(plan: Plan, spec: Spec, start_ms: int | None, until_ms: int | None) -> tuple[int, int] | None:
+def _bounds(plan: StreamLayout, spec: Spec, start_ms: int | None, until_ms: int | None) -> tuple[int, int] | None:
     """The event times [from, to) of rows that an anchor in [start, until) is or can hold; None without bounds.
 
     Anchors hold labels by slices (rule 15): the first one's slice may begin before `start`.

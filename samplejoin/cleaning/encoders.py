@@ -7,10 +7,10 @@ import io
 from typing import Any
 
 from samplejoin.formats.json import dumps
-from samplejoin.job.sections import Stream
+from samplejoin.job.sections import StreamSection
 
 
-def encode(stream: Stream, value: Any) -> bytes | None:
+def encode(stream: StreamSection, value: Any) -> bytes | None:
     """A dict as a line of the stream's CSV, else as JSON; bytes, text and None as they are."""
     if value is None or isinstance(value, bytes):
         return value

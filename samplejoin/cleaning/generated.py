@@ -15,7 +15,7 @@ from zlib import crc32  # `core.keys.partition_of`, in place
 from samplejoin.cleaning.row_size import measured
 from samplejoin.core.field_paths import names_of, source_of
 from samplejoin.core.generated import maker_source
-from samplejoin.core.spec import Plan
+from samplejoin.core.spec import StreamLayout
 from samplejoin.decoding.decoders import decode_json
 from samplejoin.formats import json
 from samplejoin.job.event_times import MAX_MS, read_ms
@@ -106,7 +106,7 @@ def _decoding(each: Any) -> str:
     return "decoded = loads(record.value)\n            if type(decoded) is not dict: raise LookupError"
 
 
-def _payload_size(plan: Plan) -> str:
+def _payload_size(plan: StreamLayout) -> str:
     """`row_size.sizer` in place, where only payloads count."""
     sizes = ["len(partials[0][1])"] * plan.needs_first + ["len(partials[1][1])"] * bool(plan.last_fields)
     return " + ".join(sizes) or "0"

@@ -8,14 +8,14 @@ from typing import Any
 from samplejoin.core.aggregates import Custom
 from samplejoin.core.exact_sum import INT_LIMIT
 from samplejoin.core.json_values import opened
-from samplejoin.core.spec import Codec, Plan
+from samplejoin.core.spec import Codec, StreamLayout
 
 ELEMENT_BYTES = 64
 """What an element of lists and objects takes in memory, however short it is packed: `[]` is one byte there."""
 _ANY_SIZE = frozenset(("min", "max", "first", "last", "list", "top"))
 
 
-def measured(plan: Plan) -> tuple[int, ...]:
+def measured(plan: StreamLayout) -> tuple[int, ...]:
     """Which partials can be of any kind and size; 0 stands for the row's id."""
     grows = [
         i for i, f in enumerate(plan.aggregates, 2) if f.aggregate.name in _ANY_SIZE or isinstance(f.aggregate, Custom)
@@ -23,7 +23,7 @@ def measured(plan: Plan) -> tuple[int, ...]:
     return (0, *grows) if plan.stream.id_field else tuple(grows)
 
 
-def sizer(plan: Plan, codec: Codec, row_bytes: int) -> Callable[[list[Any]], int]:
+def sizer(plan: StreamLayout, codec: Codec, row_bytes: int) -> Callable[[list[Any]], int]:
     """Bytes of a row's payloads, and of those of its partials that can be of any kind and size.
 
     Where these could take more than `row_bytes` in memory, each of their elements counts `ELEMENT_BYTES` at least.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samplejoin.admin.job_check import Report, check_job
+from samplejoin.admin.job_check import CheckReport, check_job
 from samplejoin.core.user_errors import counted
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def check(job: Path, records: Path | None, broker: bool | None, sets: tuple[str,
     raise SystemExit(0 if report.ok else 1)
 
 
-def _text(report: Report) -> list[str]:
+def _text(report: CheckReport) -> list[str]:
     lines = [str(problem) for problem in report.problems]
     lines += [f"warning: {warning}" for warning in report.warnings]
     for tried in report.records:

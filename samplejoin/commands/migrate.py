@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from samplejoin.admin.migrate import Plan, carry_out, partitions_of, plan_of
+from samplejoin.admin.migrate import MigrationPlan, migrate_state, partitions_of, plan_migration
 from samplejoin.admin.open_job import config_of
 from samplejoin.commands.shared import clear_errors, confirm
 
@@ -40,17 +40,17 @@ def migrate(job: Path, generation: int, dry_run: bool, yes: bool, sets: tuple[st
             )
         partitions = asyncio.run(partitions_of(old))
         old = asyncio.run(config_of(job, [*sets, f"generation={generation}", f"partitions={partitions}"]))
-        plan = asyncio.run(plan_of(old, new))
+        plan = asyncio.run(plan_migration(old, new))
         if output == "text":
             click.echo("\n".join(_text(plan)))
         keys = None
         if not dry_run:
             confirm(yes)
-            keys = asyncio.run(carry_out(plan))
+            keys = asyncio.run(migrate_state(plan))
     _say_done(plan, keys, output)
 
 
-def _text(plan: Plan) -> list[str]:
+def _text(plan: MigrationPlan) -> list[str]:
     old, new = plan.old, plan.new
     return [
         f"job {new.spec.name}: from group {old.group} with {old.partitions} join partitions, which stands at a cut,",
@@ -59,7 +59,7 @@ def _text(plan: Plan) -> list[str]:
     ]
 
 
-def _say_done(plan: Plan, keys: int | None, output: str) -> None:
+def _say_done(plan: MigrationPlan, keys: int | None, output: str) -> None:
     if output == "json":
         result = {
             "done": keys is not None, "from": plan.old.group, "to": plan.new.group, "open_keys": keys,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from samplejoin.admin.capacity import Load, Plan, plan_of
+from samplejoin.admin.capacity import CapacityPlan, Load, plan_capacity
 from samplejoin.admin.capacity_figures import CPU_US_PER_EVENT, EVENT_BYTES, EVENTS_PER_KEY, REPLICAS
 from samplejoin.commands.shared import clear_errors
 from samplejoin.errors import RefusedError
@@ -81,14 +81,14 @@ def plan(
     with clear_errors():
         model = load_job(job, [*sets, *([f"window={window}"] if window is not None else [])])
         load = Load(rate, event_bytes, events_per_key, keep_busy)
-        found = plan_of(model, load, worker_settings(job=job).session_timeout_ms)
+        found = plan_capacity(model, load, worker_settings(job=job).session_timeout_ms)
     if output == "json":
         click.echo(json.dumps({**asdict(found), "cpu_us_per_event": CPU_US_PER_EVENT, "load": asdict(load)}, indent=2))
     else:
         click.echo("\n".join(_text(model, load, found)))
 
 
-def _text(model: JobModel, load: Load, plan: Plan) -> list[str]:
+def _text(model: JobModel, load: Load, plan: CapacityPlan) -> list[str]:
     return [
         f"{model.name}: {load.events_per_s:,.0f} events/s, window {format_duration(model.window_ms)}, "
         f"{plan.open_keys / 1e6:,.1f} million open keys",
@@ -101,7 +101,7 @@ def _text(model: JobModel, load: Load, plan: Plan) -> list[str]:
     ]
 
 
-def _rows(load: Load, plan: Plan) -> Iterator[tuple[str, str]]:
+def _rows(load: Load, plan: CapacityPlan) -> Iterator[tuple[str, str]]:
     a_job = ""
     if plan.jobs > 1:
         a_job = " a job"

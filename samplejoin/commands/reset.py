@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from samplejoin.admin.open_job import config_of
-from samplejoin.admin.reset import Plan, To, carry_out, plan_of
+from samplejoin.admin.reset import ResetPlan, To, plan_reset, reset_job
 from samplejoin.commands.shared import clear_errors, confirm
 from samplejoin.engine.config import EngineConfig
 from samplejoin.job.event_times import read_iso
@@ -53,16 +53,16 @@ def reset(job: Path, to: To | None, dry_run: bool, yes: bool, sets: tuple[str, .
         raise click.UsageError("-o json does not ask: pass --yes, or --dry-run to see what would be done")
     with clear_errors():
         config = asyncio.run(config_of(job, sets))
-        plan = asyncio.run(plan_of(config, to))
+        plan = asyncio.run(plan_reset(config, to))
         if output == "text":
             click.echo("\n".join(_text(plan)))
         if not dry_run:
             confirm(yes)
-            asyncio.run(carry_out(config, plan, to))
+            asyncio.run(reset_job(config, plan, to))
     _say_done(config, plan, dry_run, output)
 
 
-def _text(plan: Plan) -> list[str]:
+def _text(plan: ResetPlan) -> list[str]:
     return [
         f"job {plan.job}, group {plan.group}",
         f"  topics to delete: {', '.join(plan.topics) or 'none'}",
@@ -72,7 +72,7 @@ def _text(plan: Plan) -> list[str]:
     ]
 
 
-def _say_done(config: EngineConfig, plan: Plan, dry_run: bool, output: str) -> None:
+def _say_done(config: EngineConfig, plan: ResetPlan, dry_run: bool, output: str) -> None:
     if output == "json":
         result: dict[str, Any] = {"done": not dry_run, **asdict(plan)}
         click.echo(json.dumps(result, indent=2))

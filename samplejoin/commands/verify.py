@@ -16,7 +16,7 @@ from samplejoin.core.user_errors import said
 from samplejoin.errors import SamplejoinError
 from samplejoin.job.event_times import read_iso
 from samplejoin.job.open_job import open_job
-from samplejoin.verify.kafka import Topics
+from samplejoin.verify.kafka import TopicReader
 from samplejoin.verify.render import text_of
 from samplejoin.verify.report import Report
 from samplejoin.verify.run import Options, Shown
@@ -86,7 +86,7 @@ def _exit_code(report: Report) -> int:
 
 
 async def _run(path: Path, sets: tuple[str, ...], options: Options) -> Report:
-    job, connection = await open_job(path, sets, lambda connection: Topics(connection).partitions())
+    job, connection = await open_job(path, sets, lambda connection: TopicReader(connection).partitions())
     with _progress() as shown:
         return await verify_job(job, connection, options, shown)
 

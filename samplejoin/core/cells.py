@@ -1,7 +1,7 @@
 """Rows become cells: mergeable partial results per (key, stream, slice), so that order never matters (rules 2 and 11).
 
 A cell on the wire is `(key, stream, slice, low, high, rows, partials)`: the source offsets it was made of lie in
-low..high. In a key's state it is `[stream, slice, rows, partials]`. Partials are laid out by the stream's `Plan`.
+low..high. In a key's state it is `[stream, slice, rows, partials]`. The stream's `StreamLayout` lays the partials out.
 In place of the partials a cell on the wire can have the whole cell of the state, packed by the job's codec: most are
 alone for their key, and are first looked into when its window closes.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.json_values import kept
-from samplejoin.core.spec import Codec, Field, Plan, Spec
+from samplejoin.core.spec import Codec, Field, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes, not_for_memory, said
 from samplejoin.core.value_order import canonical
 
@@ -29,7 +29,7 @@ MARK = 4
 CELLS, BODY, CLOSED = range(3)
 
 
-def partials_of(plan: Plan, row: dict[str, Any], order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
+def partials_of(plan: StreamLayout, row: dict[str, Any], order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
     """The partials of a single row. Raises TypeError or ValueError, naming the field, on a value it cannot take."""
     first = last = None
     if plan.needs_first:
@@ -60,7 +60,7 @@ def _payload(fields: tuple[Field, ...], row: dict[str, Any], codec: Codec) -> by
         raise
 
 
-def _id(plan: Plan, row: dict[str, Any]) -> Id | None:
+def _id(plan: StreamLayout, row: dict[str, Any]) -> Id | None:
     name = plan.stream.id_field
     try:
         return ident(value_at(row, name), plan.junk_ids) if name else None
@@ -94,7 +94,7 @@ def of_field(field: Field, error: BaseException) -> TypeError | ValueError:
     return kind(f"field {field.name} (from {source}): {text}")
 
 
-def merge_partials(plan: Plan, a: list[Any], b: list[Any]) -> list[Any]:
+def merge_partials(plan: StreamLayout, a: list[Any], b: list[Any]) -> list[Any]:
     """The partials of both sets of rows. Raises TypeError or ValueError, naming the field, as an aggregate does."""
     first, last = a[0], a[1]
     if first is not None and tuple(b[0][0]) < tuple(first[0]):
@@ -144,7 +144,7 @@ def _partials(spec: Spec, cell: WireCell) -> list[Any]:
     return partials
 
 
-def insert(plans: tuple[Plan, ...], cells: list[Cell], cell: Cell) -> int:
+def insert(plans: tuple[StreamLayout, ...], cells: list[Cell], cell: Cell) -> int:
     """Merges a cell into a key's list; returns the rows of the cell that it is part of now."""
     stream, slice_ = cell[STREAM], cell[SLICE]
     plan = plans[stream]

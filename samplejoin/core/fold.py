@@ -10,7 +10,7 @@ from typing import Any
 
 from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, of_field, order_of, unmarked
 from samplejoin.core.keys import decode_key
-from samplejoin.core.spec import Codec, Plan, Spec
+from samplejoin.core.spec import Codec, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes
 
 Merged = tuple[dict[int, list[Any]], dict[int, int]]
@@ -189,7 +189,7 @@ def cell_fields(spec: Spec, cell: Cell) -> dict[str, Any]:
     return read_fields(spec.plans[cell[STREAM]], spec.codec, cell[PARTIALS])
 
 
-def read_fields(plan: Plan, codec: Codec, partials: list[Any]) -> dict[str, Any]:
+def read_fields(plan: StreamLayout, codec: Codec, partials: list[Any]) -> dict[str, Any]:
     """A stream's sample fields, from its partials."""
     values: dict[str, Any] = {}
     if plan.first_fields:

@@ -17,14 +17,14 @@ from samplejoin.core.exact_sum import INT_LIMIT
 from samplejoin.core.field_paths import source_of
 from samplejoin.core.fold import read_sample
 from samplejoin.core.json_values import at_rest
-from samplejoin.core.spec import Codec, Field, Plan, Spec
+from samplejoin.core.spec import Codec, Field, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes
 
 Maker = Callable[[dict[str, Any], tuple[int, str, int, int]], list[Any]]
 Reader = Callable[[bytes, dict[int, list[Any]]], dict[str, Any]]
 
 
-def maker(plan: Plan, codec: Codec) -> Maker:
+def maker(plan: StreamLayout, codec: Codec) -> Maker:
     """A function that makes a row's partials: `partials_of` with plan and codec filled in."""
     making, names = maker_source(plan, codec)
     make: Maker = _compiled(f"def make(row, order):\n    get = row.get\n    return {making}\n", "make", names)
@@ -38,7 +38,7 @@ def maker(plan: Plan, codec: Codec) -> Maker:
     return made
 
 
-def maker_source(plan: Plan, codec: Codec) -> tuple[str, dict[str, Any]]:
+def maker_source(plan: StreamLayout, codec: Codec) -> tuple[str, dict[str, Any]]:
     """An expression for a row's partials, in terms of its `get` and `order`, and the names it needs beside them.
 
     It raises as `partials_of` does, but does not name the field.
@@ -82,7 +82,7 @@ def _reader(spec: Spec, joined: tuple[int, ...]) -> Reader:
     return read
 
 
-def _joined(plan: Plan, lines: list[str], names: dict[str, Any]) -> dict[str, str]:
+def _joined(plan: StreamLayout, lines: list[str], names: dict[str, Any]) -> dict[str, str]:
     """Source of the fields of a stream that has joined; `lines` and `names` get what it needs."""
     n = plan.index
     lines.append(f"p{n} = partials[{n}]")
@@ -98,7 +98,7 @@ def _joined(plan: Plan, lines: list[str], names: dict[str, Any]) -> dict[str, st
     return values
 
 
-def _empty(plan: Plan, lines: list[str], names: dict[str, Any]) -> dict[str, str]:
+def _empty(plan: StreamLayout, lines: list[str], names: dict[str, Any]) -> dict[str, str]:
     """Source of the fields of a stream of which nothing has joined: constants where they can be."""
     n = plan.index
     if plan.empty is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Refused:
+class RefusedRecord:
     """A record over `limits.record`. It has what cleaning asks of a record; instead of its value there is `head`."""
 
     offset: int

@@ -110,7 +110,7 @@ class Spec:
     #: how payloads wait between cleaning and formatting
     codec: Codec = JSON
     #: one plan per stream, in the order of `streams`
-    plans: tuple[Plan, ...] = field(init=False, repr=False, compare=False)
+    plans: tuple[StreamLayout, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plans", tuple(_plan(i, s, self) for i, s in enumerate(self.streams)))
@@ -177,7 +177,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StreamLayout:
     """How one stream's rows become cells: which of its fields are kept of the first row, of the last, aggregated.
 
     A cell's partials are `[first, last, *aggregates]`. `first` is `[order, payload, id]` of the lowest row, `last`
@@ -223,11 +223,11 @@ class Plan:
         return values | {f.name: f.aggregate.result(f.aggregate.zero()) for f in self.aggregates}
 
 
-def _plan(index: int, stream: Stream, spec: Spec) -> Plan:
+def _plan(index: int, stream: Stream, spec: Spec) -> StreamLayout:
     mine = [f for f in spec.fields if f.stream == stream.name]
     anchor = stream.role == "anchor"
     of_one_row = ("first", "last") if anchor else ()
-    return Plan(
+    return StreamLayout(
         index=index,
         stream=stream,
         anchor=anchor,

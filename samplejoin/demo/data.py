@@ -38,7 +38,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Example:
+class Dataset:
     """One example: its folder below `examples/`, its events in time order, and what to say of it."""
 
     name: str
@@ -124,14 +124,14 @@ def _epoch_ms(text: str) -> int:
 
 
 EXAMPLES = {
-    "otto": Example(
+    "otto": Dataset(
         "otto",
         "OTTO: clicks of a web shop, with the carts and orders that follow (CC BY 4.0; Normann, Baumeister, Wilm 2023)",
         otto_events,
         {"cart": "cart_delay_s", "order": "order_delay_s"},
         "Delays are the data's own. Orphans have no click on that product in the 30 minutes before them.",
     ),
-    "open-bandit": Example(
+    "open-bandit": Dataset(
         "open-bandit",
         "Open Bandit: recommendations of a fashion shop, with their clicks (ZOZO, Inc.; Saito et al. 2020)",
         bandit_events,

@@ -26,7 +26,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass
-class Reading:
+class MetricsReading:
     """A worker's metrics at one moment, by name and label value."""
 
     values: dict[tuple[str, ...], float] = field(default_factory=dict)
@@ -70,14 +70,14 @@ class WorkerProcess:
         if status is not None:
             raise DemoError(f"the worker ended with status {status}:\n{self.log_tail()}")
 
-    def read(self) -> Reading | None:
+    def read(self) -> MetricsReading | None:
         """Its metrics now, None while its web port does not answer."""
         try:
             with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/metrics", timeout=2) as answer:
                 text = answer.read().decode()
         except (urllib.error.URLError, http.client.HTTPException, OSError):
             return None
-        return Reading({
+        return MetricsReading({
             (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from samplejoin.demo.process import Reading
+from samplejoin.demo.process import MetricsReading
 from samplejoin.demo.replay import Replay
 from samplejoin.job.model import JobModel
 
@@ -36,7 +36,7 @@ class Progress:
     joined_rows: dict[str, int] = field(default_factory=dict)
     orphans: dict[str, int] = field(default_factory=dict)
 
-    def update(self, model: JobModel, replay: Replay, reading: Reading | None) -> bool:
+    def update(self, model: JobModel, replay: Replay, reading: MetricsReading | None) -> bool:
         """Takes new figures over; without a reading the worker's stay as they were. Returns whether it is done."""
         self.sent = replay.sent
         if reading is None:
@@ -56,7 +56,7 @@ class Progress:
         self._clock(model, replay, reading)
         return self.done
 
-    def _clock(self, model: JobModel, replay: Replay, reading: Reading) -> None:
+    def _clock(self, model: JobModel, replay: Replay, reading: MetricsReading) -> None:
         clock_s = reading.lowest("samplejoin_clock_seconds")
         if clock_s is None or reading.count("samplejoin_clock_seconds") < model.partitions:
             return

@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 
 from samplejoin.demo.broker import Broker, open_broker
-from samplejoin.demo.data import Example
+from samplejoin.demo.data import Dataset
 from samplejoin.demo.errors import DemoError
 from samplejoin.demo.process import WorkerProcess
 from samplejoin.demo.progress import Progress
 from samplejoin.demo.replay import Replay
-from samplejoin.demo.samples import Finished, read_samples, write_samples
+from samplejoin.demo.samples import DemoSample, read_samples, write_samples
 from samplejoin.demo.screen import Screen
 from samplejoin.demo.summary import print_next, print_summary
 from samplejoin.engine.config import Topics
@@ -31,7 +31,7 @@ PATIENCE_S = 60.0
 class Run:
     """One example: its worker, its replay and what is known of both."""
 
-    def __init__(self, example: Example, broker: Broker, folder: Path, seconds: float) -> None:
+    def __init__(self, example: Dataset, broker: Broker, folder: Path, seconds: float) -> None:
         job = example.folder / "job.yaml"
         self.example = example
         self.model = load_job(job, overrides(load_job(job, environ={}), broker), environ={})
@@ -55,7 +55,7 @@ class Run:
         if self.progress.update(self.model, self.replay, self.worker.read()):
             self.worker.terminate()
 
-    def samples(self, broker: Broker) -> list[Finished]:
+    def samples(self, broker: Broker) -> list[DemoSample]:
         """What came out. Raises DemoError if the worker did not stop well, or if its count says otherwise."""
         self.replay.finish()
         if not self.worker.stop():
@@ -70,7 +70,7 @@ class Run:
 
 
 def run_demo(
-    examples: Sequence[Example], brokers: str | None, seconds: float, samples_file: Path | None, console: Console
+    examples: Sequence[Dataset], brokers: str | None, seconds: float, samples_file: Path | None, console: Console
 ) -> None:
     """Runs the examples side by side and prints their summaries. Raises DemoError; leaves nothing behind."""
     if samples_file is not None:

@@ -17,7 +17,7 @@ READ_S = 30.0
 
 
 @dataclass(frozen=True)
-class Finished:
+class DemoSample:
     """One finished sample: its headers and its bytes."""
 
     job: str
@@ -33,7 +33,7 @@ class Finished:
         return fields
 
 
-def read_samples(bootstrap: str, topic: str) -> list[Finished]:
+def read_samples(bootstrap: str, topic: str) -> list[DemoSample]:
     """All committed samples of a topic, in the order of its partitions. Raises DemoError."""
     from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -62,12 +62,12 @@ def read_samples(bootstrap: str, topic: str) -> list[Finished]:
     return [_finished(each) for each in sorted(records, key=lambda m: (m.partition(), m.offset()))]
 
 
-def _finished(message: Any) -> Finished:
+def _finished(message: Any) -> DemoSample:
     said = read_headers(message.headers())
-    return Finished(said.job, said.sample_id, said.revision, said.weight, message.value())
+    return DemoSample(said.job, said.sample_id, said.revision, said.weight, message.value())
 
 
-def write_samples(path: Path, samples: list[Finished]) -> None:
+def write_samples(path: Path, samples: list[DemoSample]) -> None:
     """JSON lines: a sample's id, revision, weight and job, and its payload as text. Raises DemoError."""
     try:
         with path.open("wb") as file:

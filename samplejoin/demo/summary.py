@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.json import JSON
 from rich.table import Table
 
-from samplejoin.demo.data import Example
+from samplejoin.demo.data import Dataset
 from samplejoin.demo.progress import Progress
-from samplejoin.demo.samples import Finished
+from samplejoin.demo.samples import DemoSample
 from samplejoin.demo.screen import percent
 
 SHOWN = 2
@@ -24,7 +24,7 @@ Next:
   examples/, docs/             the jobs of this demo; what a join means here, and every setting"""
 
 
-def print_summary(console: Console, example: Example, progress: Progress, samples: Sequence[Finished]) -> None:
+def print_summary(console: Console, example: Dataset, progress: Progress, samples: Sequence[DemoSample]) -> None:
     """One job's results."""
     fields = [sample.fields for sample in samples]
     console.print()
@@ -58,7 +58,7 @@ def quantiles(values: Iterable[float]) -> tuple[float, float, float] | None:
     return tenths[4], tenths[8], ordered[-1]
 
 
-def _labels(example: Example, progress: Progress, fields: Sequence[dict[str, Any]]) -> Table:
+def _labels(example: Dataset, progress: Progress, fields: Sequence[dict[str, Any]]) -> Table:
     table = Table()
     for name in ("label", "events", "joined", "orphans", "samples", "join ratio", "delay p50", "p90", "max"):
         table.add_column(name, justify="left" if name == "label" else "right")

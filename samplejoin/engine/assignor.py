@@ -16,7 +16,7 @@ from samplejoin.core.fingerprint import short
 from samplejoin.engine import wire
 
 
-class Word(NamedTuple):
+class MemberState(NamedTuple):
     """What a member says of itself when it joins."""
 
     #: for people: host and process
@@ -53,7 +53,7 @@ class JoinAssignor:
 
     name = "samplejoin"
 
-    def __init__(self, say: Callable[[], Word], repartition: str, standby_replicas: int) -> None:
+    def __init__(self, say: Callable[[], MemberState], repartition: str, standby_replicas: int) -> None:
         self._say, self._repartition, self._standby_replicas = say, repartition, standby_replicas
         self.last = Deal()
         self.rejoins = 0
@@ -86,7 +86,7 @@ class JoinAssignor:
 
 
 def deal(
-    words: Mapping[str, Word], partitions: Mapping[str, Sequence[int]], repartition: str, standby_replicas: int
+    words: Mapping[str, MemberState], partitions: Mapping[str, Sequence[int]], repartition: str, standby_replicas: int
 ) -> dict[str, Deal]:
     """Every partition to one member that reads its topic, each topic as evenly as can be; pure.
 
@@ -117,11 +117,11 @@ def same_job(one: str, other: str) -> bool:
     return short(one) == short(other)
 
 
-Wish = Callable[[str, int, Collection[str], Mapping[str, Word]], list[str]]
+Wish = Callable[[str, int, Collection[str], Mapping[str, MemberState]], list[str]]
 
 
 def _spread(
-    topic: str, numbers: Sequence[int], ids: Sequence[str], words: Mapping[str, Word],
+    topic: str, numbers: Sequence[int], ids: Sequence[str], words: Mapping[str, MemberState],
     loads: Mapping[str, Sequence[Any]], wish: Wish,
 ) -> dict[int, str]:  # fmt: skip
     """Partition -> member: wishes first, within an even share, then to whoever has least."""
@@ -148,20 +148,20 @@ def _spread(
     return dealt
 
 
-def _by_past(topic: str, number: int, ids: Collection[str], words: Mapping[str, Word]) -> list[str]:
+def _by_past(topic: str, number: int, ids: Collection[str], words: Mapping[str, MemberState]) -> list[str]:
     """Members that had the partition, the latest first: a paused one may still believe that it has it."""
     had = [id_ for id_ in ids if (topic, number) in words[id_].had]
     return sorted(had, key=lambda id_: (-words[id_].generation, id_))
 
 
-def _by_state(topic: str, number: int, ids: Collection[str], words: Mapping[str, Word]) -> list[str]:
+def _by_state(topic: str, number: int, ids: Collection[str], words: Mapping[str, MemberState]) -> list[str]:
     """Members that have its state: who had the partition, then those whose state is furthest."""
     past = _by_past(topic, number, ids, words)
     stocked = [id_ for id_ in ids if number in words[id_].state and id_ not in past]
     return past + sorted(stocked, key=lambda id_: (-words[id_].state[number], id_))
 
 
-def _standbys(owner: Mapping[int, str], words: Mapping[str, Word], replicas: int) -> dict[str, set[int]]:
+def _standbys(owner: Mapping[int, str], words: Mapping[str, MemberState], replicas: int) -> dict[str, set[int]]:
     """Per member the join partitions it stands by for: those that it has state of, within an even share."""
     standbys: dict[str, set[int]] = {id_: set() for id_ in words}
     replicas = min(replicas, len(words) - 1)
@@ -178,7 +178,7 @@ def _standbys(owner: Mapping[int, str], words: Mapping[str, Word], replicas: int
     return standbys
 
 
-def _refusals(words: Mapping[str, Word]) -> dict[str, str]:
+def _refusals(words: Mapping[str, MemberState]) -> dict[str, str]:
     """Members that cannot work with the others, and why: of several jobs the one that was there goes on."""
     prints = [short(word.fingerprint) for word in words.values() if word.generation >= 0]
     prints = prints or [short(word.fingerprint) for word in words.values()]
@@ -201,9 +201,9 @@ def _refusals(words: Mapping[str, Word]) -> dict[str, str]:
     return refused
 
 
-def _word(member: ConsumerProtocolMemberMetadata) -> Word:
+def _word(member: ConsumerProtocolMemberMetadata) -> MemberState:
     said = orjson.loads(member.user_data) if member.user_data else {}
-    return Word(
+    return MemberState(
         said.get("worker", "?"), said.get("fingerprint", ""), tuple(member.subscription),
         tuple(said.get("formats", (wire.OLDEST, wire.NEWEST))), said.get("generation", -1),
         tuple((topic, number) for topic, number in said.get("had", ())), dict(said.get("state", ())),

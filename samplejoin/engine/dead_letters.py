@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from samplejoin.cleaning.cleaned import DeadRecord
-from samplejoin.core.refused_record import Refused
+from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 
@@ -35,13 +35,13 @@ def headers_of_record(dead: DeadRecord, job: str) -> list[tuple[str, bytes]]:
 
 def original(record: Any) -> bytes:
     """As much of a record's value as its dead letter carries."""
-    value: bytes | None = record.head if type(record) is Refused else record.value
+    value: bytes | None = record.head if type(record) is RefusedRecord else record.value
     return (value or b"")[:MAX_ORIGINAL_BYTES]
 
 
 def length_of(record: Any) -> int:
     """Bytes of a record's value."""
-    return record.length if type(record) is Refused else len(record.value or b"")
+    return record.length if type(record) is RefusedRecord else len(record.value or b"")
 
 
 class RecordLetters:

@@ -22,7 +22,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from samplejoin.core.skipped_offsets import Skips
 from samplejoin.engine.damaged_batches import Damaged, records_of
 from samplejoin.engine.decompression import ExpandError
-from samplejoin.engine.record_batches import Header, Part, is_small, parts
+from samplejoin.engine.record_batches import BatchPart, Header, is_small, parts
 
 #: expanded bytes after which one call of `getmany` returns
 FETCHED_BYTES = 8 << 20
@@ -139,7 +139,7 @@ class _Opened:
         self.is_control_batch, self.is_transactional = False, batch.is_transactional
         self._end = batch.next_offset
         self._passed = owner.passes_over(self.base_offset, self._end - 1)
-        self._parts: Iterator[tuple[Part | list[Any], int]] | None = None
+        self._parts: Iterator[tuple[BatchPart | list[Any], int]] | None = None
 
     @property
     def next_offset(self) -> int:
@@ -166,9 +166,9 @@ class _Opened:
         owner.reading.room -= max(0, size)
         if size < 0:
             self._close()
-        return owner.parsed(part.parser, part.raw) if isinstance(part, Part) else owner.kept(part)
+        return owner.parsed(part.parser, part.raw) if isinstance(part, BatchPart) else owner.kept(part)
 
-    def _open(self) -> Iterator[tuple[Part | list[Any], int]]:
+    def _open(self) -> Iterator[tuple[BatchPart | list[Any], int]]:
         if self._passed:
             self._owner.count_from(self.base_offset, self._end - 1)
             return iter(())
@@ -216,7 +216,7 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
     def _one_by_one(self, raw: bytes) -> Iterator[Any]:
         try:
             for part, _ in parts(raw, _ANY_BYTES):
-                for record in records_of(part.raw) if isinstance(part, Part) else part:
+                for record in records_of(part.raw) if isinstance(part, BatchPart) else part:
                     if not isinstance(record, Damaged):
                         yield record
                     elif record.last >= self.next_fetch_offset:

@@ -31,7 +31,7 @@ DEAF_S = 30.0
 RETRY_S = 1.0
 
 
-class Word(msgspec.Struct, forbid_unknown_fields=True):
+class ProgressMessage(msgspec.Struct, forbid_unknown_fields=True):
     """What a worker says: per source the event time read up to, in ms, and whether it is at its end; per join
     partition the records that it is behind."""
 
@@ -40,7 +40,7 @@ class Word(msgspec.Struct, forbid_unknown_fields=True):
     lags: dict[int, int]
 
 
-_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Word).decode
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(ProgressMessage).decode
 
 
 class ProgressBoard(Service):
@@ -73,7 +73,7 @@ class ProgressBoard(Service):
 
     async def publish(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
         """One word to everybody, this worker included."""
-        word = Word(self.worker, sources, lags)
+        word = ProgressMessage(self.worker, sources, lags)
         self._receive(word)
         if self._unanswered_since is None:
             self._unanswered_since = time.monotonic()
@@ -125,7 +125,7 @@ class ProgressBoard(Service):
         patience_s = (self.config.spec.max_wait_ms or 10_000) / 1000
         return read_time > slowest + self.config.align_ms and now - self._rose[1] < patience_s
 
-    def _receive(self, word: Word, back: bool = False) -> None:
+    def _receive(self, word: ProgressMessage, back: bool = False) -> None:
         """Takes a word in; `back`: it has come through the topic."""
         now, topics = time.monotonic(), self.config.spec.topics()
         if back and word.worker == self.worker:

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from samplejoin.core.refused_record import Refused
+from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.damaged_batches import HEADER, HEADER_AT, LOG_APPEND_TIME, varint
 from samplejoin.engine.decompression import NONE, ExpandError, pieces
 
@@ -27,7 +27,7 @@ HEADER_BYTES = 61
 _CODEC = 0x07
 
 
-class Part:
+class BatchPart:
     """Some records of a batch, as a batch of its own that is not compressed: its bytes, and aiokafka's parser."""
 
     def __init__(self, raw: bytes | memoryview, parser: Any = None) -> None:
@@ -46,14 +46,14 @@ class Header:
         self.last_offset = self.base_offset + fields[1]
         self.codec = self.attributes & _CODEC
 
-    def batch(self, records: bytes | bytearray, count: int) -> Part:
+    def batch(self, records: bytes | bytearray, count: int) -> BatchPart:
         """The same batch with these records, uncompressed."""
         header = bytearray(self.raw)
         struct.pack_into(">h", header, HEADER_AT, self.attributes & ~_CODEC)
         struct.pack_into(">i", header, HEADER_BYTES - 4, count)
-        return Part(bytes(header + records))
+        return BatchPart(bytes(header + records))
 
-    def refused(self, head: bytes, size: int, limit: int) -> Refused:
+    def refused(self, head: bytes, size: int, limit: int) -> RefusedRecord:
         """A record that is not read, of the beginning of its bytes."""
         delta_ms, at = varint(head, 1)
         offset, at = varint(head, at)
@@ -65,11 +65,13 @@ class Header:
         value = bytes(head[at : at + min(max(0, value_length), HEAD_BYTES)])
         by_broker = bool(self.attributes & LOG_APPEND_TIME)
         stamp = self.highest_ms if by_broker else self.first_ms + delta_ms
-        return Refused(self.base_offset + offset, stamp, int(by_broker), size, limit, max(0, value_length), value, key)
+        return RefusedRecord(
+            self.base_offset + offset, stamp, int(by_broker), size, limit, max(0, value_length), value, key
+        )
 
 
-def parts(raw: bytes, limit: int) -> Iterator[tuple[Part | list[Any], int]]:
-    """The records of a batch in parts, with the bytes that each takes. None is over `limit` but a `Refused`.
+def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]:
+    """The records of a batch in parts, with the bytes that each takes. None is over `limit` but a `RefusedRecord`.
 
     Raises ExpandError if the batch cannot be read.
     """
@@ -95,7 +97,7 @@ def _first_piece(expanded: Iterator[bytes]) -> tuple[bytes, int]:
     return got[0] if len(got) == 1 else b"".join(got), size
 
 
-def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[Part | list[Any], int]]:
+def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]:
     data = bytearray()
     at = count = 0  # what of `data` is whole records, and how many
     for _ in range(header.count):
@@ -132,7 +134,7 @@ def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tupl
 
 def _skip(
     header: Header, data: bytearray, expanded: Iterator[bytes], body: int, size: int, limit: int
-) -> Iterator[tuple[Part | list[Any], int]]:
+) -> Iterator[tuple[BatchPart | list[Any], int]]:
     """Passes over a record whose bytes begin at `body`; leaves in `data` what follows it."""
     del data[:body]
     while len(data) < min(size, 3 * HEAD_BYTES):

@@ -25,7 +25,7 @@ from samplejoin.job.expression import compile_expression, names_in
 from samplejoin.job.field_types import FUNCTION, split_aggregate
 from samplejoin.job.fingerprint import fingerprint_of
 from samplejoin.job.model import JobModel
-from samplejoin.job.sections import SampleField, Stream
+from samplejoin.job.sections import SampleField, StreamSection
 from samplejoin.job.validation import internal_topics, shared_topics
 
 
@@ -33,7 +33,7 @@ from samplejoin.job.validation import internal_topics, shared_topics
 class Input:
     """One stream as the clean agent sees it."""
 
-    plan: core.Plan
+    plan: core.StreamLayout
     #: record -> dict, or None to filter it; raises ValueError if it cannot (a user's decoder: anything)
     decode: Callable[[Any], Any]
     #: the user's cleaning function, or one that returns the record itself
@@ -138,7 +138,7 @@ def resolve_topics(model: JobModel, existing_topics: Iterable[str]) -> JobModel:
     own = internal_topics(model)
     topics = sorted(t for t in set(existing_topics) if t not in hidden and not own.fullmatch(t))
     issues: list[Issue] = []
-    streams: dict[str, Stream] = {}
+    streams: dict[str, StreamSection] = {}
     for name, stream in model.streams.items():
         if stream.pattern is not None:
             matching = tuple(t for t in topics if re.fullmatch(stream.pattern, t))
@@ -237,7 +237,7 @@ def _custom(name: str, base_dir: Path) -> Aggregate:
 # ---- streams ------------------------------------------------------------------------------------------------------
 
 
-def _functions_of(problems: _Problems, name: str, stream: Stream, base_dir: Path) -> tuple[Any, Any, str]:
+def _functions_of(problems: _Problems, name: str, stream: StreamSection, base_dir: Path) -> tuple[Any, Any, str]:
     """A stream's decode, clean and the name of clean."""
     path = ("streams", name)
     decode = problems.trying((*path, "decode"), lambda: _decode(stream, base_dir))
@@ -248,7 +248,7 @@ def _functions_of(problems: _Problems, name: str, stream: Stream, base_dir: Path
     return decode, clean, clean_name
 
 
-def _decode(stream: Stream, base_dir: Path) -> decoders.Decode:
+def _decode(stream: StreamSection, base_dir: Path) -> decoders.Decode:
     if stream.decode == "json":
         return decoders.decode_json
     if stream.decode == "raw":

@@ -22,7 +22,7 @@ from samplejoin.job import validation
 from samplejoin.job.errors import ConflictError, Places
 from samplejoin.job.event_times import read_iso
 from samplejoin.job.field_types import FUNCTION, Brokers, FieldPaths, Name, plain_job_name
-from samplejoin.job.sections import Limits, Outputs, Part, SampleField, Security, Stream
+from samplejoin.job.sections import Limits, Outputs, SampleField, Section, Security, StreamSection
 from samplejoin.job.units import Duration, PositiveDuration
 
 ALONE = {"alone": True}
@@ -82,7 +82,7 @@ FieldOrSource = Annotated[
 """A sample field, or where it comes from as a plain string."""
 
 
-class JobModel(Part):
+class JobModel(Section):
     """A join: which streams, by which key and window, what a sample carries, and where it goes."""
 
     name: Annotated[str, AfterValidator(job_name)] = Field(
@@ -96,7 +96,9 @@ class JobModel(Part):
     )  # fmt: skip
     brokers: Brokers = Field(("localhost:9092",), description="Kafka's bootstrap servers: `host:port`, or a list.")
     security: Security = Field(default=Security(), description="How to reach the brokers.")
-    streams: dict[Name, Stream] = Field(description="The inputs by name: at least one anchor and one label stream.")
+    streams: dict[Name, StreamSection] = Field(
+        description="The inputs by name: at least one anchor and one label stream."
+    )
     key: Annotated[FieldPaths, Field(min_length=1, max_length=16)] = Field(
         description="The row fields that make up the join key, in order; every stream's rows have them. A sample has "
         "them by the same names, dots included. The key is at most `1KiB`, as a JSON array."
@@ -253,7 +255,7 @@ class JobModel(Part):
         """`until` as epoch ms."""
         return None if self.until is None else read_iso(self.until)
 
-    def lateness_of(self, stream: Stream) -> int:
+    def lateness_of(self, stream: StreamSection) -> int:
         """The stream's own `lateness`, or the job's, in ms."""
         return self.lateness_ms if stream.lateness_ms is None else stream.lateness_ms
 

@@ -8,7 +8,7 @@ from typing import Any
 from samplejoin.job.schema import job_schema
 
 _SECTIONS = (
-    ("Stream", "streams.NAME"),
+    ("StreamSection", "streams.NAME"),
     ("SampleField", "sample.FIELD"),
     ("Outputs", "outputs"),
     ("Output", "outputs.NAME"),

@@ -27,13 +27,13 @@ from samplejoin.job.field_types import (
 from samplejoin.job.units import Duration
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """What all parts of the job file have in common: exact types, no unknown keys, no change after loading."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Stream(Part):
+class StreamSection(Section):
     """A named input: where its records come from and how they become rows."""
 
     role: Literal["anchor", "label"] = Field(
@@ -104,7 +104,7 @@ class Stream(Part):
         return self.time or "@timestamp"
 
 
-class SampleField(Part):
+class SampleField(Section):
     """A field of the sample. A plain string is short for `{from: string}`."""
 
     source: str = Field(
@@ -129,7 +129,7 @@ class SampleField(Part):
         return self.source.partition(".")[2] or None
 
 
-class Output(Part):
+class Output(Section):
     """An output topic. A plain string is short for `{topic: string}`."""
 
     topic: TopicName | None = Field(
@@ -154,7 +154,7 @@ OutputOrTopic = Annotated[
 """An output, or its topic as a plain string."""
 
 
-class Outputs(Part):
+class Outputs(Section):
     """Where samples and side outputs go."""
 
     samples: OutputOrTopic = Field(default=Output(), description="Finished samples.")
@@ -167,7 +167,7 @@ class Outputs(Part):
     )
 
 
-class Security(Part):
+class Security(Section):
     """How to reach the brokers. Secrets are given as `${env:NAME}` or `${file:/path}` only."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -181,7 +181,7 @@ class Security(Part):
     key_file: str | None = Field(None, description="PEM file of the client's key; relative to the job file.")
 
 
-class Limits(Part):
+class Limits(Section):
     """Bounds that keep one bad key or record from hurting the rest."""
 
     rows: int = Field(

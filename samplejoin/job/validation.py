@@ -10,7 +10,7 @@ from samplejoin.core.field_paths import escaped, names_of
 from samplejoin.errors import RefusedError, did_you_mean
 from samplejoin.job.errors import Issue
 from samplejoin.job.field_types import field_path, split_aggregate
-from samplejoin.job.sections import Output, Stream
+from samplejoin.job.sections import Output, StreamSection
 from samplejoin.job.units import format_duration
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _streams(job: JobModel) -> Iterator[Issue]:
         yield from _time(path, stream, job.clock)
 
 
-def _decoding(path: tuple[str, ...], stream: Stream) -> Iterator[Issue]:
+def _decoding(path: tuple[str, ...], stream: StreamSection) -> Iterator[Issue]:
     if stream.decode == "csv" and stream.columns is None:
         yield Issue((*path, "decode"), "csv needs columns", "columns: [uid, mid, ts]; records have no header")
     if stream.delimiter != "," and stream.decode != "csv":
@@ -105,7 +105,7 @@ def _is_column(field: str, columns: Iterable[str]) -> bool:
         return True
 
 
-def _time(path: tuple[str, ...], stream: Stream, clock: str) -> Iterator[Issue]:
+def _time(path: tuple[str, ...], stream: StreamSection, clock: str) -> Iterator[Issue]:
     if stream.time is None and clock == "event":
         yield Issue(
             path, "time is missing", "the field with the event time, or '@timestamp' for the Kafka record's own"
@@ -117,7 +117,7 @@ def _time(path: tuple[str, ...], stream: Stream, clock: str) -> Iterator[Issue]:
 
 def shared_topics(job: JobModel) -> Iterator[Issue]:
     """Streams of one topic must agree on how its records are decoded and timed: that happens before cleaning."""
-    readers: dict[str, tuple[str, Stream]] = {}
+    readers: dict[str, tuple[str, StreamSection]] = {}
     for name, stream in job.streams.items():
         for topic in stream.topic_names or ((stream.pattern,) if stream.pattern else ()):
             other_name, other = readers.setdefault(topic, (name, stream))

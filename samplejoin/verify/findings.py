@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from samplejoin.verify.report import ERRORS, Example, Report
+from samplejoin.verify.report import ERRORS, Deviation, Report
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Findings:
     orphans: Counter[str] = field(default_factory=Counter)
     late: Counter[str] = field(default_factory=Counter)
     excuses: list[str] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
+    examples: list[Deviation] = field(default_factory=list)
     #: something was believed that a replay of the log can prove
     believed: bool = False
 

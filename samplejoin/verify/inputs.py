@@ -11,7 +11,7 @@ from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import WireCell
 from samplejoin.core.identity import sample_id, source_id
 from samplejoin.job.compile import Job
-from samplejoin.verify.report import Report, Stream
+from samplejoin.verify.report import Report, StreamCounts
 from samplejoin.verify.spill import Spill
 from samplejoin.verify.spill_rows import DEAD, OUTSIDE, ROWS, Scope, letter_key
 
@@ -22,7 +22,7 @@ OVERHEAD_BYTES = 700
 OUTCOMES = ("ok", "filtered", "junk_key", "before_start", "after_until")
 
 
-class Intake:
+class InputReader:
     """Cleans the records of all inputs, each partition in offset order.
 
     `future`: (topic, partition) -> offset -> the latest event time in ms that the job allowed a record that it refused
@@ -43,7 +43,7 @@ class Intake:
         self.highest: list[int | None] = []
         self._lateness_ms: list[int] = []
         for each in job.inputs:
-            report.streams[each.plan.stream.name] = Stream(each.plan.stream.role)
+            report.streams[each.plan.stream.name] = StreamCounts(each.plan.stream.role)
 
     def take(self, topic: str, partition: int, records: Sequence[Any]) -> None:
         """Cleans records of one source partition and keeps their rows."""

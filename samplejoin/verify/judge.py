@@ -14,7 +14,7 @@ from samplejoin.verify.differences import Differences
 from samplejoin.verify.expected import Expectation, KeyMade, Made, Row, without
 from samplejoin.verify.key_evidence import Case
 from samplejoin.verify.replay import Replayed
-from samplejoin.verify.report import NOT_THERE, POSSIBLY_LATE, Example, Report
+from samplejoin.verify.report import NOT_THERE, POSSIBLY_LATE, Deviation, Report
 from samplejoin.verify.sample_claims import Claims
 from samplejoin.verify.side_outputs import account, compare_late, compare_letters, compare_orphans
 
@@ -288,7 +288,7 @@ class Judge(Ground):
         window = None if made is None else made.window
         slice_ms = None if window is None else window.slice * self.spec.resolution_ms
         case.findings.examples.append(
-            Example(
+            Deviation(
                 cls,
                 key_of(case.key),
                 str(row[r.ID]) if row is not None else want.sample_id if want is not None else None,

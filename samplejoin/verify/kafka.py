@@ -26,7 +26,7 @@ class VerifyError(SamplejoinError):
     """Nothing can be verified."""
 
 
-class Topics:
+class TopicReader:
     """Read-only access to the brokers of a job. `connection` are aiokafka's arguments; inputs hold no record over
     `record_bytes`."""
 

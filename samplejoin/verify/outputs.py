@@ -31,14 +31,14 @@ NO_FINGERPRINT = "none"
 MOST_DIGITS = 18
 
 
-class Collector:
+class OutputReader:
     """Takes the records of samples, late, orphan and dead-letter topics; those of other jobs are left out."""
 
     def __init__(self, job: Job, scope: Scope, report: Report, rows: Spill, letters: Spill) -> None:
         self.scope, self.report, self.rows, self.letters = scope, report, rows, letters
         self._job, self._fingerprint = job.spec.name.encode(), short(job.fingerprint).encode()
         self._contract = Contract(job, scope.sample_partitions)
-        #: see `inputs.Intake`
+        #: see `inputs.InputReader`
         self.future: dict[tuple[str, int], dict[int, int]] = {}
 
     def sample(self, record: Any) -> None:

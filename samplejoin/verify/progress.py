@@ -7,7 +7,7 @@ from typing import Any
 from samplejoin.core.clock import NEVER
 from samplejoin.core.messages import Block
 from samplejoin.engine.wire import FormatError, GarbageError, unpack_commit, unpack_entry, unpack_state
-from samplejoin.verify.kafka import Topics, VerifyError, partition_list
+from samplejoin.verify.kafka import TopicReader, VerifyError, partition_list
 from samplejoin.verify.spill_rows import Scope
 
 TAIL_RECORDS = 16
@@ -15,7 +15,7 @@ START_RECORDS = 5000
 """Entries at the beginning of a log in which each source is looked for."""
 
 
-async def see_clocks(topics: Topics, changelog: str, scope: Scope, resolution_ms: int) -> None:
+async def see_clocks(topics: TopicReader, changelog: str, scope: Scope, resolution_ms: int) -> None:
     """Enters, per join partition, what its last commit says: the slice up to which all windows have gone out, and what
     it has merged."""
     tps = partition_list(changelog, range(scope.partitions))
@@ -33,7 +33,7 @@ async def see_clocks(topics: Topics, changelog: str, scope: Scope, resolution_ms
             raise VerifyError(f"topic {changelog} partition {tp.partition} holds no commit that can be read")
 
 
-async def _last_state(topics: Topics, tp: Any, begin: int, end: int) -> tuple[Any, int | None, str] | None:
+async def _last_state(topics: TopicReader, tp: Any, begin: int, end: int) -> tuple[Any, int | None, str] | None:
     """The partition's state in its last commit that had swept all that was due, up to which slice, and the job's
     fingerprint."""
     reach, found = TAIL_RECORDS, None
@@ -59,7 +59,7 @@ def _commit(record: Any, tp: Any) -> dict[str, Any]:
         raise VerifyError(f"topic {tp.topic} partition {tp.partition} offset {record.offset}: {error}") from error
 
 
-async def first_offsets(topics: Topics, repartition: str, partitions: int) -> dict[str, int] | None:
+async def first_offsets(topics: TopicReader, repartition: str, partitions: int) -> dict[str, int] | None:
     """Per source id the offset at which the job began to read it, as the beginning of its log tells; None if that has
     been trimmed, or does not tell of any source."""
     tps = partition_list(repartition, range(partitions))

@@ -11,7 +11,7 @@ from samplejoin.job.compile import Job
 from samplejoin.job.model import JobModel
 from samplejoin.verify.context import time_text
 from samplejoin.verify.job_versions import refuse_edited
-from samplejoin.verify.kafka import Topics, VerifyError, partition_list
+from samplejoin.verify.kafka import TopicReader, VerifyError, partition_list
 from samplejoin.verify.progress import first_offsets, see_clocks
 from samplejoin.verify.report import Report
 from samplejoin.verify.spill_rows import Scope
@@ -31,7 +31,7 @@ class Span:
 
 
 @dataclass
-class Plan:
+class ReadPlan:
     """What is read of which topic, in the order in which the ends were looked up: outputs before inputs, so that
     whatever the outputs hold has its cause in what is read of the inputs."""
 
@@ -40,7 +40,7 @@ class Plan:
     repartition: Span
 
 
-async def plan(job: Job, topics: Topics, scope: Scope, report: Report) -> Plan:
+async def plan(job: Job, topics: TopicReader, scope: Scope, report: Report) -> ReadPlan:
     """Looks at all topics and fills in `scope`. Raises VerifyError."""
     model, there = job.model, await topics.partitions()
     _refuse_missing(job, there)
@@ -61,7 +61,7 @@ async def plan(job: Job, topics: Topics, scope: Scope, report: Report) -> Plan:
     log = f"{model.prefix}-repartition"
     repartition = Span(*await topics.bounds(partition_list(log, there.get(log, ()))))
     scope.replayable = bool(repartition.ends) and not any(repartition.begins.values())
-    return Plan(outputs, inputs, repartition)
+    return ReadPlan(outputs, inputs, repartition)
 
 
 def _inputs(job: Job, there: dict[str, set[int]]) -> list[Any]:
@@ -79,7 +79,7 @@ def _refuse_missing(job: Job, there: dict[str, set[int]]) -> None:
         )
 
 
-async def _see_job(job: Job, topics: Topics, there: dict[str, set[int]], scope: Scope, report: Report) -> None:
+async def _see_job(job: Job, topics: TopicReader, there: dict[str, set[int]], scope: Scope, report: Report) -> None:
     """How far the job has come: its commits, then (behind them) its group's offsets."""
     model = job.model
     changelog = f"{model.prefix}-changelog"
@@ -96,7 +96,7 @@ async def _see_job(job: Job, topics: Topics, there: dict[str, set[int]], scope: 
 
 
 async def _starts(
-    model: JobModel, topics: Topics, there: dict[str, set[int]], begins: dict[Any, int], ends: dict[Any, int],
+    model: JobModel, topics: TopicReader, there: dict[str, set[int]], begins: dict[Any, int], ends: dict[Any, int],
     scope: Scope, report: Report,
 ) -> dict[Any, int]:  # fmt: skip
     """Where the job began to read, as well as can be known; what was deleted since narrows the range."""
@@ -127,7 +127,7 @@ async def _starts(
 
 
 async def _narrow(
-    model: JobModel, topics: Topics, gone: set[Any], begins: dict[Any, int], ends: dict[Any, int], scope: Scope,
+    model: JobModel, topics: TopicReader, gone: set[Any], begins: dict[Any, int], ends: dict[Any, int], scope: Scope,
     report: Report,
 ) -> None:  # fmt: skip
     """Inputs have lost their beginning: only windows that no deleted row can touch are compared."""
@@ -145,7 +145,9 @@ async def _narrow(
     )
 
 
-async def _see_trimmed(model: JobModel, topics: Topics, outputs: dict[str, Span], scope: Scope, report: Report) -> None:
+async def _see_trimmed(
+    model: JobModel, topics: TopicReader, outputs: dict[str, Span], scope: Scope, report: Report
+) -> None:
     """Outputs that have lost their beginning: what stood there cannot be missed."""
     for name, span in outputs.items():
         gone = {tp: begin for tp, begin in span.begins.items() if begin}
@@ -169,7 +171,7 @@ async def _see_trimmed(model: JobModel, topics: Topics, outputs: dict[str, Span]
         report.notes.append(f"retention has deleted the beginning of {topic}: what stood there is not missed")
 
 
-async def _first_timestamps(topics: Topics, begins: dict[Any, int], ends: dict[Any, int]) -> dict[Any, int]:
+async def _first_timestamps(topics: TopicReader, begins: dict[Any, int], ends: dict[Any, int]) -> dict[Any, int]:
     """The Kafka timestamp of each partition's first record, of those that have one."""
     first: dict[Any, int] = {}
     for tp, begin in begins.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from samplejoin.verify.report import Example, Report
+from samplejoin.verify.report import Deviation, Report
 from samplejoin.verify.spill import Spill
 from samplejoin.verify.spill_rows import DEAD, LETTERS
 
@@ -33,9 +33,9 @@ def compare_record_letters(letters: Spill, report: Report, was_read: Callable[[s
                 counts.open += 1
             elif not there:
                 counts.missing += 1
-                report.blame(Example("letters_missing", fields=[rows[0][REASON]], sources=[rows[0][PLACE]]))
+                report.blame(Deviation("letters_missing", fields=[rows[0][REASON]], sources=[rows[0][PLACE]]))
         for rows in found.values():
             if was_read(rows[0][PLACE], rows[0][LETTER_STREAM]):
                 counts.found += len(rows)
                 counts.unexpected += 1
-                report.blame(Example("letters_unexpected", fields=[rows[0][REASON]], sources=[rows[0][PLACE]]))
+                report.blame(Deviation("letters_unexpected", fields=[rows[0][REASON]], sources=[rows[0][PLACE]]))

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from samplejoin.core.user_errors import counted
-from samplejoin.verify.report import ERRORS, Example, Report
+from samplejoin.verify.report import ERRORS, Deviation, Report
 
 MEANS = {
     "right": "the sample, or its rightful absence, exactly as the inputs give it",
@@ -111,7 +111,7 @@ def _sides(report: Report) -> list[str]:
     return lines
 
 
-def _example(example: Example) -> list[str]:
+def _example(example: Deviation) -> list[str]:
     lines = [example.cls.replace("_", " ")]
     named = {
         "key": None if example.key is None else json.dumps(example.key, ensure_ascii=False, default=str),

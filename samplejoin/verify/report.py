@@ -17,7 +17,7 @@ NOT_THERE = "truncated or not complete, and filtered or down-sampled"
 
 
 @dataclass
-class Stream:
+class StreamCounts:
     """What became of a stream's records and rows. `joined`, `orphan` and `pending` are of label streams."""
 
     role: str
@@ -71,7 +71,7 @@ class LateRows:
 
 
 @dataclass
-class Replay:
+class ReplayCounts:
     """The replay of the repartition log: for how many keys, and whether the log was still whole."""
 
     used: bool = False
@@ -81,7 +81,7 @@ class Replay:
 
 
 @dataclass
-class Example:
+class Deviation:
     """One thing that is wrong, with what is needed to look at it."""
 
     cls: str
@@ -136,7 +136,7 @@ class Report:
     #: of the job file; and the samples by theirs
     fingerprint: str = ""
     versions: dict[str, int] = field(default_factory=dict)
-    streams: dict[str, Stream] = field(default_factory=dict)
+    streams: dict[str, StreamCounts] = field(default_factory=dict)
     anchors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("rows", "windows", "repeated"), 0))
     made: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("samples", "filtered", "down_sampled", "dead"), 0)
@@ -144,10 +144,10 @@ class Report:
     letters: Letters = field(default_factory=Letters)
     orphans: Orphans | None = None
     late: LateRows | None = None
-    replay: Replay = field(default_factory=Replay)
+    replay: ReplayCounts = field(default_factory=ReplayCounts)
     read: dict[str, float] = field(default_factory=lambda: {"records": 0, "bytes": 0, "seconds": 0.0})
     notes: list[str] = field(default_factory=list)
-    errors: list[Example] = field(default_factory=list)
+    errors: list[Deviation] = field(default_factory=list)
 
     @property
     def wrong(self) -> dict[str, int]:
@@ -224,7 +224,7 @@ class Report:
         self.exempt += 1
         self.exempt_reasons[reason] = self.exempt_reasons.get(reason, 0) + 1
 
-    def blame(self, example: Example) -> None:
+    def blame(self, example: Deviation) -> None:
         """Keeps an example of its class, if there is room; the caller counts."""
         if sum(e.cls == example.cls for e in self.errors) < self.examples_per_class:
             self.errors.append(example)

@@ -13,8 +13,8 @@ from samplejoin.engine.wire import FormatError, GarbageError, unpack_entry
 from samplejoin.job.compile import Job
 from samplejoin.verify.context import time_text
 from samplejoin.verify.job_versions import refuse_foreign
-from samplejoin.verify.kafka import Topics, VerifyError
-from samplejoin.verify.read_plan import Plan, Span, plan
+from samplejoin.verify.kafka import TopicReader, VerifyError
+from samplejoin.verify.read_plan import ReadPlan, Span, plan
 from samplejoin.verify.replay import LogReplay, Replayed
 from samplejoin.verify.report import Report
 from samplejoin.verify.spill import BUCKETS
@@ -49,7 +49,7 @@ async def verify(job: Job, connection: Any, options: Options, shown: Shown) -> R
         FOR_EVER if options.to_ms is None else options.to_ms, options.one_in,
     )  # fmt: skip
     report = Report(model.name, model.generation, model.guarantee, options.examples, share=1 / options.one_in)
-    topics = Topics(connection, model.limits.record_bytes)
+    topics = TopicReader(connection, model.limits.record_bytes)
     planned = await plan(job, topics, scope, report)
     with Verification(job, scope, report, options.work_dir) as verification:
         await _read_all(job, topics, planned, verification, shown)
@@ -78,7 +78,7 @@ class _Steps:
         self._shown(self._what, self._done, self._whole)
 
 
-async def _read_all(job: Job, topics: Topics, planned: Plan, verification: Verification, shown: Shown) -> None:
+async def _read_all(job: Job, topics: TopicReader, planned: ReadPlan, verification: Verification, shown: Shown) -> None:
     collector, intake, read = verification.collector, verification.intake, verification.report.read
     takers = {
         "samples": collector.sample, "late": collector.late, "orphan": collector.orphan,
@@ -109,7 +109,7 @@ def _count(read: dict[str, float], records: list[Any]) -> None:
 
 
 async def _replay(
-    job: Job, topics: Topics, span: Span, suspects: set[bytes], report: Report, shown: Shown
+    job: Job, topics: TopicReader, span: Span, suspects: set[bytes], report: Report, shown: Shown
 ) -> dict[bytes, Replayed]:
     """What the repartition log gives of these keys."""
     report.replay.used = report.replay.complete = True

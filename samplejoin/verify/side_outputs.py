@@ -10,7 +10,7 @@ from samplejoin.verify import spill_rows as r
 from samplejoin.verify.context import Ground, key_of, time_text
 from samplejoin.verify.expected import KeyMade, Row
 from samplejoin.verify.key_evidence import Case, orphan_rows
-from samplejoin.verify.report import Example
+from samplejoin.verify.report import Deviation
 
 
 def account(ground: Ground, rows: Sequence[Row], full: KeyMade, late: Sequence[Row], clock: int) -> None:
@@ -74,7 +74,7 @@ def compare_letters(ground: Ground, case: Case) -> None:
             continue
         counts["unexpected"] += there
         if case.findings.has_room("letters_unexpected", ground.report.examples_per_class):
-            case.findings.examples.append(Example("letters_unexpected", key_of(case.key), id_))
+            case.findings.examples.append(Deviation("letters_unexpected", key_of(case.key), id_))
 
 
 def _may_be_dead(case: Case) -> bool:
@@ -92,7 +92,7 @@ def _letter_missing(ground: Ground, case: Case, id_: str, slice_: int) -> None:
         made = case.windows_by_id.get(id_)
         slice_ms, sources = slice_ * ground.spec.resolution_ms, case.sources(made.window if made else None)
         case.findings.examples.append(
-            Example("letters_missing", key_of(case.key), id_, time_text(slice_ms), slice_ms, sources=sources)
+            Deviation("letters_missing", key_of(case.key), id_, time_text(slice_ms), slice_ms, sources=sources)
         )
 
 
@@ -111,7 +111,7 @@ def compare_late(ground: Ground, case: Case, found: Sequence[Row]) -> None:
         if case.findings.has_room("late_missing", ground.report.examples_per_class):
             said = {"stream": stream, "rows": rows}, {"stream": stream, "rows": rows - missing}
             case.findings.examples.append(
-                Example("late_missing", key_of(case.key), None, time_text(slice_ms), slice_ms, ["rows"], *said,
+                Deviation("late_missing", key_of(case.key), None, time_text(slice_ms), slice_ms, ["rows"], *said,
                         case.sources(None))
             )  # fmt: skip
 
@@ -180,7 +180,7 @@ def _orphan_wrong(ground: Ground, case: Case, cell: tuple[int, int], want: int, 
     sources = case.sources(None)
     said = {"stream": name, "rows": want}, {"stream": name, "rows": there}
     case.findings.examples.append(
-        Example(f"orphans_{cls}", key_of(case.key), None, time_text(slice_ms), slice_ms, ["rows"], *said, sources)
+        Deviation(f"orphans_{cls}", key_of(case.key), None, time_text(slice_ms), slice_ms, ["rows"], *said, sources)
     )
 
 

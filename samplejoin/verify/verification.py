@@ -12,9 +12,9 @@ from samplejoin.core.user_errors import few
 from samplejoin.job.compile import Job
 from samplejoin.job.field_types import FUNCTION
 from samplejoin.job.model import JobModel
-from samplejoin.verify.inputs import Intake
+from samplejoin.verify.inputs import InputReader
 from samplejoin.verify.judge import Judge
-from samplejoin.verify.outputs import Collector
+from samplejoin.verify.outputs import OutputReader
 from samplejoin.verify.record_dead_letters import compare_record_letters
 from samplejoin.verify.replay import Replayed
 from samplejoin.verify.report import LateRows, Orphans, Report
@@ -40,8 +40,8 @@ class Verification:
         outputs = job.model.output_topics()
         report.orphans = Orphans() if "orphan" in outputs else None
         report.late = LateRows() if "late" in outputs else None
-        self.collector = Collector(job, scope, report, self.rows, self.letters)
-        self.intake = Intake(job, scope, report, self.rows, self.letters, self.collector.future)
+        self.collector = OutputReader(job, scope, report, self.rows, self.letters)
+        self.intake = InputReader(job, scope, report, self.rows, self.letters, self.collector.future)
         #: (topic, partition) -> offsets [from, to) that were read
         self.was_read: dict[tuple[str, int], tuple[int, int]] = {}
         self._judge: Judge | None = None

@@ -19,8 +19,8 @@ from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.group import Group
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, Sources
-from samplejoin.worker.join_task import JoinPartition
-from samplejoin.worker.join_tasks import Joins
+from samplejoin.worker.join_task import JoinTask
+from samplejoin.worker.join_tasks import JoinTasks
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ POLL_S = 0.05
 class Drain:
     """Reads what is there, then neither reads nor ticks until everything is at the cut. Needs the group for itself."""
 
-    def __init__(self, config: EngineConfig, group: Group, sources: Sources, sender: Sender, joins: Joins) -> None:
+    def __init__(self, config: EngineConfig, group: Group, sources: Sources, sender: Sender, joins: JoinTasks) -> None:
         self.config, self.group, self.sources, self.sender, self.joins = config, group, sources, sender, joins
         self._reading = True
 
@@ -135,7 +135,7 @@ def _settled(owned: OwnedSource) -> bool:
     return not owned.held and max(owned.held_upto, owned.delivered) == writer.acked == writer.confirmed
 
 
-def _at_cut(join: JoinPartition, committed: dict[str, int]) -> bool:
+def _at_cut(join: JoinTask, committed: dict[str, int]) -> bool:
     """Whether a join has covered just what is committed of the job's sources, and has committed that itself.
 
     It may know sources that the job no longer has: a topic of its pattern that was deleted.

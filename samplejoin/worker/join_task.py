@@ -40,7 +40,7 @@ COMMIT_KEYS = 20_000
 IDLE_COMMIT_S = 10.0
 
 
-class JoinPartition:
+class JoinTask:
     """One join partition that this worker owns."""
 
     def __init__(

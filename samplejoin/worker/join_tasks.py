@@ -16,7 +16,7 @@ from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.transaction import CommitFailed, Transactions
-from samplejoin.worker.join_task import JoinPartition
+from samplejoin.worker.join_task import JoinTask
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ class Standby(Protocol):
         """Ends it; the store can be opened by the next."""
 
 
-class Joins:
-    """Owns the worker's `JoinPartition`s and standbys, made by `make_table` and `make_standby` from a partition."""
+class JoinTasks:
+    """Owns the worker's `JoinTask`s and standbys, made by `make_table` and `make_standby` from a partition."""
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class Joins:
     ) -> None:
         self.config, self.emitter, self.meters, self.turns = config, emitter, meters, turns
         self.make_table, self.make_standby, self.fatal = make_table, make_standby, fatal
-        self.running: dict[int, JoinPartition] = {}
+        self.running: dict[int, JoinTask] = {}
         #: position of each partition's last commit, after the worker's end
         self._ended_at: dict[int, int] = {}
-        self._starts: dict[int, JoinPartition] = {}
+        self._starts: dict[int, JoinTask] = {}
         self.standbys: dict[int, Standby] = {}
         self.wanted: set[int] = set()
         self._stand_by_for: set[int] = set()
@@ -65,7 +65,7 @@ class Joins:
         self._starting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ending: dict[int, asyncio.Task[None]] = {}
         #: all that are not yet closed, whether they start, run or end
-        self._open: set[JoinPartition] = set()
+        self._open: set[JoinTask] = set()
 
     async def assign(self, partitions: set[int], standbys: set[int], floors: dict[int, int]) -> None:
         """Exactly these partitions from now on: those kept go on where they are, new ones are recovered.
@@ -138,7 +138,7 @@ class Joins:
                 log.warning("%s; the partition will be recovered", error)
                 self._lost(partition)
 
-    async def _bounded_commit(self, join: JoinPartition) -> Exception | None:
+    async def _bounded_commit(self, join: JoinTask) -> Exception | None:
         try:
             async with asyncio.timeout(8):
                 await join.commit()
@@ -146,7 +146,7 @@ class Joins:
             return error
         return None
 
-    def _end(self, join: JoinPartition, commit_s: float | None = None) -> None:
+    def _end(self, join: JoinTask, commit_s: float | None = None) -> None:
         """Ends a partition in a task of its own, which no rebalance cancels half way."""
 
         async def end() -> None:
@@ -186,12 +186,10 @@ class Joins:
         """Recovers a partition from nothing but its store and the changelog."""
         started = time.monotonic()
 
-        async def attempt() -> JoinPartition:
+        async def attempt() -> JoinTask:
             await self._ended(number)
             table, transactions = self.make_table(number), Transactions(self.config, number)
-            join = JoinPartition(
-                self.config, number, table, transactions, self.emitter, self.turns, self._lost, self.fatal
-            )
+            join = JoinTask(self.config, number, table, transactions, self.emitter, self.turns, self._lost, self.fatal)
             self._starts[number] = join
             self._open.add(join)
             try:

@@ -13,14 +13,14 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 from samplejoin.core.user_errors import brief
 from samplejoin.engine.clients import admin, reader, running
 from samplejoin.engine.config import EngineConfig
-from samplejoin.worker.join_tasks import Joins
+from samplejoin.worker.join_tasks import JoinTasks
 
 log = logging.getLogger(__name__)
 
 KEEP_MS = 24 * 3600 * 1000
 
 
-async def trim(config: EngineConfig, joins: Joins) -> None:
+async def trim(config: EngineConfig, joins: JoinTasks) -> None:
     """Trims the changelogs below the oldest commit with an open key, and the logs below position and 24 h."""
     below: dict[Any, int] = {}
     for number, join in joins.running.items():
@@ -38,7 +38,7 @@ async def trim(config: EngineConfig, joins: Joins) -> None:
         log.warning("old records of internal topics not deleted, will be tried again: %s", brief(error))
 
 
-async def _old_entries(config: EngineConfig, joins: Joins) -> dict[Any, int]:
+async def _old_entries(config: EngineConfig, joins: JoinTasks) -> dict[Any, int]:
     """Per join partition the offset of the first entry that is young enough, at most the committed position."""
     tps = {TopicPartition(config.topics.repartition, n): j for n, j in joins.running.items()}
     if not tps:

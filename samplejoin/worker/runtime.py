@@ -13,7 +13,7 @@ from mode import Service
 
 from samplejoin.core.identity import source_id
 from samplejoin.engine import topics
-from samplejoin.engine.assignor import JoinAssignor, Word
+from samplejoin.engine.assignor import JoinAssignor, MemberState
 from samplejoin.engine.clients import close_producer, producer, until_there
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.emitter import Emitter
@@ -34,7 +34,7 @@ from samplejoin.tables.partial_samples import PartialSamples
 from samplejoin.tables.standby import Standby
 from samplejoin.worker.clock_report import Clocks
 from samplejoin.worker.drain import Drain
-from samplejoin.worker.join_tasks import Joins
+from samplejoin.worker.join_tasks import JoinTasks
 from samplejoin.worker.metrics import Metrics
 from samplejoin.worker.retention import trim
 
@@ -76,7 +76,7 @@ class Runtime(Service):
         self._cache = shared_cache(config.memory.block_cache, config.memory.write_buffers)
         self.emitter = Emitter(config, metrics, {})
         self.turns = Turns()
-        self.joins = Joins(config, self.emitter, metrics, self._table, self._standby, fatal, self.turns)
+        self.joins = JoinTasks(config, self.emitter, metrics, self._table, self._standby, fatal, self.turns)
         self.repartition = LateProducer()
         self.sender = Sender(self.repartition, config.topics.repartition, fatal, config.memory.unacked)
         self.dead_letters = LateProducer()
@@ -130,10 +130,10 @@ class Runtime(Service):
         path = self.state_dir.path / str(partition)
         return Standby(self.config, partition, lambda: RocksStore(path, self._cache), self.fatal)
 
-    def _word(self) -> Word:
+    def _word(self) -> MemberState:
         """What this worker tells the leader of its group: what it had, and what state it has on its disk."""
         stocked = {int(p.name): 0 for p in self.state_dir.path.iterdir() if p.name.isdigit()}
-        return Word(
+        return MemberState(
             self._worker, self.config.fingerprint, generation=self.group.generation,
             had=self.group.assignor.last.tps, state=stocked | self.joins.state(),
         )  # fmt: skip

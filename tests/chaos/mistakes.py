@@ -23,7 +23,7 @@ from samplejoin.engine.wire import unpack_state
 from samplejoin.stores.rocks import RocksStore
 from samplejoin.tables.durable_state import META
 from samplejoin.tables.partial_samples import PartialSamples
-from samplejoin.worker.join_task import JoinPartition
+from samplejoin.worker.join_task import JoinTask
 from samplejoin.worker.runtime import Runtime
 
 
@@ -51,7 +51,7 @@ def fenced_after_recovery() -> None:
     _patch(clients, "TRANSACTION_TIMEOUT_MS", lambda original: 60_000)
 
     def change(original: Any) -> Any:
-        async def start(self: JoinPartition, floor: int) -> int:
+        async def start(self: JoinTask, floor: int) -> int:
             await self.table.recover()
             self.table.recover = _done
             position: int = await original(self, floor)
@@ -59,7 +59,7 @@ def fenced_after_recovery() -> None:
 
         return start
 
-    _patch(JoinPartition, "start", change)
+    _patch(JoinTask, "start", change)
 
 
 def gaps_accepted() -> None:
@@ -211,7 +211,7 @@ def commits_after_a_failure() -> None:
 
     The last commit of the worker's graceful stop has the position, and not what was taken for the commit that failed.
     """
-    for owner in (JoinPartition, Runtime):
+    for owner in (JoinTask, Runtime):
         _patch(owner, "give_up", lambda original: lambda self: None)
 
 

@@ -17,7 +17,7 @@ from samplejoin.admin.cluster_check import (
     OFFSETS,
     TRANSACTIONS,
     Cluster,
-    Findings,
+    ClusterFindings,
     _in_sync,
     _replicated,
     _transactions,
@@ -47,7 +47,7 @@ def cluster(brokers: int = 3, topics: Any = (), broker: Any = (), settings: Any 
     ],
 )
 def test_replicas_in_sync(replicas, in_sync, brokers, wrong, note):
-    found = Findings()
+    found = ClusterFindings()
     _in_sync(cluster(brokers), "t", replicas, in_sync, found)
     assert wrong in "".join(found.wrong)
     assert note in "".join(found.notes)
@@ -68,7 +68,7 @@ def test_replicas_in_sync(replicas, in_sync, brokers, wrong, note):
     ],
 )
 def test_replicas_of_kafkas_own_topics(brokers, there, setting, wrong, note):
-    found = Findings()
+    found = ClusterFindings()
     topics = {OFFSETS: (50, there)} if there else {}
     broker = {"offsets.topic.replication.factor": setting} if setting else {}
     _replicated(cluster(brokers, topics, broker), OFFSETS, "offsets.topic.replication.factor", "offsets", found)
@@ -86,7 +86,7 @@ def test_replicas_of_kafkas_own_topics(brokers, there, setting, wrong, note):
     ],
 )
 def test_transactions(broker, settings, wrong, note):
-    found = Findings()
+    found = ClusterFindings()
     _transactions(cluster(3, {TRANSACTIONS: (50, 3)}, broker, settings), found)
     assert (bool(found.wrong), bool(found.notes)) == (wrong, note)
 

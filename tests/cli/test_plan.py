@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from samplejoin.admin import capacity_figures as figures
-from samplejoin.admin.capacity import MOST_WORKERS, PARTITIONS_PER_WORKER, Load, Plan, plan_of
+from samplejoin.admin.capacity import MOST_WORKERS, PARTITIONS_PER_WORKER, CapacityPlan, Load, plan_capacity
 from samplejoin.agents.clean import RUN_RECORDS
 from samplejoin.commands.init import project_files
 from samplejoin.engine.config import WorkerError
@@ -27,9 +27,9 @@ CACHED: dict[str, Any] = {"limits__cache_keys": 100_000_000}
 """No state is read from RocksDB."""
 
 
-def planned(events_per_s: float, load: Any = None, **changes: Any) -> Plan:
+def planned(events_per_s: float, load: Any = None, **changes: Any) -> CapacityPlan:
     """The plan of the small job, with keys of the job file changed."""
-    return plan_of(model(**changes), Load(events_per_s, **(load or {})), SESSION_TIMEOUT_MS)
+    return plan_capacity(model(**changes), Load(events_per_s, **(load or {})), SESSION_TIMEOUT_MS)
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_it_prints(tmp_path):
 
 def test_json(tmp_path):
     found = json.loads(run("plan", write(tmp_path), "--rate", "1.5M", "--window", "5m", "-o", "json").stdout)
-    assert set(Plan.__dataclass_fields__) < set(found)
+    assert set(CapacityPlan.__dataclass_fields__) < set(found)
     assert found["load"]["events_per_s"] == 1_500_000
     assert found["open_keys"] == round(1_500_000 / figures.EVENTS_PER_KEY * 330)
     assert found["cpu_us_per_event"] == figures.CPU_US_PER_EVENT

@@ -1,6 +1,6 @@
 """A join partition as a worker runs it, beside the model's own: it commits, fails at any step, stops, and starts.
 
-`worker.join_task.JoinPartition` and its table are the real ones; lists stand for Kafka's logs. What it has committed in
+`worker.join_task.JoinTask` and its table are the real ones; lists stand for Kafka's logs. What it has committed in
 the end must be what the model's own partition, which never fails, has brought about.
 """
 
@@ -27,7 +27,7 @@ from samplejoin.engine.transaction import CommitFailed, Transactions
 from samplejoin.engine.wire import pack_entry
 from samplejoin.stores.memory import MemoryStore
 from samplejoin.testing.memory_partition import Counts, MemoryTable
-from samplejoin.worker.join_task import JoinPartition
+from samplejoin.worker.join_task import JoinTask
 
 PLACES = (*failpoints.COMMIT, "join-ending", "join-ended", "recovery-fenced", "recovery-swept")
 #: so that commits come when the model says
@@ -137,7 +137,7 @@ class FailingJoin:
             table = Table(self.config, 0, self.store)
             table.changelog = self.kafka.changelog
             emitter = Emitter(self.config, Counts(), defaultdict(lambda: 1))
-            self.join = JoinPartition(
+            self.join = JoinTask(
                 self.config, 0, table, self.kafka, emitter, Turns(), lambda number: None, self.fatal
             )  # fmt: skip
             self.join.partition = self.partition = Breaking(self.config.spec, table.cache, table.need)

@@ -16,7 +16,7 @@ from samplejoin.core.clock import NEVER, Clock
 from samplejoin.core.covering import SourceWriter
 from samplejoin.core.messages import Block, Tick
 from samplejoin.core.partition import Partition
-from samplejoin.worker.join_task import JoinPartition
+from samplejoin.worker.join_task import JoinTask
 from tests.core.protocol import Options, Sim, first_failure
 
 pytestmark = pytest.mark.searches  # hundreds of random runs
@@ -228,7 +228,7 @@ def covering_is_forgotten_in_a_crash(monkeypatch):
 
 def commits_after_a_failure(monkeypatch):
     """The last commit of a graceful stop has not what was taken for the one that failed."""
-    monkeypatch.setattr(JoinPartition, "give_up", lambda self: None)
+    monkeypatch.setattr(JoinTask, "give_up", lambda self: None)
 
 
 ADVANCE, HOLD = Options(), Options(idle="hold")

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from samplejoin.core.keys import encode_key
 from samplejoin.core.spec import Spec
 from samplejoin.demo.broker import PARTITIONS
-from samplejoin.demo.data import EXAMPLES, Example
+from samplejoin.demo.data import EXAMPLES, Dataset
 from samplejoin.job.compile import Job, compile_job
 from samplejoin.job.load import load_job
 from tests.core.oracle import Row, join
@@ -52,7 +52,7 @@ def left_behind(tmp_path: Path) -> list[str]:
     return folders
 
 
-def rows_of(example: Example, job: Job) -> list[Row]:
+def rows_of(example: Dataset, job: Job) -> list[Row]:
     """The example's events as the job's cleaned rows. Offsets count events only: ids do not depend on heartbeats."""
     inputs = {each.plan.stream.name: each for each in job.inputs}
     offsets: defaultdict[tuple[str, int], int] = defaultdict(int)
@@ -82,7 +82,7 @@ def oracle(spec: Spec, rows: list[Row]) -> tuple[dict[str, str], int]:
     return samples, orphans
 
 
-def check_samples(example: Example, lines: list[dict[str, Any]], said: str) -> None:
+def check_samples(example: Dataset, lines: list[dict[str, Any]], said: str) -> None:
     """The lines of `--samples` that belong to the example are the oracle's samples, each once, byte for byte."""
     job = compile_job(load_job(example.folder / "job.yaml", environ={}), example.folder)
     mine = [line for line in lines if line["job"].split("-demo-")[0] == job.spec.name]

@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samplejoin.engine.assignor import Deal, JoinAssignor, Word, deal
+from samplejoin.engine.assignor import Deal, JoinAssignor, MemberState, deal
 
 LOG = "job-repartition"
 TOPICS = {"clicks": range(6), "impressions": range(4), LOG: range(8)}
 
 
-def word(worker: str = "w", **fields) -> Word:
-    return Word(worker, fields.pop("fingerprint", "f"), fields.pop("topics", tuple(TOPICS)), **fields)
+def word(worker: str = "w", **fields) -> MemberState:
+    return MemberState(worker, fields.pop("fingerprint", "f"), fields.pop("topics", tuple(TOPICS)), **fields)
 
 
 def joins(given: Deal) -> set[int]:
     return {number for topic, number in given.tps if topic == LOG}
 
 
-def after(deals: dict[str, Deal], generation: int = 1, **state) -> dict[str, Word]:
+def after(deals: dict[str, Deal], generation: int = 1, **state) -> dict[str, MemberState]:
     """What members say the next time."""
     return {
         id_: word(had=d.tps, generation=generation, state=dict.fromkeys(joins(d) | set(d.standby), 100))

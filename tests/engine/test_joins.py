@@ -12,7 +12,7 @@ from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.transaction import CommitFailed, Transactions
 from samplejoin.worker import join_tasks as module
-from samplejoin.worker.join_tasks import Joins
+from samplejoin.worker.join_tasks import JoinTasks
 
 pytestmark = pytest.mark.rule(16)
 
@@ -56,9 +56,9 @@ async def test_a_recovery_that_was_broken_off_is_begun_again(monkeypatch, config
     """aiokafka can raise a CancelledError of its own: taken for ours, it would end the recovery for good."""
     fatal: list[BaseException] = []
     ready = asyncio.Event()
-    monkeypatch.setattr(module, "JoinPartition", Join)
+    monkeypatch.setattr(module, "JoinTask", Join)
     monkeypatch.setattr(module, "Transactions", lambda *_: None)
-    joins = Joins(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
+    joins = JoinTasks(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
     joins.on_ready = lambda number, position: ready.set()
 
     async def is_member() -> bool:
@@ -79,10 +79,10 @@ async def test_a_recovery_that_was_broken_off_is_begun_again(monkeypatch, config
 async def test_a_partition_that_ended_badly_can_come_back(monkeypatch, config, error):
     """Closing its client was broken off, say: its next start waits for the end, and for nothing else."""
     fatal: list[BaseException] = []
-    monkeypatch.setattr(module, "JoinPartition", Join)
+    monkeypatch.setattr(module, "JoinTask", Join)
     monkeypatch.setattr(module, "Transactions", lambda *_: None)
     monkeypatch.setattr(Join, "ending", error)
-    joins = Joins(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
+    joins = JoinTasks(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
     async with asyncio.timeout(10):
         for wanted in ({1}, set(), {1}):
             await joins.assign(wanted, set(), {})

@@ -18,7 +18,7 @@ from samplejoin.engine.memory_budget import Memory
 from samplejoin.engine.scheduler import Turns
 from samplejoin.worker import join_task as join_module
 from samplejoin.worker.gc_control import FEW_OBJECTS, MOST_LOOKS, Collector
-from samplejoin.worker.join_task import JoinPartition
+from samplejoin.worker.join_task import JoinTask
 from samplejoin.worker.loop_monitor import LoopWatch, next_sleep_s
 
 TP = TopicPartition("shows", 0)
@@ -60,7 +60,7 @@ async def test_fetches_are_large_while_records_flow_and_prompt_while_none_do(fet
 
 
 def join() -> Any:
-    made = object.__new__(JoinPartition)
+    made = object.__new__(JoinTask)
     made._hurry, made._changes = asyncio.Event(), asyncio.Event()
     made._changes.set()
     return made

@@ -15,7 +15,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from samplejoin.core.refused_record import Refused
+from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.clients import group_consumer
 from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.fetched_records import CHUNK_RECORDS, FETCHED_BYTES, Reading
@@ -174,7 +174,7 @@ def test_a_bomb_is_refused_in_bounded_memory(codec):
         tracemalloc.stop()
     before, bomb, after = records
     assert (before.value, after.value, position) == (b"before", b"after", 3)
-    assert isinstance(bomb, Refused)
+    assert isinstance(bomb, RefusedRecord)
     assert (bomb.offset, bomb.timestamp, bomb.key, bomb.value) == (1, 1001, b"k1", None)
     assert (bomb.head, bomb.length, bomb.limit_bytes) == (bytes(64 << 10), 60 << 20, LIMIT)
     assert bomb.size_bytes > 60 << 20
@@ -186,7 +186,7 @@ def test_the_limit_is_the_same_for_all(codec):
     """Whether a record is refused depends on its size, not on how its batch travels."""
     sizes = (LIMIT - 100, LIMIT + 1, 5)
     records, position, _ = read(compressed(batch_of(*map(bytes, sizes)), codec))
-    assert [type(r) is Refused for r in records] == [False, True, False]
+    assert [type(r) is RefusedRecord for r in records] == [False, True, False]
     assert position == 3
 
 
@@ -195,7 +195,7 @@ def test_a_key_can_be_too_large_as_well():
     batch.append(timestamp=7, key=bytes(2 << 20), value=b"v", headers=[])
     batch.close()
     (record,), position, _ = read(compressed(bytes(batch._build()), "zstd"))
-    assert (type(record), record.key, record.head, position) == (Refused, bytes(64 << 10), b"", 1)
+    assert (type(record), record.key, record.head, position) == (RefusedRecord, bytes(64 << 10), b"", 1)
 
 
 def three_bytes(number):

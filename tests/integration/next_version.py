@@ -13,8 +13,8 @@ from samplejoin.engine import assignor, wire
 wire.NEWEST = 2
 wire.OLDEST = int(os.environ.get("SAMPLEJOIN_TEST_OLDEST", "1"))
 formats = (wire.OLDEST, wire.NEWEST)
-assignor.Word.__new__.__defaults__ = tuple(
-    formats if name == "formats" else default for name, default in assignor.Word._field_defaults.items()
+assignor.MemberState.__new__.__defaults__ = tuple(
+    formats if name == "formats" else default for name, default in assignor.MemberState._field_defaults.items()
 )
 
 if __name__ == "__main__":

@@ -169,8 +169,10 @@ def test_a_migration_has_few_producers_at_a_time(world, start_worker, monkeypatc
 
     monkeypatch.setattr(migrate, "Transactions", Counted)
     old = asyncio.run(config_of(world.job_file))
-    plan = asyncio.run(migrate.plan_of(old, asyncio.run(config_of(world.job_file, ["generation=2", "partitions=6"]))))
-    assert asyncio.run(migrate.carry_out(plan)) > 100
+    plan = asyncio.run(
+        migrate.plan_migration(old, asyncio.run(config_of(world.job_file, ["generation=2", "partitions=6"])))
+    )
+    assert asyncio.run(migrate.migrate_state(plan)) > 100
     assert most == [1] * 4 + [1, 2, 3, 4] + [1, 2]
     assert not open_now
     world.end()

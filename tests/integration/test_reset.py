@@ -127,9 +127,9 @@ def test_a_reset_cut_off_before_the_state_is_gone_shows(world, start_worker, mon
         await delete_topics(config, names)
 
     monkeypatch.setattr(reset, "delete_topics", cut_off)
-    plan = asyncio.run(reset.plan_of(config, to))
+    plan = asyncio.run(reset.plan_reset(config, to))
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(reset.carry_out(config, plan, to))
+        asyncio.run(reset.reset_job(config, plan, to))
     for _ in range(2):  # a start does not make it look right
         worker.start()
         assert wait_for_end(worker) == 1
