@@ -19,7 +19,7 @@ demo: .venv/demo ## join real data, on a broker inside the demo
 	$(BIN)/samplejoin demo
 
 check: lint ## lint, types, and the examples of core, job and cleaning: half a minute, for after each change
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not searches and not kafka" tests/core tests/job tests/cleaning
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not searches and not kafka" tests/core tests/job tests/cleaning tests/agents
 
 test: setup kafka-jars lint ## lint and all tests, with a real Kafka for each of two processes: PROCESSES=2
 	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" SAMPLEJOIN_REQUIRE_KAFKA=1 \

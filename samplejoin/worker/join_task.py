@@ -26,6 +26,7 @@ from samplejoin.engine.rewinds import Rewinds
 from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.transaction import CommitFailed, Outbox, Transactions
 from samplejoin.engine.wire import GarbageError, unpack_sized
+from samplejoin.tables.partial_samples import PartialSamples
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class JoinTask:
         self,
         config: EngineConfig,
         number: int,
-        table: Any,
+        table: PartialSamples,
         transactions: Transactions,
         emitter: Emitter,
         turns: Turns,

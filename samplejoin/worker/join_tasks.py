@@ -7,7 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from samplejoin.core.user_errors import brief
 from samplejoin.engine.clients import until_there, was_cancelled
@@ -16,21 +16,11 @@ from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.meters import Meters
 from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.transaction import CommitFailed, Transactions
+from samplejoin.tables.partial_samples import PartialSamples
+from samplejoin.tables.standby import Standby
 from samplejoin.worker.join_task import JoinTask
 
 log = logging.getLogger(__name__)
-
-
-class Standby(Protocol):
-    """Keeps the state of a partition that another worker owns."""
-
-    next_offset: int
-
-    def start(self) -> None:
-        """Begins to follow its changelog."""
-
-    async def stop(self) -> None:
-        """Ends it; the store can be opened by the next."""
 
 
 class JoinTasks:
@@ -41,8 +31,8 @@ class JoinTasks:
         config: EngineConfig,
         emitter: Emitter,
         meters: Meters,
-        make_table: Callable[[int], Any],
-        make_standby: Callable[[int], Any],
+        make_table: Callable[[int], PartialSamples],
+        make_standby: Callable[[int], Standby],
         fatal: Callable[[BaseException], None],
         turns: Turns,
     ) -> None:

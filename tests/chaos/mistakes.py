@@ -53,7 +53,7 @@ def fenced_after_recovery() -> None:
     def change(original: Any) -> Any:
         async def start(self: JoinTask, floor: int) -> int:
             await self.table.recover()
-            self.table.recover = _done
+            self.table.recover = _done  # type: ignore[method-assign]
             position: int = await original(self, floor)
             return position
 

@@ -8,7 +8,7 @@ import pytest
 
 from samplejoin.worker.clock_report import HELD_MS, SAY_AFTER_S, SAY_AGAIN_S, Clocks
 from samplejoin.worker.metrics import Metrics
-from tests.core.test_holding import Ticks, pause
+from tests.core.test_clock_holder import Ticks, pause
 
 
 class Looks:

@@ -21,7 +21,7 @@ from samplejoin.engine.sender import Sender
 from samplejoin.job.field_types import MAX_SAMPLE_BYTES
 from samplejoin.testing.memory_partition import Counts
 from tests.core.strategies import with_options
-from tests.engine.test_packed_cells import SPEC
+from tests.engine.test_wire import SPEC
 
 KEY = b'["' + b"k" * 1020 + b'"]'
 #: Kafka's default, and what stands before a batch's first record and before that record

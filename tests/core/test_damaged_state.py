@@ -13,7 +13,7 @@ from samplejoin.core.spec import Spec
 from samplejoin.engine.wire import pack_cell
 from tests.core.harness import wire_cells
 from tests.core.oracle import Row
-from tests.engine.test_packed_cells import SPEC
+from tests.engine.test_wire import SPEC
 
 pytestmark = pytest.mark.rule(12)
 

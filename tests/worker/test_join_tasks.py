@@ -58,7 +58,7 @@ async def test_a_recovery_that_was_broken_off_is_begun_again(monkeypatch, config
     ready = asyncio.Event()
     monkeypatch.setattr(module, "JoinTask", Join)
     monkeypatch.setattr(module, "Transactions", lambda *_: None)
-    joins = JoinTasks(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
+    joins = JoinTasks(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type, return-value]
     joins.on_ready = lambda number, position: ready.set()
 
     async def is_member() -> bool:
@@ -82,7 +82,7 @@ async def test_a_partition_that_ended_badly_can_come_back(monkeypatch, config, e
     monkeypatch.setattr(module, "JoinTask", Join)
     monkeypatch.setattr(module, "Transactions", lambda *_: None)
     monkeypatch.setattr(Join, "ending", error)
-    joins = JoinTasks(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type]
+    joins = JoinTasks(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type, return-value]
     async with asyncio.timeout(10):
         for wanted in ({1}, set(), {1}):
             await joins.assign(wanted, set(), {})
