@@ -18,6 +18,7 @@ from samplejoin.core.messages import Block, Entry, Tick
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
 from samplejoin.core.spec import Spec
+from tests.core.invariants import Watched
 from tests.core.oracle import Row
 
 FAR = 1 << 50
@@ -78,16 +79,22 @@ def stepped(spec: Spec, log: Log, crashes: Random | None = None) -> tuple[Partit
     partition, out = Partition(spec), Outcomes()
     pages: Pages = []
     for offset, (entry, append_ms) in enumerate(log):
+        before = Watched(partition)
         partition.apply(copy.deepcopy(entry), offset, append_ms, out)
         if crashes is None:
             partition.sweep(out)
+            before.validate(partition)
             continue
+        changed: dict[bytes, None] = {}
         while True:
             if crashes.random() < 0.3:
+                changed |= partition.changed
                 partition = restarted(partition, pages)
             if not partition.due():
                 break
             partition.sweep(out, limit=crashes.choice([1, 1, 2, None]))
+        partition.changed |= changed
+        before.validate(partition)
     return partition, out
 
 
