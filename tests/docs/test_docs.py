@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -142,6 +143,14 @@ def test_code_that_is_named_beside_a_file_is_in_it():
             code = (page.path.parent / link).resolve().read_text()
             for name in re.findall(r"`(\w+)`", names):
                 assert re.search(rf"\b(def|class) {name}\b", code), f"{page}: {link} has no {name}"
+
+
+def test_the_layers_are_those_of_the_linter():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
+    shown = re.search(r"\n    (cli > [\w |>\n]+?)\n\n", Page(ROOT / "docs" / "architecture.md").text)
+    assert shown is not None
+    assert " ".join(shown[1].split()) == " > ".join(layers).replace("samplejoin.", "")
 
 
 def test_the_picture_is_well_formed():
