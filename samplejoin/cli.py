@@ -66,7 +66,7 @@ class _Commands(click.Group):
 @click.version_option(samplejoin.__version__, message="samplejoin %(version)s")
 def main() -> None:
     """Joins impressions with their clicks and other labels into training samples, from Kafka to Kafka."""
-    # The client's log lines are noise beside what commands say; a worker's logging sets its own level.
+    # The client's log lines are noise next to what commands say; a worker's logging sets its own level.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 

@@ -24,7 +24,7 @@ NOTED = {"DescribeConfigs"}
 
 
 async def missing_rights(config: EngineConfig, rights: Sequence[Right]) -> list[str]:
-    """What is wrong, in words. Nothing is said of what a broker does not tell (the rights on a cluster, say)."""
+    """What is wrong, in words. Nothing is said of what a broker does not tell (for example the rights on a cluster)."""
     wanted = {name: set(each.operations) for each in rights if each.kind == "topic" for name in each.names}
     wanted.pop(config.topics.skips, None)  # made by the first `samplejoin skip`, with that command's rights
     async with running(admin(config)) as client:
@@ -64,6 +64,6 @@ async def _missing_coordinators(config: EngineConfig, client: object) -> list[st
             await client.find_coordinator(name, kind)  # type: ignore[attr-defined]
         except denial:
             found.append(f"the right {right} is missing")
-        except KafkaError:  # it moves, say: that says nothing about rights
+        except KafkaError:  # it may be moving: that says nothing about rights
             continue
     return found

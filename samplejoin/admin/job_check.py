@@ -135,7 +135,7 @@ async def _ask(connection: dict[str, Any]) -> set[str]:
 
 
 async def _check_cluster(report: CheckReport, job: Job, connection: dict[str, Any]) -> None:
-    """What the cluster says beside its topics' names; what it does not tell becomes a note."""
+    """What the cluster says apart from its topics' names; what it does not tell becomes a note."""
     from samplejoin.admin.access_check import missing_rights
     from samplejoin.admin.cluster_check import check_cluster
     from samplejoin.admin.rights import rights_of
@@ -217,7 +217,7 @@ def _try_records(report: CheckReport, job: Job, records: Path) -> None:
 
 
 def _advise(report: CheckReport, model: JobModel, trial: Trial, records: Path) -> None:
-    """What the records say about the job beside what they become."""
+    """What the records say about the job apart from what they become."""
     from samplejoin.offline import advice
 
     report.problems += map(model.places.problem, advice.without_key(trial))

@@ -1,4 +1,4 @@
-"""A job file as the engine's settings, for commands that run beside workers or after them."""
+"""A job file as the engine's settings, for commands that run next to workers or after them."""
 
 from __future__ import annotations
 

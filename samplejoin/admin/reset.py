@@ -25,7 +25,7 @@ from samplejoin.engine.topics import existing
 To = Start | Literal["committed"]
 """Where the new run starts; `committed`: where the old one has read to."""
 LOCK = "lock"
-"""What stands in a state directory beside the join partitions' folders."""
+"""What stands in a state directory apart from the join partitions' folders."""
 
 
 @dataclass(frozen=True)

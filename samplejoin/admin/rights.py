@@ -37,7 +37,7 @@ def rights_of(model: JobModel, inputs: Sequence[str]) -> list[Right]:
 
 
 def further_rights(model: JobModel, inputs: Sequence[str]) -> dict[str, list[Right]]:
-    """Command -> what it needs beside a worker's rights. `check` and `plan` need no more, nor does `skip`."""
+    """Command -> what it needs on top of a worker's rights. `check` and `plan` need no more, nor does `skip`."""
     topics = topics_of(model)
     needed = {
         "reset": [Right(("Delete",), "group", (model.prefix,))],
@@ -65,7 +65,9 @@ def commands_of(model: JobModel, inputs: Sequence[str], principal: str) -> list[
 
     lines = ["# worker, skip, check", *calls(rights_of(model, inputs))]
     for command, rights in further_rights(model, inputs).items():
-        what = "verify, which needs no other right" if command == "verify" else f"{command}, beside a worker's rights"
+        what = (
+            "verify, which needs no other right" if command == "verify" else f"{command}, on top of a worker's rights"
+        )
         lines += [f"# {what}", *calls(rights)]
     return lines
 

@@ -30,7 +30,7 @@ NO_LIMIT = 1 << 62
 ROWS_PER_RECORD = 4
 """The rows of one record may together be as large as so many of the largest (`limits.row`)."""
 CELL_BYTES = 150
-"""About what a cell takes beside its key and values."""
+"""About what a cell takes on top of its key and values."""
 ROWS_APART = 1 << 20
 """Streams of one topic number a record's rows so far apart: a row's source is (..., offset, stream, index)."""
 _DONE = object()

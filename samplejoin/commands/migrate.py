@@ -55,7 +55,7 @@ def _text(plan: MigrationPlan) -> list[str]:
     return [
         f"job {new.spec.name}: from group {old.group} with {old.partitions} join partitions, which stands at a cut,",
         f"  to group {new.group} with {new.partitions}",
-        f"Group {old.group} loses its offsets, so that it does not go on beside the new one. Its topics stay.",
+        f"Group {old.group} loses its offsets, so that it does not go on next to the new one. Its topics stay.",
     ]
 
 

@@ -39,7 +39,7 @@ def maker(plan: StreamLayout, codec: Codec) -> Maker:
 
 
 def maker_source(plan: StreamLayout, codec: Codec) -> tuple[str, dict[str, Any]]:
-    """An expression for a row's partials, in terms of its `get` and `order`, and the names it needs beside them.
+    """An expression for a row's partials, in terms of its `get` and `order`, and the names it needs apart from them.
 
     It raises as `partials_of` does, but does not name the field.
     """

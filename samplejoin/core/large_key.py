@@ -1,6 +1,6 @@
 """A key with more cells than one record should hold: its cells lie in leaves, its windows are found by search.
 
-A small key's state is `[cells, None, closed]`; a large one's is its head, `[None, body]`, and leaves beside it. The
+A small key's state is `[cells, None, closed]`; a large one's is its head, `[None, body]`, and leaves next to it. The
 body holds the directories of the leaves, what is counted per bucket (rule 11), and how far closing has come. Labels of
 windows that begin in the same slice are one range of slices, whatever the job's options: that range, and the neighbours
 that bound it, are all that closing a window looks at.

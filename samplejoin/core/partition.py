@@ -210,7 +210,7 @@ class Partition:
         return large
 
     def _watch_label(self, key: bytes, state: KeyState, slice_: int) -> None:
-        """A label beside anchors needs a deadline of its own only if none of them holds it yet."""
+        """A label next to anchors needs a deadline of its own only if none of them holds it yet."""
         spec, cells = self.spec, state[CELLS]
         lone_anchor = len(cells) == 2 and spec.plans[cells[0][STREAM]].anchor
         if lone_anchor and -spec.before <= slice_ - cells[0][SLICE] < spec.window:
@@ -246,7 +246,7 @@ class Partition:
     def _close_due(self, keys: list[bytes], out: Outcomes, left: int, revise: bool = False) -> int:
         """Looks at keys whose deadline has come. Most have one window and nothing else: they go a short way.
 
-        Returns what large ones have cost beside.
+        Returns what large ones have cost on top of that.
         """
         states, clock, loads = self.keys, self.clock.slice, self.spec.codec.loads
         finish_whole, changed = self.finisher.finish_whole, self.changed
@@ -364,7 +364,7 @@ class Partition:
     # ---- state --------------------------------------------------------------------------------------------------
 
     def dump(self) -> list[Any]:
-        """The partition's own state beside its keys and their deadlines, as plain data."""
+        """The partition's own state apart from its keys and their deadlines, as plain data."""
         return [dict(self.covered), self.clock.dump(), self._revising, list(self._revise)]
 
     def load(self, data: list[Any] | None) -> None:

@@ -193,7 +193,7 @@ class StreamLayout:
     first_fields: tuple[Field, ...]
     last_fields: tuple[Field, ...]
     aggregates: tuple[Field, ...]
-    #: texts and numbers that are no id, beside null and NaN
+    #: texts and numbers that are not an id, besides null and NaN
     junk_ids: frozenset[Any] = frozenset()
 
     @cached_property

@@ -45,7 +45,7 @@ def need_librdkafka(what: str) -> None:
         import confluent_kafka  # noqa: F401
     except ImportError as error:
         raise DemoError(
-            f"{what} needs confluent-kafka ({error}): `pip install confluent-kafka` beside samplejoin, or `make demo` "
+            f"{what} needs confluent-kafka ({error}): `pip install confluent-kafka` next to samplejoin, or `make demo` "
             "in a clone"
         ) from None
 

@@ -14,7 +14,7 @@ ASKED, PAUSE_S = 5, 0.3
 
 
 class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
-    """aiokafka's, which refuses a broker without a controller in words: that of `samplejoin broker`, say."""
+    """aiokafka's, which refuses a broker without a controller in words, such as that of `samplejoin broker`."""
 
     async def need_controller(self) -> None:
         """Raises Refused where no broker can create and delete topics, offsets and groups."""

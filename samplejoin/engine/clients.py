@@ -145,7 +145,7 @@ async def close_producer(client: Any, timeout_s: float) -> bool:
 def was_cancelled() -> bool:
     """Whether the running task was cancelled, to be asked of a CancelledError.
 
-    aiokafka awaits tasks of its own that it has cancelled, while it closes a client, say: a CancelledError can come up
+    aiokafka awaits tasks of its own that it has cancelled, for example while it closes a client: a CancelledError can come up
     that was not meant for us. A task that took it for its end would end without a word.
     """
     task = asyncio.current_task()

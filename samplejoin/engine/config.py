@@ -129,7 +129,7 @@ def refuse_edited(config: EngineConfig, partition: int, fingerprint: str) -> Non
     if what is not None:
         raise EditedError(
             f"join partition {partition}: the state of job {config.topics.prefix!r} was made by another version of "
-            f"it: {what} since. Set that back; or give the old job `until: TIME` and start this one beside it with "
+            f"it: {what} since. Set that back; or give the old job `until: TIME` and start this one next to it with "
             "another `generation` and `start: TIME`; or throw the state away by `samplejoin reset`",
             differences(fingerprint, config.fingerprint) or [],
         )

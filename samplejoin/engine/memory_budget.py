@@ -14,7 +14,7 @@ BASE_BYTES = 220_000_000
 LEAST_BYTES = 512 << 20
 #: of a container's limit, and of a machine that others use too
 CONTAINER_SHARE, MACHINE_SHARE = 0.8, 0.25
-#: what a cached key takes beside its own bytes and its state's
+#: what a cached key takes on top of its own bytes and its state's
 KEY_BYTES = 200
 _UNLIMITED = 1 << 60
 

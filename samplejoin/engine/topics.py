@@ -159,7 +159,7 @@ async def _create(config: EngineConfig, names: list[str]) -> None:
         response = await client.create_topics([_new(config, name, replication) for name in names])
         for name, code, *detail in response.topic_errors:
             error = for_code(code)
-            if error is InvalidReplicationFactorError:  # a broker is restarting, say: worth waiting for
+            if error is InvalidReplicationFactorError:  # a broker may be restarting: worth waiting for
                 raise NodeNotReadyError(
                     f"topic {name} is to have {replication} replicas, and there are fewer brokers: start the others, "
                     "or set replication_factor"

@@ -36,7 +36,7 @@ def job_name(value: str) -> str:
     plain_job_name(value)
     if GENERATION.search(value):
         raise RefusedError(
-            f"{value!r} ends like a generation", "say generation: 2 beside the name, or end it otherwise"
+            f"{value!r} ends like a generation", "say generation: 2 next to the name, or end it otherwise"
         )
     return value
 
@@ -139,7 +139,7 @@ class JobModel(Section):
     clock: Literal["event", "processing"] = Field(
         "event", description="`event`: event times decide. `processing`: the time of arrival does."
     )
-    sample: dict[Name, FieldOrSource] = Field(description="The sample's fields, beside the key, `label` and `weight`.")
+    sample: dict[Name, FieldOrSource] = Field(description="The sample's fields, besides the key, `label` and `weight`.")
     label: str | None = Field(
         None,
         min_length=1,

@@ -18,7 +18,7 @@ from samplejoin.verify.spill_rows import DEAD, OUTSIDE, ROWS, Scope, letter_key
 ANY_TIME = 1 << 60
 """A reader's clock that makes no record `future` by itself: of CreateTime records only their own timestamp counts."""
 OVERHEAD_BYTES = 700
-"""About what a row takes as Python objects, beside its payload."""
+"""About what a row takes as Python objects, on top of its payload."""
 OUTCOMES = ("ok", "filtered", "junk_key", "before_start", "after_until")
 
 

@@ -12,7 +12,7 @@ from samplejoin.core.fold import Window
 from samplejoin.core.spec import Spec
 from samplejoin.verify.spill_rows import PARTIALS, SLICE, STREAM
 
-#: of a cell beside its partials, at most
+#: of a cell apart from its partials, at most
 CELL_BYTES = 32
 
 

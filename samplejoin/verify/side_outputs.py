@@ -1,4 +1,4 @@
-"""What lies beside a key's samples: dead letters of samples, orphan rows, and the account of its rows."""
+"""What lies next to a key's samples: dead letters of samples, orphan rows, and the account of its rows."""
 
 from __future__ import annotations
 

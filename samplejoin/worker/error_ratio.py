@@ -10,7 +10,7 @@ from samplejoin.core.spec import Stream
 
 MAX_ERROR_CHARS = 200
 SAMPLES = ""
-"""Stands beside the streams' names, none of which is empty."""
+"""Stands among the streams' names, none of which is empty."""
 
 
 class Quality:

@@ -142,7 +142,7 @@ class JoinTasks:
         async def end() -> None:
             try:
                 await join.stop(commit_s)
-            except Exception as error:  # the changelog has it all; a full disk, say, must not stop the stopping
+            except Exception as error:  # the changelog has it all; a full disk for example must not stop the stopping
                 log.warning("ending join partition %d: %s", join.number, error)
             finally:
                 self._open.discard(join)

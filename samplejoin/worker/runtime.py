@@ -1,4 +1,4 @@
-"""Everything a worker runs beside its agents, started and stopped in order: topics, producers, group, joins."""
+"""Everything a worker runs apart from its agents, started and stopped in order: topics, producers, group, joins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker takes from its environment beside the job: which job, who it is, where it listens and logs."""
+"""What a worker takes from its environment apart from the job: which job, who it is, where it listens and logs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _arm_failpoints() -> None:
     points = os.environ.get(FAILPOINTS, "")
     if points and os.environ.get(ALLOW_FAILPOINTS) != "1":
         why = "it makes a worker die, freeze or fail on purpose, which only tests want"
-        hint = f"unset it; a test sets {ALLOW_FAILPOINTS}=1 beside it"
+        hint = f"unset it; a test sets {ALLOW_FAILPOINTS}=1 too"
         raise JobError([Problem("", f"environment {FAILPOINTS}", None, why, hint)])
     try:
         failpoints.arm(points)
