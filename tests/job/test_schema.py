@@ -30,6 +30,6 @@ def test_the_schema_speaks_as_the_file_does():
     assert schema["additionalProperties"] is False
     assert not any(key.endswith("_ms") for key in properties)
     assert properties["lateness"]["default"] == "30s"
-    assert schema["$defs"]["Stream"]["properties"]["lateness"]["default"] is None
+    assert schema["$defs"]["StreamSection"]["properties"]["lateness"]["default"] is None
     assert schema["$defs"]["Limits"]["properties"]["row"]["default"] == "512KiB"
     assert set(properties) == {field.alias or name for name, field in JobModel.model_fields.items()}
