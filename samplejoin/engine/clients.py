@@ -145,8 +145,8 @@ async def close_producer(client: Any, timeout_s: float) -> bool:
 def was_cancelled() -> bool:
     """Whether the running task was cancelled, to be asked of a CancelledError.
 
-    aiokafka awaits tasks of its own that it has cancelled, for example while it closes a client: a CancelledError can come up
-    that was not meant for us. A task that took it for its end would end without a word.
+    aiokafka awaits tasks of its own that it has cancelled, for example while it closes a client: a CancelledError can
+    reach us although nobody cancelled our task. Taking it for our own would end the task silently.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""What an admin client is asked apart from topics: settings of topics and brokers, members of the group; and deleting."""
+"""What an admin client is asked apart from topics: settings of topics and brokers, group members; and deleting."""
 
 from __future__ import annotations
 
