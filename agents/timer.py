@@ -13,12 +13,13 @@ from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, Sources
 
-#: how often is looked whether a tick is due: while records flow, and while none do
+#: polling interval for due ticks: while records flow, and while idle
 LOOK_S, STILL_LOOK_S = 0.1, 0.25
-#: from a tick's acknowledgement to the next tick at least: that a source is at its end is proven by fetches in between,
-#: and what its producer sends meanwhile is seen
+#: minimum gap between a tick's acknowledgement and the next tick: the fetches made in this gap prove that a source was
+#: read to its end, and see what its producer sends meanwhile
 APART_S = 0.6
-#: while slices come, the next may be so much later than a tick: one sent just before it would hold its own tick up
+#: while slices keep arriving, wait up to this many tick intervals for the next one: a tick sent just before it would
+#: delay the tick that the slice triggers
 PATIENCE = 1.25
 
 

@@ -107,7 +107,7 @@ class Replica:
         self.needed_after(commit.swept)
 
     def _stand_behind(self, commit: Commit) -> None:
-        """The replica is where the commit ends; its pages wait to be written, with its rows."""
+        """Advances the position in memory to the end of `commit`, and queues its deadline pages for the next write."""
         for number, (until, page) in enumerate(commit.pages or ()):
             key = PAGE + _PAGE.pack(until, commit.first_offset, number)
             self._new_pages.append((key, page))
@@ -256,7 +256,7 @@ class Replica:
         refuse_edited(self.config, self.partition, fingerprint)
 
     def _refuse_a_cut(self, begin: int, needed: str) -> None:
-        """Raises WorkerError: the changelog lacked records with open keys. The worker's own trimming goes never so far.
+        """Raises WorkerError: the changelog lacked records with open keys. The worker never trims this far.
 
         The store is emptied, or the next start would take it for good.
         """

@@ -1,7 +1,7 @@
 """The partial-sample table of one join partition: open keys in memory, at rest in RocksDB, changelogged in Kafka.
 
-A key's newest state is in the cache if it changed since the last commit that the store has; one that has been deleted
-since is not looked for there.
+The cache holds every key that changed since the last stored commit. Keys deleted since then are not looked up in the
+store.
 """
 
 from __future__ import annotations

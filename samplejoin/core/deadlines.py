@@ -74,8 +74,8 @@ class Deadlines:
     def pop(self, clock: int) -> bytes | None:
         """A key whose deadline is at or below the clock, None if there is none; of a slice in the order entered.
 
-        Each comes once per slice: one that is looked at enters its further deadlines again; taken twice, they would
-        double with every slice. Neighbours were entered together, and their states lie together in memory.
+        Returns each key at most once per slice. Processing a key registers its later deadlines again, so a second
+        return would double them. Neighbours were entered together, and their states lie together in memory.
         """
         while self.due(clock):
             slice_ = self._slices[0]

@@ -48,7 +48,7 @@ class Partition:
         self.covered: dict[Source, int] = {}
         self.clock = Clock(spec)
         self.deadlines = Deadlines()
-        #: in the order in which they changed: their states were made one after the other, and lie so in memory
+        #: in order of change, which is also allocation order, so a commit walks memory sequentially
         self.changed: dict[bytes, None] = {}
         self.finisher = Finisher(spec)
         #: around a packed cell; by processing time its slice is still to be set
@@ -120,7 +120,7 @@ class Partition:
     # ---- rows ---------------------------------------------------------------------------------------------------
 
     def _open_keys(self, cells: list[WireCell]) -> list[WireCell]:
-        """Takes the packed cells that open a key, as they came; returns the others, to be merged after them.
+        """Stores, still packed, every cell whose key has no state yet; returns the rest for merging.
 
         Cells of different keys have nothing to do with each other, and those of one key stay in order. If any is late
         nothing is taken: what becomes of a late one depends on what its key has before it.

@@ -1,4 +1,4 @@
-"""Words for what others raise: users' functions (rule 12), and the client that finds no broker."""
+"""How errors from user functions (rule 12), and from a client that finds no broker, are worded."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ OWN_FILES = (str(Path(__file__).parents[1]) + os.sep, "<samplejoin", "<label>")
 def mistakes() -> tuple[type[BaseException], ...]:
     """What a user's function may raise and must not end more than its record with: `except mistakes()`.
 
-    Everything, a library's own BaseException and sys.exit() too, but Ctrl-C, which is nobody's mistake; and see
-    `not_for_memory`. An `except` asks for its types when something was raised, so the answer can depend on it.
+    Everything, including a library's own BaseException and sys.exit(). KeyboardInterrupt is left out on purpose; for
+    MemoryError see `not_for_memory`. An `except` asks for its types when something was raised, so the answer can
+    depend on it.
     """
     kind = sys.exc_info()[0]
     return () if kind is not None and issubclass(kind, KeyboardInterrupt) else (BaseException,)

@@ -80,7 +80,7 @@ class Group(Service):
         self.joined = False
         #: join partitions of the present assignment
         self.joins: set[int] = set()
-        #: their committed positions, as the group has them
+        #: positions last committed to the group, by join partition
         self._said: dict[int, int] = {}
         self.assigned = False
         self._ready_joins: dict[int, Any] = {}
@@ -293,7 +293,7 @@ class Group(Service):
             except CorruptRecordException as error:
                 self.fatal(unreadable(error))
             except (IllegalStateError, AssertionError):
-                await asyncio.sleep(0.02)  # the assignment changed under our hands
+                await asyncio.sleep(0.02)  # the assignment changed while we were reading
             except Exception as error:
                 known = self._failures.known(error)
                 if not is_away(known):

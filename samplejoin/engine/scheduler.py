@@ -1,7 +1,7 @@
-"""Computing in turns: of all tasks with work to do, one goes on in each turn of the event loop.
+"""Fair scheduling of CPU-bound steps: at most one waiting task runs per event-loop iteration, first come, first served.
 
 In between the loop looks at its connections and timers: heartbeats, answers and ticks wait for one step, not for one of
-every task. Steps are cut to some 10 to 50 ms by those who take them.
+every task. The tasks cut their steps to some 10 to 50 ms.
 """
 
 from __future__ import annotations

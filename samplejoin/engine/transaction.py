@@ -140,7 +140,7 @@ class Transactions:
 
 
 def _watched(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
-    """A send whose failure is known to be looked at, also if one before it ends the commit first."""
+    """Marks the future's exception as retrieved: asyncio does not warn if an earlier failure ends the commit."""
     future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
     return future
 

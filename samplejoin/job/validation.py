@@ -58,7 +58,7 @@ def _streams(job: JobModel) -> Iterator[Issue]:
             said = f"has {' and '.join(given)}" if given else "has no topic"
             yield Issue(path, f"{said}; it needs exactly one of topic, topics, pattern")
         if stream.topics and len(set(stream.topics)) < len(stream.topics):
-            yield Issue((*path, "topics"), "names a topic twice")
+            yield Issue((*path, "topics"), "lists the same topic twice")
         for topic in filter(internal_topics(job).fullmatch, stream.topic_names):
             yield Issue(path, f"reads {topic}, an internal topic", "name the topic that a producer writes")
         yield from _decoding(path, stream)
@@ -240,7 +240,7 @@ def _outputs(job: JobModel) -> Iterator[Issue]:
                 yield Issue(
                     ("outputs", name),
                     f"goes to {topic}, which stream {stream_name} reads",
-                    "the job would eat its own output",
+                    "the job would consume its own output",
                 )
 
 

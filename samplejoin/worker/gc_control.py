@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 
-#: objects that may be under way for a search to be worth its time
+#: collect only while at most this many young objects exist
 FEW_OBJECTS = 20_000
 #: looks after which it is done all the same
 MOST_LOOKS = 6

@@ -172,8 +172,8 @@ class JoinTask:
     # ---- stepping -----------------------------------------------------------------------------------------------
 
     async def apply(self, records: list[Any]) -> None:
-        """Steps the entries of the log. Records below the position were applied before; above it lies what was
-        fetched before a recovery went back behind it, and will be fetched again: the log has no gaps.
+        """Steps the entries of the log. Records below the position were applied before. A record above it was fetched
+        before a recovery rewound the partition; it is ignored, and will be fetched again: the log has no gaps.
 
         Whatever it raises ends the partition here.
         """

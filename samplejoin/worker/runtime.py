@@ -49,7 +49,7 @@ AWAY_AFTER_S = 5.0
 #: what a stop gives to the last sends and the last commits together, and to the commits at least; leaving the group and
 #: closing come after them, and all must fit in `forced_exit.STOP_S`
 LAST_COMMIT_S, LEAST_COMMIT_S = 2.5, 1.0
-#: with each time the wait for an answer doubles, up to 64-fold
+#: exponential backoff between requests to rejoin: doubled so many times at most
 MOST_ASKED = 6
 
 
