@@ -369,4 +369,7 @@ def test_whatever_a_label_function_leaves_in_a_sample_its_letter_goes_out(folder
     fields = json.loads(job.dead_letters[0].value)
     assert reason == ("format" if how == "1" else "label")
     assert (fields["uid"], fields["pos"]) == ("u", 3)
-    assert fields["odd"].startswith("(cannot be written as JSON: ")
+    if type(fields["odd"]) is str:  # how deep data may be that can be written depends on the version of Python
+        assert fields["odd"].startswith("(cannot be written as JSON: ")
+    else:
+        assert "deep(" in left
