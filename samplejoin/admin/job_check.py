@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samplejoin.core.fingerprint import short
-from samplejoin.core.user_errors import said
+from samplejoin.core.user_errors import counted, said
 from samplejoin.errors import RefusedError
 from samplejoin.job.compile import Job, assume_topics, compile_issues, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
@@ -211,6 +211,8 @@ def _try_records(report: CheckReport, job: Job, records: Path) -> None:
     report.records = [tried for tried in tries if tried.stream]
     report.problems += [Problem("", str(records), tried.line, str(tried.error)) for tried in tries if not tried.stream]
     trial.end()
+    if left_out := trial.counts["samples", "down-sampled"]:
+        report.notes.append(f"{counted(left_out, 'sample')} not shown: negatives that keep_negatives leaves out")
     report.samples = [sample.value.decode("utf-8", "backslashreplace") for sample in trial.labelled_first()]
     report.problems += [Problem(reason, str(records), None, text) for reason, text in advice.failed_samples(trial)]
     _advise(report, job.model, trial, records)

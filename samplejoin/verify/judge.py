@@ -120,7 +120,9 @@ class Judge(Ground):
             self._compare_one(case, made, in_full.get(id_), want, found)
         for made in case.full.windows:
             if made.sample is None and self.in_range(made.window):
-                case.findings.counts["right"] += 1
+                is_open = made.window.end > case.clock  # that nothing is there says nothing yet
+                case.findings.counts["open" if is_open else "right"] += 1
+                case.findings.counts["behind"] += is_open and made.window.end <= self.input_clock
         if case.log is not None:
             self._by_the_log_alone(case, case.log.samples, in_base | in_full)
         for id_, found in case.found.items():

@@ -71,6 +71,14 @@ def test_samples_that_fail_alike_are_one_problem(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.rule(14)
+def test_negatives_that_are_not_kept_are_said(tmp_path):
+    records = [line("impression", row(uid=f"u{n}")) for n in range(20)]
+    code, output = checked(tmp_path, job_data(keep_negatives=0.01), *records)
+    assert code == 0
+    assert "note: 20 samples not shown: negatives that keep_negatives leaves out" in output
+
+
 @pytest.mark.rule(12)
 def test_of_a_function_that_fails_its_own_frames_are_shown(tmp_path):
     (tmp_path / "labels.py").write_text("def label(sample):\n    return sample['clicked']\n")

@@ -278,6 +278,17 @@ def test_orphans_missing_and_unexplained(job, topics):
 # ---- windows that are not due, ranges, shares ---------------------------------------------------------------------
 
 
+@pytest.mark.rule(1, 14)
+def test_a_sample_that_need_not_be_there_says_nothing_of_an_open_window():
+    """A stuck job whose negatives are down-sampled must not look right."""
+    job = job_of(keep_negatives=0.01)
+    topics = written(job, feed())
+    topics.samples.clear()
+    report = verify(job, topics, Scope(2, clocks={0: START_MS // 1000, 1: START_MS // 1000}))
+    assert (report.right, report.open, report.wrong) == (0, 60, {})
+    assert report.verdict.startswith("NOT JUDGED: 60 of 60 windows are still open")
+
+
 @pytest.mark.rule(1)
 def test_open_windows_are_not_lost_and_are_compared_when_there(job):
     topics = written(job, feed())
