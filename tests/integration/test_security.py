@@ -215,7 +215,7 @@ def check(world: World, *options: str) -> subprocess.CompletedProcess[str]:
 
 def workers_rights(world: World) -> list[str]:
     lines = check(world, "--acls", "--no-broker").stdout.splitlines()
-    return lines[: lines.index("# reset, beside a worker's rights")]
+    return lines[: lines.index("# reset, on top of a worker's rights")]
 
 
 def problems(world: World) -> str:
