@@ -75,6 +75,12 @@ async def check_job(path: Path, records: Path | None, broker: bool | None, sets:
         return report
     report.summary = _summary(compiled)
     report.rights = _rights(compiled)
+    if model.late == "correct" and model.keep_negatives < 1:
+        report.notes.append(
+            "late: correct with keep_negatives: if a late row can lower the label (a like that is taken back), a "
+            "correction to a negative that is not kept is not sent, and the sample before it stays; then leave "
+            "keep_negatives at 1"
+        )
     if topics is not None:
         await _check_cluster(report, compiled, connection)
     if records is None:

@@ -147,7 +147,11 @@ class JobModel(Section):
         "the sample. Without it: 1 if any label row joined, else 0.",
     )
     keep_negatives: float = Field(
-        1.0, gt=0, le=1, description="Share of negative samples that is kept; then every sample carries `weight`."
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of negative samples that is kept; then every sample carries `weight`. With `late: correct` "
+        "and a label that a late row can lower, leave it at 1: a correction to a negative that is not kept is not sent.",
     )
     format: Annotated[str, AfterValidator(_format)] = Field(
         "json",

@@ -19,7 +19,10 @@ LOOKS = 4
 
 
 class Watchdog(Service):
-    """Looks at the cleaner's `Watch` several times a second: a call seen five times in a row has run for a second."""
+    """Looks at the cleaner's `Watch` several times a second: a call seen five times in a row has run for a second.
+
+    It warns after 1, 2, 4, 8 … seconds.
+    """
 
     def __init__(self, watch: Any, interval_s: float = 0.25, **kwargs: Any) -> None:
         self.watch, self.interval_s = watch, interval_s
@@ -34,12 +37,15 @@ class Watchdog(Service):
         self._ended.set()
 
     def _look(self) -> None:
-        seen, looks = -1, 0
+        seen, looks, next_warning = -1, 0, LOOKS
         while not self._ended.wait(self.interval_s):
             function, calls = self.watch.function, self.watch.calls
             looks = looks + 1 if function and calls == seen else 0
             seen = calls
-            if looks and looks % LOOKS == 0:
+            if not looks:
+                next_warning = LOOKS
+            elif looks == next_warning:
+                next_warning *= 2
                 self.warned.append(function)
                 log.warning("%s has blocked this worker for over %.1f s: nothing else runs meanwhile",
                             function, looks * self.interval_s)  # fmt: skip

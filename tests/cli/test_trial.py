@@ -282,3 +282,11 @@ def test_of_many_rows_a_few_are_shown_and_of_many_samples_those_with_labels_firs
     first = next(text for text in output.splitlines() if text.startswith("sample: "))
     assert json.loads(first.removeprefix("sample: ")) == {"uid": "u", "mid": 37, "pos": 1, "clicks": 1, "label": 1}
     assert "... 45 samples in all" in output
+
+
+@pytest.mark.rule(5, 14)
+@pytest.mark.parametrize(("changes", "said"), [({"keep_negatives": 0.5}, True), ({}, False)])
+def test_corrections_that_may_not_be_sent_are_said(tmp_path, changes, said):
+    job = job_data(late="correct", correction="10m", **changes)
+    _, output = checked(tmp_path, job, line("impression", row()))
+    assert ("note: late: correct with keep_negatives" in output) == said
