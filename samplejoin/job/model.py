@@ -151,7 +151,8 @@ class JobModel(Section):
         gt=0,
         le=1,
         description="Share of negative samples that is kept; then every sample carries `weight`. With `late: correct` "
-        "and a label that a late row can lower, leave it at 1: a correction to a negative that is not kept is not sent.",
+        "and a label that a late row can lower, leave it at 1: a correction to a negative that is not kept is not "
+        "sent.",
     )
     format: Annotated[str, AfterValidator(_format)] = Field(
         "json",
