@@ -12,8 +12,7 @@ from samplejoin.commands.shared import clear_errors
 from samplejoin.demo.broker import PARTITIONS, EmbeddedBroker, need_librdkafka
 from samplejoin.demo.errors import DemoError
 from samplejoin.demo.port_forwarder import serve
-from samplejoin.engine.config import Topics, WorkerError
-from samplejoin.engine.state_dir import StateDir
+from samplejoin.engine.config import Topics
 from samplejoin.job.load import load_job
 from samplejoin.job.model import JobModel
 
@@ -63,21 +62,10 @@ async def _run(topics: list[str], port: int, job: Path, state: Path) -> None:
     click.echo(
         f"broker on localhost:{port}, topics {', '.join(topics)}; Ctrl-C ends it, and forgets all: stop the workers too"
     )
-    if state.exists() and not _in_use(state):
+    if state.is_dir() and any(each.is_dir() for each in state.iterdir()):  # a worker that waits has made its lock only
         click.echo(f"{state} holds the state of an earlier broker: delete it, else the worker refuses to start")
     click.echo(f"Next, in another terminal: samplejoin worker {job} --set guarantee=at_least_once")
     click.echo("A sample comes when its window has closed: for a first look add --set window=10s --set lateness=1s")
     await stopped.wait()
     server.close()
     embedded.close(())
-
-
-def _in_use(state: Path) -> bool:
-    """Whether a worker runs with this state directory: one that has waited for the broker."""
-    lock = StateDir(state)
-    try:
-        lock.lock()
-    except WorkerError:
-        return True
-    lock.unlock()
-    return False

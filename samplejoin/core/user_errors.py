@@ -30,15 +30,20 @@ def mistakes() -> tuple[type[BaseException], ...]:
 
 
 def trace_of(error: BaseException) -> str:
-    """The last frames of a user's function, without those of this package.
+    """The last frames of a user's function, without those of this package; of the errors that caused it too.
 
     Empty if the user's code has no part in it (a label expression), or the error does not let itself be shown.
     """
     try:
         shown = traceback.TracebackException.from_exception(error)
-        frames = [frame for frame in shown.stack if not frame.filename.startswith(OWN_FILES)]
-        shown.stack = traceback.StackSummary.from_list(frames[-MAX_FRAMES:])
-        return "".join(shown.format()) if frames else ""
+        link: traceback.TracebackException | None = shown
+        theirs = False
+        while link is not None:  # an aggregate's error is the cause of one of ours, which names the field
+            frames = [frame for frame in link.stack if not frame.filename.startswith(OWN_FILES)]
+            link.stack = traceback.StackSummary.from_list(frames[-MAX_FRAMES:])
+            theirs = theirs or bool(frames)
+            link = link.__cause__ or link.__context__
+        return "".join(shown.format()) if theirs else ""
     except mistakes():
         return ""
 

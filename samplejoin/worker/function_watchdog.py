@@ -19,10 +19,7 @@ LOOKS = 4
 
 
 class Watchdog(Service):
-    """Looks at the cleaner's `Watch` several times a second: a call seen five times in a row has run for a second.
-
-    It warns after 1, 2, 4, 8 … seconds.
-    """
+    """Looks at the cleaner's `Watch` several times a second: a call seen five times in a row has run for a second."""
 
     def __init__(self, watch: Any, interval_s: float = 0.25, **kwargs: Any) -> None:
         self.watch, self.interval_s = watch, interval_s
@@ -37,18 +34,21 @@ class Watchdog(Service):
         self._ended.set()
 
     def _look(self) -> None:
-        seen, looks, next_warning = -1, 0, LOOKS
+        seen, looks = -1, 0
         while not self._ended.wait(self.interval_s):
             function, calls = self.watch.function, self.watch.calls
             looks = looks + 1 if function and calls == seen else 0
             seen = calls
-            if not looks:
-                next_warning = LOOKS
-            elif looks == next_warning:
-                next_warning *= 2
+            if warns_after(looks):
                 self.warned.append(function)
                 log.warning("%s has blocked this worker for over %.1f s: nothing else runs meanwhile",
                             function, looks * self.interval_s)  # fmt: skip
+
+
+def warns_after(looks: int) -> bool:
+    """Whether a call that was seen in so many looks in a row is named: after 1, 2, 4, 8 … seconds."""
+    seconds, rest = divmod(looks, LOOKS)
+    return not rest and seconds.bit_count() == 1
 
 
 def watched_spec(spec: Spec, watch: Any, label: str | None, format_: str) -> Spec:

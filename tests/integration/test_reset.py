@@ -140,7 +140,7 @@ def test_a_reset_cut_off_before_the_state_is_gone_shows(world, start_worker, mon
 
 
 def test_a_folder_that_no_worker_has_made_is_not_deleted(world, start_worker):
-    """A project folder, say, that is called as the job is."""
+    """A folder, for example of a project, that has the name of the job."""
     project = world.root / "state-1" / world.name
     (project / "0").mkdir(parents=True)
     (project / "README.md").write_text("mine")

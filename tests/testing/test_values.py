@@ -373,3 +373,22 @@ def test_whatever_a_label_function_leaves_in_a_sample_its_letter_goes_out(folder
         assert fields["odd"].startswith("(cannot be written as JSON: ")
     else:
         assert "deep(" in left
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("method", ["add", "merge", "result"])
+def test_the_letter_shows_where_an_aggregate_has_raised(tmp_path, method):
+    source = "class Agg:\n" + "".join(
+        f"    def {name}(self, {arguments}): {'return 1 // 0' if name == method else f'return {value}'}\n"
+        for name, arguments, value in (("add", "a, b", "b"), ("merge", "a, b", "b"), ("result", "a", "a"))
+    )
+    (tmp_path / "raising.py").write_text(source + "    def zero(self): return 0\n")
+    job = kit(tmp_path, sample={"x": {"from": "click.dwell", "agg": "raising:Agg"}})
+    shown(job)
+    for second in (1, 2):
+        clicked(job, T + 1000 * second, dwell=1)
+    job.finish()
+    (letter, *_) = job.dead_letters
+    assert "raising.py" in letter.traceback
+    assert "return 1 // 0" in letter.traceback
+    assert "samplejoin/core/" not in letter.traceback
