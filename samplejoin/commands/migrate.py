@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from samplejoin.admin.job_config import config_of
 from samplejoin.admin.migrate import MigrationPlan, migrate_state, partitions_of, plan_migration
-from samplejoin.admin.open_job import config_of
 from samplejoin.commands.shared import clear_errors, confirm
 
 

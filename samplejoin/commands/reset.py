@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from samplejoin.admin.open_job import config_of
+from samplejoin.admin.job_config import config_of
 from samplejoin.admin.reset import ResetPlan, To, plan_reset, reset_job
 from samplejoin.commands.shared import clear_errors, confirm
 from samplejoin.engine.config import EngineConfig

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from samplejoin.admin.open_job import config_of
+from samplejoin.admin.job_config import config_of
 from samplejoin.commands.shared import clear_errors, confirm
 from samplejoin.core.skipped_offsets import Skip
 from samplejoin.core.user_errors import counted

@@ -96,7 +96,7 @@ def _type_hint(path: Path, kind: str, value: Any) -> str | None:
         return "yes, no, on and off are text here"
     if kind in ("int_type", "float_type") and isinstance(value, str):
         if not value.strip().removeprefix("-").replace(".", "", 1).isdecimal():
-            return "e.g. 4"
+            return "e.g. 4" if kind == "int_type" else "e.g. 0.5"
         return "write it without quotes; a value from the environment goes into SAMPLEJOIN_..."
     if kind == "tuple_type" and isinstance(value, str):
         return "[a, b], or one line each with a dash"

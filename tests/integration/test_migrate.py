@@ -10,7 +10,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from samplejoin.admin import migrate
-from samplejoin.admin.open_job import config_of
+from samplejoin.admin.job_config import config_of
 from samplejoin.engine.transaction import Transactions
 from tests.integration.changing import command, topics_there
 from tests.integration.scenes import wait_for_end

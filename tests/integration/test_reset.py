@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from samplejoin.admin import reset
-from samplejoin.admin.open_job import config_of
+from samplejoin.admin.job_config import config_of
 from samplejoin.engine.cluster import delete_topics
 from samplejoin.engine.config import EngineConfig
 from tests.integration.changing import command, topics_there

@@ -108,6 +108,7 @@ WRONG = [
     ({"name": 5}, "name", "must be text, not a number", "quote it"),
     ({"label": 0}, "label", "must be text, not a number", 'such as clicks > 0; "0" in quotes labels every sample so'),
     ({"partitions": "four"}, "partitions", "must be a whole number, not text", "e.g. 4"),
+    ({"keep_negatives": "half"}, "keep_negatives", "must be a number, not text", "e.g. 0.5"),
     ({"partitions": "4"}, "partitions", "must be a whole number, not text", "write it without quotes"),
     ({"partitions": "4"}, "partitions", "must be a whole number, not text", "without quotes"),
     ({"partitions": 4.5}, "partitions", "must be a whole number", ""),
