@@ -7,13 +7,13 @@ wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
 from samplejoin.cleaning.cleaned import Cleaned, DeadRecord
 from samplejoin.cleaning.generated import Run, runner
 from samplejoin.cleaning.row_size import ELEMENT_BYTES, sizer
+from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.cleaning.time_hints import FAR_MS, too_early
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.generated import maker
@@ -37,14 +37,6 @@ _DONE = object()
 """What takes the place of a row where nothing is left to do."""
 
 
-@dataclass(slots=True)
-class Watch:
-    """Which user function runs, and how many have run: what the watchdog looks at from its thread."""
-
-    function: str = ""
-    calls: int = 0
-
-
 class FutureTimeError(ValueError):
     """An event time more than `max_skew` ahead, after `latest_ms` (rule 9)."""
 
@@ -60,11 +52,11 @@ class Cleaner:
     """
 
     def __init__(
-        self, job: Job, watch: Watch | None = None, start_ms: int | None = None,
+        self, job: Job, running: RunningCall | None = None, start_ms: int | None = None,
         pack: Callable[[tuple[int, int, int, list[Any]]], bytes] | None = None,
     ) -> None:  # fmt: skip
         self.job = job
-        self.watch = watch or Watch()
+        self.running = running or RunningCall()
         self._pack = pack
         self.by_topic: dict[str, list[Input]] = {}
         for each in job.inputs:
@@ -92,7 +84,7 @@ class Cleaner:
         `into` is what the records before became, to go on with.
         """
         out = into or Cleaned(rows=[0] * len(self._spec.plans))
-        source = source_id(topic, partition)
+        self.running.source = source = source_id(topic, partition)
         if topic in self.fast:
             limit = NO_LIMIT if max_bytes is None else max_bytes
             highest = self.fast[topic](records, source, now_ms, limit, out)
@@ -107,6 +99,7 @@ class Cleaner:
             if rows:
                 out.count(plan.stream.name, "ok", rows)
         out.rows = [0] * len(self._spec.plans)
+        self.running.argument = None
         return out
 
     def _plainly(
@@ -137,7 +130,7 @@ class Cleaner:
         return runner(each, spec.key_fields, {
             "plain_record": self._record, "plain_result": self._result, "plain_row": self._row, "raised": self._raised,
             "filtered": _filtered,
-            "watch": self.watch,
+            "running": self.running,
             "codec": spec.codec, "pack": self._pack, "size_of": self._sizes[index], "junk": spec.junk_keys,
             "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
             "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
@@ -149,6 +142,7 @@ class Cleaner:
         """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
         if type(record) is RefusedRecord:
             return _dead(out, each, record, source, "too_large", each.plan.stream.name, record.why())
+        self.running.function, self.running.argument = each.functions, record
         try:
             decoded = each.decode(record)
         except mistakes() as error:  # a decoder can be the user's code
@@ -169,15 +163,10 @@ class Cleaner:
 
     def _call(self, each: Input, decoded: Any, record: Any, source: str, out: Cleaned) -> Any:
         """What the user's function makes of a record; `_DONE` if it has raised."""
-        watch = self.watch
-        watch.function = each.clean_name
         try:
             return each.clean(decoded)
         except mistakes() as error:
             return self._raised(each, record, source, out, error)
-        finally:
-            watch.calls += 1
-            watch.function = ""
 
     def _raised(self, each: Input, record: Any, source: str, out: Cleaned, error: BaseException) -> Any:
         """The user's function has raised: a dead letter, and nothing left to do."""

@@ -26,8 +26,10 @@ Run = Callable[[Sequence[Any], str, int, int, Any], int]
 _SOURCE = """
 def run(records, source, now_ms, max_bytes, out):
     cells, rows, size_bytes, done, highest = out.cells, 0, out.bytes, 0, -1
+    running.function = {function!r}
     for record in records:
         done += 1
+        running.argument = record
         latest_ms = record.timestamp
         if not 0 <= latest_ms <= now_ms and (latest_ms < 0 or record.timestamp_type != LOG_APPEND_TIME):
             latest_ms = now_ms
@@ -43,13 +45,10 @@ def run(records, source, now_ms, max_bytes, out):
             time_ms = plain_record(each, record, source, 0, latest_ms, out)
             size_bytes = out.bytes
         else:
-            watch.function = {function!r}
             try:
                 row = clean(decoded)
             except mistakes() as error:
                 row = raised(each, record, source, out, error)
-            watch.calls += 1
-            watch.function = ""
             if type(row) is dict:
                 offset = record.offset
                 try:
@@ -126,7 +125,7 @@ def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> 
     source = _SOURCE.format(
         time="".join(f"[{name!r}]" for name in names_of(each.time_field)),
         own_time=source_of(each.time_field, "row.get", "moment"),
-        function=each.clean_name, number=plan.index, values="; ".join(values),
+        function=each.functions, number=plan.index, values="; ".join(values),
         ordinary=" and ".join(ordinary), text=",".join(text), making=making, decoding=_decoding(each),
         reading=_MS if each.read_time is read_ms else "read_time(moment)",
         packed="partials" if names["pack"] is None else f"pack(({plan.index}, slice_, 1, partials))",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from samplejoin.cleaning.cleaned import Cleaned
-from samplejoin.cleaning.cleaner import Cleaner, Watch
+from samplejoin.cleaning.cleaner import Cleaner
+from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.core.field_paths import paths_of, value_at
 from samplejoin.core.user_errors import few
 from samplejoin.errors import did_you_mean
@@ -64,10 +65,10 @@ class WatchingCleaner(Cleaner):
     """
 
     def __init__(
-        self, job: Job, watch: Watch, pack: Callable[[tuple[int, int, int, list[Any]]], bytes],
+        self, job: Job, running: RunningCall, pack: Callable[[tuple[int, int, int, list[Any]]], bytes],
         on_null: Callable[[str, str, str], None],
     ) -> None:  # fmt: skip
-        super().__init__(job, watch, job.model.start_ms, pack)
+        super().__init__(job, running, job.model.start_ms, pack)
         self._on_null = on_null
         self._first = {name: FirstRows(name, fields) for name, fields in _fields_of(job).items()}
         self._put_off, self.fast = self.fast, {}

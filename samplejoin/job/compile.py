@@ -45,6 +45,8 @@ class Input:
     time_unit: str
     #: value -> epoch ms; raises ValueError if it is not a time
     read_time: Callable[[Any], int]
+    #: the users' functions that its records go through, in words
+    functions: str
 
     @property
     def takes_record_time(self) -> bool:
@@ -101,7 +103,12 @@ def compile_job(model: JobModel, base_dir: Path | str) -> Job:
     spec = _spec(model, parts.fields, parts.label, parts.format)
     inputs = tuple(
         Input(
-            plan, *parts.functions[plan.stream.name], stream.time_field, stream.time_unit, time_reader(stream.time_unit)
+            plan,
+            *parts.functions[plan.stream.name],
+            stream.time_field,
+            stream.time_unit,
+            time_reader(stream.time_unit),
+            _functions_in_words(stream),
         )
         for plan, stream in zip(spec.plans, model.streams.values(), strict=True)
     )
@@ -246,6 +253,11 @@ def _functions_of(problems: _Problems, name: str, stream: StreamSection, base_di
     clean_name = stream.clean
     clean = problems.trying((*path, "clean"), lambda: _callable_with_one(clean_name, base_dir))
     return decode, clean, clean_name
+
+
+def _functions_in_words(stream: StreamSection) -> str:
+    names = [name for name in (stream.decode, stream.clean) if name and FUNCTION.fullmatch(name)]
+    return " or ".join(names) or f"decoding of {stream.decode}"
 
 
 def _decode(stream: StreamSection, base_dir: Path) -> decoders.Decode:

@@ -27,8 +27,8 @@ import samplejoin
 from samplejoin.agents.clean import Cleaning, clean_agent
 from samplejoin.agents.join import join_agent
 from samplejoin.agents.timer import Ticking, timer_agent
-from samplejoin.cleaning.cleaner import Watch
 from samplejoin.cleaning.missing_fields import WatchingCleaner
+from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.connection_errors import Refused, out_of_files, refused_since
 from samplejoin.core.user_errors import counted
 from samplejoin.engine import failpoints
@@ -81,7 +81,7 @@ class JoinWorker(faust.Worker):
         super().__init__(app, *args, **kwargs)
         self.spinner = None  # a line of the log says that it has started
         self.join_app = app
-        self.ending = Ending(lambda: app.watch.function, app.runtime.progress.silent_s)
+        self.ending = Ending(lambda: str(app.running_call), app.runtime.progress.silent_s)
         app.worker = self
 
     def install_signal_handlers(self) -> None:
@@ -134,9 +134,9 @@ class JoinApp(faust.App):
     BootStrategy = _Boot
 
     def __init__(self, job: Job, config: EngineConfig, settings: WorkerSettings) -> None:
-        self.watch = Watch()
+        self.running_call = RunningCall()
         self._collector = Collector()
-        spec = watched_spec(job.spec, self.watch, job.model.label, job.model.format)
+        spec = watched_spec(job.spec, self.running_call, job.model.label, job.model.format)
         self.job, self.config, self.settings = job, replace(config, spec=spec), settings
         self.failure: BaseException | None = None
         self.ending: asyncio.Future[None] | None = None
@@ -177,7 +177,7 @@ class JoinApp(faust.App):
             config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
             fatal=self.fatal, worker=worker, drained=self._stop_worker if self.settings.drain else None,
         )  # fmt: skip
-        self.cleaner = WatchingCleaner(self.job, self.watch, pack_cell, self.input.field_is_null)
+        self.cleaner = WatchingCleaner(self.job, self.running_call, pack_cell, self.input.field_is_null)
         cleaning = Cleaning(
             config,
             self.cleaner,
@@ -244,8 +244,9 @@ class JoinApp(faust.App):
             log.critical("FAILPOINTS ARE ARMED: this worker will die, freeze or fail on purpose at %s", armed)
         self.flow_control.resume()
         self._collector.take_over()
-        await self.add_runtime_dependency(Watchdog(self.watch))
-        await self.add_runtime_dependency(LoopWatch(self.metrics))
+        loop_watch = LoopWatch(self.metrics)
+        await self.add_runtime_dependency(loop_watch)
+        await self.add_runtime_dependency(Watchdog(self.running_call, lambda: loop_watch.looks))
         if conf.web_enabled:
             await self.add_runtime_dependency(WebPort(conf.web_bind, conf.web_port, pages(self)))
         await self.add_runtime_dependency(self.runtime)

@@ -11,14 +11,13 @@ import logging
 import os
 import select
 import signal
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
+
+from samplejoin.worker.function_watchdog import place_of
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +28,14 @@ STDERR = 2
 FAILURE = b"\0"
 """Stands in the pipe for a signal."""
 ASKING = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM", FAILURE[0]: "its failure"}
-#: that are shown of where the main thread is
-FRAMES = 4
 
 
 class Ending:
-    """Waits for a stop's signal, then for the end of the process. `function` names a user's function that runs now;
-    `silent_s`: for how long the brokers have not answered."""
+    """Waits for a stop's signal, then for the end of the process. `running` says what a user's function works on, if
+    one runs now; `silent_s`: for how long the brokers have not answered."""
 
-    def __init__(self, function: Callable[[], str], silent_s: Callable[[], float] = lambda: 0.0) -> None:
-        self._function, self._silent_s = function, silent_s
+    def __init__(self, running: Callable[[], str], silent_s: Callable[[], float] = lambda: 0.0) -> None:
+        self._running, self._silent_s = running, silent_s
         self._asked = ""
         self._until_s = 0.0
         self._here: int | None = None
@@ -81,12 +78,10 @@ class Ending:
     def _cause(self) -> str:
         """The user's function that runs, if any, and where the main thread is, the innermost frame first; or that the
         brokers are silent, for which the loop only waits."""
-        function, silent_s = self._function(), self._silent_s()
-        if not function and silent_s >= STOP_S / 2:
+        running, silent_s, place = self._running(), self._silent_s(), place_of(self._main)
+        if not running and silent_s >= STOP_S / 2:
             return f"the brokers do not answer, for {silent_s:.0f} s now"
-        frames = reversed(traceback.extract_stack(sys._current_frames()[self._main])[-FRAMES:])
-        place = " in ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
-        return f"it is at {function}, {place}" if function else f"it is at {place}"
+        return f"it is at {running}, in {place}" if running else f"it is in {place}"
 
     def _end(self, why: str) -> NoReturn:
         log.critical("the worker %s. It is ended hard: what it has not committed the next owner does again", why)

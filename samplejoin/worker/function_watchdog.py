@@ -1,33 +1,42 @@
-"""Names a user's function that blocks the worker for over a second (rule 12), from a thread of its own."""
+"""Says what blocks the worker while it does, for a second or longer (rule 12), from a thread of its own."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mode import Service
 
+from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.core.spec import Spec
 from samplejoin.job.field_types import FUNCTION
 
 log = logging.getLogger(__name__)
 
 LOOKS = 4
+#: that are shown of where the main thread is
+FRAMES = 4
 
 
 class Watchdog(Service):
-    """Looks at the cleaner's `Watch` several times a second: a call seen five times in a row has run for a second."""
+    """Looks several times a second whether the event loop has gone on; if not five times in a row, it has stood for a
+    second. `beats` is a number that grows while the loop runs, `running` what a user's function works on."""
 
-    def __init__(self, watch: Any, interval_s: float = 0.25, **kwargs: Any) -> None:
-        self.watch, self.interval_s = watch, interval_s
-        self.warned: list[str] = []
+    def __init__(
+        self, running: RunningCall, beats: Callable[[], int], interval_s: float = 0.25, **kwargs: Any
+    ) -> None:  # fmt: skip
+        self.running, self.beats, self.interval_s = running, beats, interval_s
         self._ended = threading.Event()
         super().__init__(**kwargs)
 
     async def on_start(self) -> None:
+        self._main = threading.get_ident()
         threading.Thread(target=self._look, name="watchdog", daemon=True).start()
 
     async def on_stop(self) -> None:
@@ -36,37 +45,30 @@ class Watchdog(Service):
     def _look(self) -> None:
         seen, looks = -1, 0
         while not self._ended.wait(self.interval_s):
-            function, calls = self.watch.function, self.watch.calls
-            looks = looks + 1 if function and calls == seen else 0
-            seen = calls
+            beats = self.beats()
+            looks = looks + 1 if beats == seen else 0
+            seen = beats
             if warns_after(looks):
-                self.warned.append(function)
-                log.warning("%s has blocked this worker for over %.1f s: nothing else runs meanwhile",
-                            function, looks * self.interval_s)  # fmt: skip
+                log.warning("%s has blocked this worker for over %.1f s: nothing else runs meanwhile. It is in %s",
+                            str(self.running) or "one step", looks * self.interval_s, place_of(self._main))  # fmt: skip
 
 
 def warns_after(looks: int) -> bool:
-    """Whether a call that was seen in so many looks in a row is named: after 1, 2, 4, 8 … seconds."""
+    """Whether what was seen in so many looks in a row is named: after 1, 2, 4, 8 … seconds."""
     seconds, rest = divmod(looks, LOOKS)
     return not rest and seconds.bit_count() == 1
 
 
-def watched_spec(spec: Spec, watch: Any, label: str | None, format_: str) -> Spec:
+def place_of(thread: int) -> str:
+    """Where a thread is, `file.py:line in file.py:line in …`, the innermost frame first."""
+    frames = reversed(traceback.extract_stack(sys._current_frames()[thread])[-FRAMES:])
+    return " in ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+
+
+def watched_spec(spec: Spec, running: RunningCall, label: str | None, format_: str) -> Spec:
     """The spec with its users' functions watched; expressions and built-in formats need no watching."""
     if label is not None and FUNCTION.fullmatch(label) and spec.label is not None:
-        spec = replace(spec, label=_watched(watch, label, spec.label))
+        spec = replace(spec, label=running.watching(label, spec.label))
     if FUNCTION.fullmatch(format_):
-        spec = replace(spec, format=_watched(watch, format_, spec.format))
+        spec = replace(spec, format=running.watching(format_, spec.format))
     return spec
-
-
-def _watched(watch: Any, name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    def watched(sample: dict[str, Any]) -> Any:
-        watch.function = name
-        try:
-            return function(sample)
-        finally:
-            watch.calls += 1
-            watch.function = ""
-
-    return watched

@@ -30,6 +30,8 @@ class LoopWatch(Service):
 
     def __init__(self, meters: Any, **kwargs: Any) -> None:
         self.meters = meters
+        #: grows as long as the loop runs
+        self.looks = 0
         self._handle: asyncio.TimerHandle | None = None
         super().__init__(**kwargs)
 
@@ -45,9 +47,9 @@ class LoopWatch(Service):
         self._handle = loop.call_at(loop.time() + sleep_s, self._look, loop.time(), sleep_s, time.thread_time())
 
     def _look(self, began_s: float, slept_s: float, used_before_s: float) -> None:
+        self.looks += 1
         late_s = max(0.0, asyncio.get_running_loop().time() - began_s - slept_s)
         self.meters.observe("loop_stall_seconds", (), late_s)
         if late_s > LOUD_S:
-            log.warning("the event loop stood still for %.1f s: a busy machine, a slow disk, or a user's function "
-                        "that blocks", late_s)  # fmt: skip
+            log.warning("the event loop stood still for %.1f s", late_s)
         self._sleep(next_sleep_s(slept_s, late_s, time.thread_time() - used_before_s))

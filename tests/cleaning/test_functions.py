@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from samplejoin.cleaning.cleaner import Watch
+from samplejoin.cleaning.running_call import RunningCall
 from tests.cleaning.cleaners import GOOD, cells_of, cleaned, cleaner, click, lands_as
 
 
@@ -97,13 +97,22 @@ def test_a_dict_of_another_class_is_a_dict(folder):
 
 
 @pytest.mark.rule(12)
-def test_the_watch_knows_which_function_runs(folder):
+@pytest.mark.parametrize("fast", [True, False])
+def test_it_is_known_which_function_runs_on_which_record(folder, fast):
     each = cleaner(folder)
-    assert isinstance(each.watch, Watch)
-    each.job.inputs[1].clean.__globals__["watch"] = each.watch
-    out = cleaned(each, click(do="{**record, 'uid': watch.function}"), click(do="1/0"))
-    assert cells_of(out)[0][0] == b'["functions:clean",1]'
-    assert (each.watch.function, each.watch.calls) == ("", 2)
+    if not fast:
+        each.fast = {}
+    each.job.inputs[1].clean.__globals__["running"] = each.running
+    out = cleaned(each, click(do="{**record, 'uid': str(running)}"), click(do="1/0"))
+    assert cells_of(out)[0][0] == b'["functions:clean at clk/0/0",1]'
+    assert str(each.running) == ""
+
+
+@pytest.mark.rule(12)
+def test_it_is_known_which_function_of_a_sample_runs():
+    running = RunningCall()
+    assert running.watching("functions:label", lambda sample: str(running))({}) == "functions:label"
+    assert str(running) == ""
 
 
 def test_several_streams_on_one_topic(folder):

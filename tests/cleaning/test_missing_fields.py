@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from samplejoin.cleaning.cleaner import Watch
 from samplejoin.cleaning.missing_fields import FIRST_ROWS, WatchingCleaner
+from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.engine.wire import pack_cell
 from samplejoin.job.compile import compile_job
 from tests.cleaning.cleaners import NOW, Record
@@ -21,7 +21,7 @@ class Cleaning:
     def __init__(self, **changes: Any) -> None:
         self.said: list[tuple[str, str, str]] = []
         job = compile_job(model(**changes), ".")
-        self.cleaner = WatchingCleaner(job, Watch(), pack_cell, lambda *said: self.said.append(said))
+        self.cleaner = WatchingCleaner(job, RunningCall(), pack_cell, lambda *said: self.said.append(said))
 
     def clean(self, rows: int, topic: str = "imp", **row: Any) -> int:
         """So many records like this one; how many rows they became."""
