@@ -35,7 +35,7 @@ class CheckReport:
 
     job: str
     problems: list[Problem] = field(default_factory=list)
-    #: what is probably a mistake
+    #: what is probably a mistake, though it can be meant
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -44,11 +44,15 @@ class CheckReport:
     orphans: list[str] = field(default_factory=list)
     #: the access rights that a worker needs, as commands
     rights: list[str] = field(default_factory=list)
+    #: whether warnings count as problems
+    strict: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems and not any(tried.error for tried in self.records)
+        """Whether nothing is wrong; with `strict`, whether nothing seems to be either."""
+        return (
+            not self.problems and not (self.strict and self.warnings) and not any(tried.error for tried in self.records)
+        )
 
     def as_json(self) -> str:
         """For machines."""
@@ -236,7 +240,14 @@ def _advise(report: CheckReport, model: JobModel, trial: Trial, records: Path) -
             report.problems.append(problem)
         else:
             report.warnings.append(str(problem))
-    report.warnings += trial.times_far_off()
+    for asked in trial.asked_fields():
+        for text, mistake in asked.findings():
+            (report.warnings if mistake else report.notes).append(text)
+    for stream, text, mistake in trial.times_far_off():
+        if mistake:
+            report.problems.append(model.places.problem(Issue(("streams", stream, "time_unit"), text)))
+        else:
+            report.warnings.append(text)
     for text, mistake in dict.fromkeys(advice.orphans(trial)):
         if mistake:
             report.problems.append(Problem("key", str(records), None, text))

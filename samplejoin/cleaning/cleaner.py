@@ -14,7 +14,8 @@ from samplejoin.cleaning.cleaned import Cleaned, DeadRecord
 from samplejoin.cleaning.generated import Run, runner
 from samplejoin.cleaning.row_size import ELEMENT_BYTES, sizer
 from samplejoin.cleaning.running_call import RunningCall
-from samplejoin.cleaning.time_hints import FAR_MS, too_early
+from samplejoin.cleaning.time_hints import too_early
+from samplejoin.core.clock_holder import FAR_MS
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.generated import maker
 from samplejoin.core.identity import source_id

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from samplejoin.core.clock_holder import FAR_MS
 from samplejoin.job.event_times import MAX_MS
-
-FAR_MS = 20 * 365 * 86_400_000
-"""Twenty years: an event time so far behind its record is in another unit, not old."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = ("s", "ms", "us", "ns")

@@ -29,13 +29,18 @@ ROWS_SHOWN = 5
 @click.option("--broker/--no-broker", default=None, help="Require a broker, or ask none. Default: ask if there is one.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set streams.click.topic=c2")
 @click.option("--acls", is_flag=True, help="Print the access rights a worker needs, as calls of kafka-acls.sh, only.")
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
-def check(job: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...], acls: bool, output: str) -> None:
+def check(
+    job: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...], acls: bool, strict: bool, output: str
+) -> None:
     """Check a job file, its functions, its topics and its cluster; try it on sample records.
 
-    Exit code 1 if anything is wrong.
+    Exit code 1 if anything is wrong: whatever cannot be meant. What can be meant, as records that are all filtered, is
+    a warning.
     """
     report = asyncio.run(check_job(job, records, broker, sets))
+    report.strict = strict
     if not acls:
         report.rights = []
     if acls and report.rights and output == "text":
@@ -64,6 +69,7 @@ def _text(report: CheckReport) -> list[str]:
         lines += [f"  {key}: {_shown(value)}" for key, value in report.summary.items()]
     else:
         wrong = len(report.problems) + sum(tried.error is not None for tried in report.records)
+        wrong += len(report.warnings) if report.strict else 0
         lines.append(f"{report.job}: {counted(wrong, 'problem')}")
     return lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from samplejoin.core.clock import NEVER, STEP_MS, Clock, SourceClock
@@ -15,6 +15,9 @@ TICK_MS = 1000
 
 UNREAD_MS = 10_000
 """A source of which no tick has spoken for so long has no owner; one sends a tick every second."""
+
+FAR_MS = 20 * 365 * 86_400_000
+"""Twenty years: event times so far apart are in different units, none of them is old."""
 
 Why = Literal["unread", "empty", "reading", "silent"]
 """No worker speaks of it; it has had no event yet; it is being read; it is read to its end."""
@@ -31,6 +34,8 @@ class Holder:
     holds: bool
     #: a silence that the clock goes on through: about how long until all of it so far is watermark
     going_on_ms: int | None = None
+    #: its watermark, where another source is decades ahead of it: no window closes before it has come as far
+    far_back_ms: int | None = None
 
 
 def holder_of(clock: Clock) -> Holder | None:
@@ -38,15 +43,21 @@ def holder_of(clock: Clock) -> Holder | None:
     if clock.spec.clock == "processing":
         return None
     lowest: tuple[int, Source, Why] | None = None
+    highest = 0
     for source, state in _sources(clock):
         if source in clock.left_out:
             continue
         topic = source.partition(" ")[0]
         if state is None or (state.watermark is None and topic not in clock.silent):
             return _holder(clock, source, "unread" if _is_unread(clock, state) else "empty")
-        if state.watermark is not None and (lowest is None or state.watermark < lowest[0]):
-            lowest = state.watermark, source, _why(clock, state)
-    return None if lowest is None else _holder(clock, lowest[1], lowest[2])
+        if state.watermark is not None:
+            highest = max(highest, state.watermark)
+            if lowest is None or state.watermark < lowest[0]:
+                lowest = state.watermark, source, _why(clock, state)
+    if lowest is None:
+        return None
+    far_back_ms = lowest[0] if lowest[0] < highest - FAR_MS else None
+    return replace(_holder(clock, lowest[1], lowest[2]), far_back_ms=far_back_ms)
 
 
 def is_at_end(clock: Clock) -> bool:

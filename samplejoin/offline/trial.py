@@ -7,21 +7,34 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from samplejoin.cleaning.cleaned import Cleaned
 from samplejoin.cleaning.cleaner import Cleaner
-from samplejoin.cleaning.time_hints import iso, too_far
+from samplejoin.cleaning.time_hints import hint, iso, too_far
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.keys import decode_key, key_values
 from samplejoin.formats import json
 from samplejoin.job.compile import Input, Job
+from samplejoin.job.field_types import FUNCTION
+from samplejoin.offline.asked_fields import AskedFields, plain
 from samplejoin.testing import JobTest
 from samplejoin.testing.results import DeadLetter, FinishedSample, letter_of
 
 DROPPED = {"before_start": "before start", "after_until": "after until"}
 """Outcomes of rows that other generations of the job take: nothing is wrong with them."""
+
+
+def _watched(job: Job) -> tuple[Job, list[AskedFields]]:
+    """The job with its functions of samples watched."""
+    spec, model = job.spec, job.model
+    label, format_ = AskedFields(model.label or "", "sample"), AskedFields(model.format, "sample")
+    if spec.label is not None and FUNCTION.fullmatch(label.function):
+        spec = replace(spec, label=label.watching(spec.label))
+    if FUNCTION.fullmatch(format_.function):
+        spec = replace(spec, format=format_.watching(spec.format))
+    return replace(job, spec=spec), [label, format_]
 
 
 @dataclass
@@ -66,12 +79,21 @@ class _Watching(Cleaner):
         self.fast.clear()
         self.rows: list[TriedRow] = []
         self.far: dict[str, tuple[int, int]] = {}
+        #: by stream
+        self.asked = {
+            each.plan.stream.name: AskedFields(each.clean_name, f"record of {each.plan.stream.name}")
+            for each in job.inputs
+        }
 
     def clean(self, *arguments: Any, **options: Any) -> Cleaned:
         """As the worker's; keeps the times that are decades off."""
         out = super().clean(*arguments, **options)
         self.far = {**out.far, **self.far}
         return out
+
+    def _call(self, each: Input, decoded: Any, record: Any, source: str, out: Cleaned) -> Any:
+        given = self.asked[each.plan.stream.name].given(decoded)
+        return plain(super()._call(each, given, record, source, out))
 
     def _row(
         self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
@@ -89,6 +111,7 @@ class Trial(JobTest):
     """Sends the lines of a records file through a job, one by one."""
 
     def __init__(self, job: Job, now_ms: int | None = None) -> None:
+        job, self._asked_of_samples = _watched(job)
         super().__init__(job, now=int(time.time() * 1000) if now_ms is None else now_ms)
         self._cleaner: _Watching = _Watching(job)
         #: every row so far that the join has got
@@ -134,10 +157,17 @@ class Trial(JobTest):
         topic = self._config.topics.dead_letter
         return [FailedSample(decode_key(sent.key), letter_of(sent)) for sent in self._sent(topic)]
 
-    def times_far_off(self) -> list[str]:
-        """What to say of streams whose times are decades from their records'."""
+    def times_far_off(self) -> list[tuple[str, str, bool]]:
+        """Streams whose times are decades from their records', what to say, and whether another unit explains it."""
         units = {each.plan.stream.name: each.time_unit for each in self.job.inputs}
-        return [too_far(stream, *times, units[stream]) for stream, times in self._cleaner.far.items()]
+        return [
+            (stream, too_far(stream, *times, units[stream]), hint(*times, units[stream]) is not None)
+            for stream, times in self._cleaner.far.items()
+        ]
+
+    def asked_fields(self) -> list[AskedFields]:
+        """What each user's function has asked for."""
+        return [*self._cleaner.asked.values(), *self._asked_of_samples]
 
     def _send(self, entry: Any) -> str:
         """Sends what a line says; returns the topic. Raises ValueError."""

@@ -92,15 +92,17 @@ class Clocks:
         holder = self._warned_of()
         if holder is None:
             return []
-        if holder.going_on_ms is not None:
+        if holder.going_on_ms is not None and holder.far_back_ms is None:
             return [f"windows close late: the clock is held by {_said(holder)}"]
         return [f"no window closes: the clock is held by {_said(holder)}"]
 
     def _warned_of(self) -> Holder | None:
         slowest = self._slowest()
         holder = slowest.holder if slowest is not None and slowest.delay_s > self._usual_s else None
-        if holder is None or holder.why == "reading":
+        if holder is None or (holder.why == "reading" and holder.far_back_ms is None):
             return None
+        if holder.far_back_ms is not None:
+            return holder
         going_on = holder.why == "silent" and not holder.holds
         return None if going_on and (holder.going_on_ms or 0) < CATCHING_UP_MS else holder
 
@@ -113,7 +115,8 @@ class Clocks:
         if holder is None:
             self._held = None
             return
-        held = replace(holder, going_on_ms=None)  # the same one, also while its time goes down
+        # the same one, also while its time goes down, or up
+        held = replace(holder, going_on_ms=None, far_back_ms=None)
         if self._held is None or self._held[0] != held:
             self._held = held, now, None
         _, since, logged = self._held
@@ -138,7 +141,13 @@ def _said(holder: Holder) -> str:
     topic, _, partition = holder.source.partition(" ")
     place = f"topic {topic} partition {int(partition)}" if partition else f"topic {topic}"
     why = HOLDS[holder.why] if holder.holds and holder.why in HOLDS else WORDS[holder.why]
-    if holder.going_on_ms is not None:
+    if holder.far_back_ms is not None:
+        units = " or ".join(f"streams.{name}.time_unit" for name in holder.streams)
+        day = _moment(holder.far_back_ms).partition(" ")[0]
+        why += (
+            f", its events are of {day}, decades before another stream's: is {units} right? Every sample waits for it"
+        )
+    elif holder.going_on_ms is not None:
         to_go = f", about {holder.going_on_ms / 1000:.0f} s to go" if holder.going_on_ms >= CATCHING_UP_MS else ""
         why += f", going on through its silence{to_go}"
     return f"stream {', '.join(holder.streams)} ({place}: {why})"

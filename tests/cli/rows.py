@@ -1,7 +1,8 @@
-"""A cleaning function for tests: a record says what becomes of it."""
+"""Functions of jobs for tests: `clean` does with a record what it says."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 
@@ -24,3 +25,18 @@ def clean(record: dict[str, Any]) -> Any:
         case "text":
             return "text"
     return record
+
+
+def asking(record: dict[str, Any]) -> Any:
+    """Asks for fields that are there, that are misspelt, and that no record has."""
+    record.get("pos"), record.get("poss"), "channel" in record, record.pop("device", None)
+    return record
+
+
+def label(sample: dict[str, Any]) -> int:
+    return int(bool(sample.get("click")))
+
+
+def written(sample: dict[str, Any]) -> bytes:
+    sample.get("nothing_like_it")
+    return json.dumps(sample).encode()

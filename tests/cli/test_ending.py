@@ -23,7 +23,7 @@ time.sleep(0.3)  # until its thread has heard
 @pytest.mark.parametrize(
     ("times", "compute", "said"),
     [
-        ("0.5, 60", "while True: pass", "of its failure: it is at functions:clean, <string>:"),
+        ("0.5, 60", "while True: pass", "of its failure: it is at functions:clean, in <string>:"),
         ("0.5, 1", "sum(range(1 << 60))", "Timeout"),  # one call into C, which does not give the interpreter back
     ],
 )

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from samplejoin.commands.check import check
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
+from samplejoin.offline.asked_fields import AskedFields, plain
 from samplejoin.offline.run import InputRecord, run_offline
 from samplejoin.offline.trial import Trial
 from samplejoin.testing import JobTest
 from tests.job.helpers import job_data, write
 
 NOW = 1_735_689_600_000
-CLEAN = "tests.cli.rows:clean"
+CLEAN, ASKING = "tests.cli.rows:clean", "tests.cli.rows:asking"
 
 
 def trial_of(**changes: Any) -> Trial:
@@ -34,10 +35,11 @@ def row(**values: Any) -> dict[str, Any]:
     return {"uid": "u", "mid": 1, "ts": NOW, "pos": 1, **values}
 
 
-def checked(tmp_path: Any, job: dict[str, Any], *lines: str) -> tuple[int, str]:
+def checked(tmp_path: Any, job: dict[str, Any], *lines: str, strict: bool = False) -> tuple[int, str]:
     (tmp_path / "records.jsonl").write_text("\n".join(lines))
     path = write(tmp_path, json.dumps(job, indent=1))
-    done = CliRunner().invoke(check, [str(path), "--no-broker", "--records", str(tmp_path / "records.jsonl")])
+    options = ["--no-broker", "--records", str(tmp_path / "records.jsonl"), *["--strict"] * strict]
+    done = CliRunner().invoke(check, [str(path), *options])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.output
 
@@ -249,12 +251,49 @@ def test_other_orphans_are_shown(tmp_path):
 
 @pytest.mark.rule(9)
 @pytest.mark.parametrize("record", [row(ts=NOW // 1000), row(do="seconds")])
-def test_times_decades_off_are_a_warning(tmp_path, record):
+def test_times_in_another_unit_are_a_problem(tmp_path, record):
     job = job_data(streams__impression__clean=CLEAN)
     code, output = checked(tmp_path, job, line("impression", record, timestamp=NOW))
-    assert code == 0
-    assert "warning: the times of impression lie 54 years before their records': 1970-01-21T" in output
+    assert code == 1
+    assert "streams.impression.time_unit: the times of impression lie 54 years before their records': 1970" in output
     assert "is time_unit: s meant, not ms?" in output
+
+
+@pytest.mark.rule(9)
+def test_times_decades_off_that_no_unit_explains_are_a_warning(tmp_path):
+    records = line("impression", row(ts=NOW // 3), timestamp=NOW)
+    code, output = checked(tmp_path, job_data(), records)
+    assert code == 0
+    assert "warning: the times of impression lie 36 years before their records': 1988-05-" in output
+    code, output = checked(tmp_path, job_data(), records, strict=True)
+    assert code == 1
+    assert output.endswith("job.yaml: 1 problem\n")
+
+
+@pytest.mark.rule(12)
+def test_fields_that_a_function_asks_for_in_vain_are_said(tmp_path):
+    """A misspelt name in `get` raises nothing; it is a warning where a field has nearly that name."""
+    job = job_data(streams__impression__clean=ASKING, label="tests.cli.rows:label", format="tests.cli.rows:written")
+    code, output = checked(tmp_path, job, *(line("impression", row(uid=f"u{n}")) for n in range(3)))
+    assert code == 0, output
+    asks = "tests.cli.rows:asking asks for"
+    assert f"warning: {asks} poss, which no record of impression has (did you mean 'pos'?)" in output
+    assert f"note: {asks} channel, device, which no record of impression has; it may be optional" in output
+    assert "warning: tests.cli.rows:label asks for click, which no sample has (did you mean 'clicks'?)" in output
+    assert "note: tests.cli.rows:written asks for nothing_like_it, which no sample has; it may be optional" in output
+    assert output.count("sample: {") == 3
+
+
+@settings(max_examples=200)
+@given(st.recursive(st.integers() | st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each)))
+def test_what_notes_is_taken_out_wherever_a_function_puts_it(value):
+    asked = AskedFields("f", "record")
+    assert asked.given(5) == 5
+    noting = asked.given({"value": value})
+    given_back = plain({"whole": noting, "list": [noting, {"again": noting}]})
+    assert given_back == {"whole": {"value": value}, "list": [{"value": value}, {"again": {"value": value}}]}
+    for each in (given_back["whole"], given_back["list"][0], given_back["list"][1]["again"]):
+        assert type(each) is dict
 
 
 def test_a_field_with_the_name_of_the_records_own_time_is_told(tmp_path):

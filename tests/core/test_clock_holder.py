@@ -128,3 +128,17 @@ def test_by_processing_time_nothing_holds():
     clock = Clock(Spec("p", (Stream("show", "anchor", ("shows",)),), ("u",), (), window_ms=1000, clock="processing"))
     clock.see_append_time(5000)
     assert (holder_of(clock), delay_ms(clock)) == (None, 0)
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_a_source_decades_behind_another_is_not_just_late(at_end):
+    ticks = Ticks()
+    ticks.tick(1_764_000_000, at_end=at_end, shows=1_764_000_000, clicks=1_764_000)
+    holder = holder_of(ticks.clock)
+    assert holder is not None
+    assert (holder.source, holder.far_back_ms) == (CLICKS, 1_764_000_000 - 2000)
+    ticks = Ticks()
+    ticks.tick(1_764_000_000, at_end=at_end, shows=1_764_000, clicks=1_764_000)
+    holder = holder_of(ticks.clock)
+    assert holder is not None
+    assert holder.far_back_ms is None, "all of them are old"

@@ -90,3 +90,21 @@ def test_a_clock_that_goes_on_through_a_silence_says_how_long_that_takes():
     )
     assert held.endswith(" s to go)")
     assert looks.clocks.warnings() == [f"windows close late: the clock is held by {held}"]
+
+
+@pytest.mark.rule(8)
+@pytest.mark.parametrize(("at_end", "why"), [(True, "it is read to its end"), (False, "it is being read")])
+def test_times_in_the_wrong_unit_are_said_to_hold_every_sample(caplog, at_end, why):
+    ticks = Ticks()
+    looks = Looks(ticks)
+    with caplog.at_level(logging.WARNING):
+        for second in range(int(SAY_AFTER_S) + 2):
+            now_s = 1_764_000_000 + second
+            ticks.tick(now_s, at_end=at_end, shows=now_s, clicks=now_s / 1000)
+            looks.look()
+    assert looks.clocks.warnings() == [
+        f"no window closes: the clock is held by stream click (topic clicks partition 0: {why}, its events are of "
+        "1970-01-21, decades before another stream's: is streams.click.time_unit right? Every sample waits for it)"
+    ]
+    assert [record.getMessage() for record in caplog.records] == looks.clocks.warnings()
+    assert looks.clocks.text().startswith("at 1970-01-21 ")

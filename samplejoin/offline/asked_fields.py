@@ -1,0 +1,78 @@
+"""Which fields the users' functions ask for by `get`, `pop` or `in` though no record has them.
+
+A misspelt one raises nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from samplejoin.core.user_errors import few
+from samplejoin.errors import did_you_mean
+
+
+@dataclass
+class AskedFields:
+    """What one function has been given, and what it has asked for that was not there."""
+
+    function: str
+    #: what it is given, in words: `record of click`, `sample`
+    what: str
+    names: dict[str, None] = field(default_factory=dict)
+    absent: dict[str, None] = field(default_factory=dict)
+
+    def given(self, values: Any) -> Any:
+        """The values, as a dict that notes what it is asked for. A dict of the user's own type stays as it is."""
+        if type(values) is not dict:
+            return values
+        self.names.update(dict.fromkeys(map(str, values)))
+        noting = _Noting(values)
+        noting.absent = self.absent
+        return noting
+
+    def watching(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The function, given what notes."""
+        return lambda values: plain(function(self.given(values)))
+
+    def findings(self) -> Iterator[tuple[str, bool]]:
+        """What to say of fields that nothing had, and whether a near name makes it a probable mistake."""
+        others = []
+        for name in self.absent:
+            if name in self.names:
+                continue
+            if near := did_you_mean(name, self.names):
+                yield f"{self.function} asks for {name}, which no {self.what} has ({near})", True
+            else:
+                others.append(name)
+        if others:
+            yield f"{self.function} asks for {few(others)}, which no {self.what} has; it may be optional", False
+
+
+class _Noting(dict[Any, Any]):
+    absent: dict[str, None]
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        self._note(name)
+        return super().get(name, default)
+
+    def pop(self, name: Any, *default: Any) -> Any:
+        self._note(name)
+        return super().pop(name, *default)
+
+    def __contains__(self, name: object) -> bool:
+        self._note(name)
+        return super().__contains__(name)
+
+    def _note(self, name: object) -> None:
+        if type(name) is str and not super().__contains__(name):
+            self.absent[name] = None
+
+
+def plain(value: Any) -> Any:
+    """The value without a dict that notes, wherever a function has put it."""
+    kind = type(value)
+    if kind is _Noting or kind is dict:
+        return {name: plain(each) for name, each in value.items()}
+    return [plain(each) for each in value] if kind is list else value
