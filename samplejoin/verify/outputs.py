@@ -19,6 +19,7 @@ from samplejoin.verify.spill_rows import (
     ORPHANS,
     OTHER_VERSION,
     PAYLOAD,
+    REVISION,
     SAMPLE_LETTERS,
     SAMPLES,
     Scope,
@@ -49,6 +50,8 @@ class OutputReader:
             return
         version = text(headers.get("fingerprint")) or NO_FINGERPRINT
         self.report.versions[version] = self.report.versions.get(version, 0) + 1
+        if self.report.corrections is not None and row[REVISION] > 0:
+            self.report.corrections += 1
         self.rows.add(SAMPLES, row, OVERHEAD_BYTES + len(row[PAYLOAD]))
 
     def late(self, record: Any) -> None:

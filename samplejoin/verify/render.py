@@ -103,10 +103,14 @@ def _sides(report: Report) -> list[str]:
     if report.late is not None:
         bad = {"missing": report.late.missing, "unexplained": report.late.unexplained}
         lines.append(f"late rows: {report.late.rows:,}{_named(bad)}")
+    if report.corrections is not None:
+        lines.append(
+            f"corrections: {counted(report.corrections, 'sample')} with a later revision, by rows that were late"
+        )
     if report.replay.used:
         lines.append(
             f"replayed: {counted(report.replay.entries, 'entry', 'entries')} of the repartition log "
-            f"for {counted(report.replay.keys, 'key')}"
+            f"for {counted(report.replay.keys, 'key')}: what was late, or over a limit, only the log tells"
         )
     return lines
 

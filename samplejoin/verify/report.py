@@ -144,6 +144,8 @@ class Report:
     letters: Letters = field(default_factory=Letters)
     orphans: Orphans | None = None
     late: LateRows | None = None
+    #: samples of a revision above 0; None unless `late: correct`
+    corrections: int | None = None
     replay: ReplayCounts = field(default_factory=ReplayCounts)
     read: dict[str, float] = field(default_factory=lambda: {"records": 0, "bytes": 0, "seconds": 0.0})
     notes: list[str] = field(default_factory=list)

@@ -17,7 +17,7 @@ from samplejoin.verify.judge import Judge
 from samplejoin.verify.outputs import OutputReader
 from samplejoin.verify.record_dead_letters import compare_record_letters
 from samplejoin.verify.replay import Replayed
-from samplejoin.verify.report import LateRows, Orphans, Report
+from samplejoin.verify.report import LateRows, Orphans, Report, StreamCounts
 from samplejoin.verify.spill import BUCKET_BYTES, BUFFER_BYTES, Spill, bucket_of
 from samplejoin.verify.spill_rows import KEY_KINDS, NEVER, SOURCE_KINDS, Scope, place_of
 
@@ -40,6 +40,7 @@ class Verification:
         outputs = job.model.output_topics()
         report.orphans = Orphans() if "orphan" in outputs else None
         report.late = LateRows() if "late" in outputs else None
+        report.corrections = 0 if job.model.late == "correct" else None
         self.collector = OutputReader(job, scope, report, self.rows, self.letters)
         self.intake = InputReader(job, scope, report, self.rows, self.letters, self.collector.future)
         #: (topic, partition) -> offsets [from, to) that were read
@@ -76,6 +77,7 @@ class Verification:
             for key, rows in _keys(kinds):
                 if key in suspects:
                     judge.judge(key, rows, replayed.get(key), True)
+        self.report.notes += _come_to_nothing(self.report.streams)
         if self.report.wrong and (names := _functions_of(self.job.model)):
             self.report.notes.append(
                 f"the job's functions were run once more ({few(names)}): one that depends on more than its argument, "
@@ -98,6 +100,20 @@ class Verification:
         topic, partition, offset = found
         low, high = self.was_read.get((topic, partition), (0, 0))
         return low <= offset < high
+
+
+def _come_to_nothing(streams: Mapping[str, StreamCounts]) -> Iterator[str]:
+    """What to say of streams whose records all came to nothing: that agrees with the inputs, and is seldom meant."""
+    for name, stream in streams.items():
+        if stream.records and stream.filtered == stream.records:
+            yield f"stream {name} gives no sample anything: each of its records was filtered. Is a `return` missing?"
+        elif stream.records and stream.junk_key and not stream.rows:
+            yield f"stream {name} gives no sample anything: none of its rows has a key, or only one of junk_keys"
+        elif stream.role == "label" and stream.rows and stream.orphan == stream.rows:
+            yield (
+                f"stream {name} gives no sample anything: no window holds any of its rows. Is its key the same as the "
+                "impressions', of the same type (a number is not its text)?"
+            )
 
 
 def _functions_of(model: JobModel) -> list[str]:

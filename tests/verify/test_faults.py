@@ -380,3 +380,34 @@ def test_small_memory_gives_the_same_report(job, topics):
     a, b = whole.as_dict(), spilled.as_dict()
     assert sorted(a.pop("errors"), key=str) == sorted(b.pop("errors"), key=str)
     assert a == b
+
+
+@pytest.mark.rule(5)
+def test_corrections_are_counted_where_there_can_be_any():
+    job = job_of(late="correct", correction="60s")
+    topics = written(job, end(feed()))
+    topics.samples.append(corrected(topics.samples[3]))
+    report = verify(job, topics)
+    assert report.corrections == 1
+    assert "corrections: 1 sample with a later revision, by rows that were late" in text_of(report)
+    assert verify(job_of(), written(job_of(), end(feed()))).corrections is None
+
+
+def test_streams_that_come_to_nothing_are_noted():
+    """They agree with the inputs, so nothing is wrong; they are seldom meant."""
+    job = job_of()
+    topics = Topics()
+    for i in range(5):
+        topics.send("shows", {"user": f"u{i}", "ts": START_MS, "pos": i})
+        topics.send("clicks", {"user": i, "ts": START_MS + 1000})
+    written(job, end(topics))
+    report = verify(job, topics)
+    assert report.ok
+    assert [note for note in report.notes if "click gives no sample anything: no window holds any" in note]
+    topics = Topics()
+    for i in range(5):
+        topics.send("shows", {"user": f"u{i}", "ts": START_MS, "pos": i})
+        topics.send("clicks", {"user": f"u{i}", "ts": START_MS + 1000, "drop": 1})
+    written(job, end(topics))
+    assert [note for note in verify(job, topics).notes if "click gives no sample anything: each of its" in note]
+    assert verify(job, written(job, end(feed()))).notes == []
