@@ -226,6 +226,10 @@ def _notes(job: _Job) -> list[str]:
             f"limits.cache_keys: {_rounded_up(job.keys_per_partition)} would keep all states in memory; past "
             f"{model.limits.cache_keys} they are read from RocksDB"
         )
+    if model.correction_ms:
+        open_ms = model.window_ms + model.largest_lateness_ms
+        share = 100 * model.correction_ms / (open_ms + model.correction_ms)
+        notes.append(f"correction: {share:.0f} % of the open keys only wait for corrections")
     log_records_per_s = job.workers + job.events_per_s / figures.RUN_RECORDS
     if log_records_per_s * BACKLOG_S > model.max_backlog:
         notes.append(

@@ -133,7 +133,7 @@ async def _topics(report: CheckReport, model: JobModel, connection: dict[str, An
         report.problems.append(model.places.problem(Issue(("brokers",), message)))
     else:
         shown = model.places.secrets.masked(message, ("brokers",))
-        report.notes.append(f"{shown}; topics are not checked")
+        report.notes.append(f"topics are not checked: {shown}")
     return None
 
 

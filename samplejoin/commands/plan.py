@@ -89,8 +89,9 @@ def plan(
 
 
 def _text(model: JobModel, load: Load, plan: CapacityPlan) -> list[str]:
+    corrected = f", correction {format_duration(model.correction_ms)}" if model.correction_ms else ""
     return [
-        f"{model.name}: {load.events_per_s:,.0f} events/s, window {format_duration(model.window_ms)}, "
+        f"{model.name}: {load.events_per_s:,.0f} events/s, window {format_duration(model.window_ms)}{corrected}, "
         f"{plan.open_keys / 1e6:,.1f} million open keys",
         *(f"  {name:<12}{text}" for name, text in _rows(load, plan)),
         *(["in the job file:"] if plan.notes else []),
@@ -110,7 +111,7 @@ def _rows(load: Load, plan: CapacityPlan) -> Iterator[tuple[str, str]]:
     yield "partitions", f"{plan.join_partitions_per_job} of the join{a_job}"
     yield "inputs", f"{plan.input_partitions_per_job} or more partitions of each busy topic{a_job}"
     yield "disk", f"{_size(plan.disk_bytes_per_worker)} a worker, {_size(plan.disk_bytes)} in all"
-    yield "memory", f"{_size(plan.memory_bytes_per_worker)} a worker"
+    yield "memory", f"{_size(plan.memory_bytes_per_worker)} a worker: the least for its container, or limits.memory"
     yield "read", f"{_size(plan.input_bytes_per_s)}/s of inputs, uncompressed"
     yield (
         "written",

@@ -68,6 +68,12 @@ class Progress:
             self.state = "done"
 
     @property
+    def repeated(self) -> int:
+        """Anchors that lie in the window of an earlier one of their key: they are part of its sample (rule 3)."""
+        anchors = sum(rows for stream, rows in self.rows.items() if stream not in self.labels)
+        return max(0, anchors - self.samples - self.dead)
+
+    @property
     def done(self) -> bool:
         """Whether every window is closed."""
         return self.state == "done"

@@ -17,7 +17,7 @@ from samplejoin.demo.screen import percent
 
 SHOWN = 2
 NEXT = """\
-Next:
+Next, in a clone after `. .venv/bin/activate`:
   samplejoin init myjob        a project of your own: job file, functions, a test
   samplejoin check job.yaml    what is wrong with a job before it runs
   samplejoin worker job.yaml   the worker that ran here, against your Kafka
@@ -34,6 +34,12 @@ def print_summary(console: Console, example: Dataset, progress: Progress, sample
         f"{progress.read:,} events read, {progress.samples:,} samples, {progress.positives:,} of them positive, "
         f"{progress.late:,} late rows, {progress.dead:,} dead letters"
     )
+    if progress.repeated:
+        anchors = " or ".join(stream for stream in progress.rows if stream not in progress.labels)
+        console.print(
+            f"{progress.repeated:,} {anchors} events came within the window of an earlier one of the same key: "
+            "they are part of its sample"
+        )
     console.print(_labels(example, progress, fields))
     if example.arms is not None:
         console.print(_arms(example.arms, fields))

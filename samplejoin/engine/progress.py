@@ -63,7 +63,8 @@ class ProgressBoard(Service):
         self.lags: dict[int, tuple[int, float]] = {}
         #: when this worker's own word last came back through the topic
         self.heard_itself_at = -FRESH_S
-        self._listening_since = time.monotonic()
+        #: since when this worker has spoken without a pause, and when it last did
+        self._speaking_since = self._spoke_at = -FRESH_S
         self._rose: tuple[int, float] = (-1, 0.0)
         self._unanswered_since: float | None = None
         super().__init__(**kwargs)
@@ -75,8 +76,12 @@ class ProgressBoard(Service):
         """One word to everybody, this worker included."""
         word = ProgressMessage(self.worker, sources, lags)
         self._receive(word)
+        now = time.monotonic()
+        if now - self._spoke_at > FRESH_S:
+            self._speaking_since = now
+        self._spoke_at = now
         if self._unanswered_since is None:
-            self._unanswered_since = time.monotonic()
+            self._unanswered_since = now
         sent = await self.producer.send(self.config.topics.progress, _encode(word), partition=0)
         sent.add_done_callback(self._sent)
 
@@ -94,7 +99,7 @@ class ProgressBoard(Service):
 
     def deafness(self) -> str | None:
         """What is wrong if this worker does not hear what it says itself, in words; None while it does."""
-        deaf_s = time.monotonic() - max(self.heard_itself_at, self._listening_since)
+        deaf_s = self._spoke_at - max(self.heard_itself_at, self._speaking_since)
         if deaf_s < DEAF_S or self.silent_s() > FRESH_S:
             return None
         return f"nothing heard from topic {self.config.topics.progress} for {deaf_s:.0f} s, not even its own words"

@@ -94,7 +94,8 @@ async def refuse_wrong(config: EngineConfig, skips: Iterable[Skip]) -> None:
     for skip in skips:
         tp = TopicPartition(skip.topic, skip.partition)
         if not begins[tp] <= skip.first <= skip.last < ends[tp]:
-            raise WorkerError(f"{skip.place}: outside its log, which holds offsets {begins[tp]} to {ends[tp] - 1}")
+            holds = f"holds offsets {begins[tp]} to {ends[tp] - 1}" if begins[tp] < ends[tp] else "is empty"
+            raise WorkerError(f"{skip.place}: outside its log, which {holds}")
         read_to = committed.get(tp, (0, ""))[0]
         if skip.first < read_to:
             raise WorkerError(

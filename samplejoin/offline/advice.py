@@ -48,8 +48,8 @@ def filtered(trial: Trial, tries: list[Tried]) -> Iterator[str]:
         records = [tried for tried in tries if tried.stream == stream]
         if records and all(tried.filtered for tried in records):
             yield (
-                f"all {counted(len(records), 'record')} of {stream} are filtered: {each.clean_name} returns None or no "
-                "rows for each. Is a `return` missing?"
+                f"each record of {stream} is filtered ({len(records)} in all): {each.clean_name} returns None or no "
+                "rows for it. Is a `return` missing?"
             )
 
 

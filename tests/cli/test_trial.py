@@ -213,9 +213,9 @@ def test_a_stream_whose_records_are_all_filtered_is_named(tmp_path):
     job = job_data(streams__click__clean=CLEAN)
     code, output = checked(tmp_path, job, line("impression", row()), *[line("click", row(do="none"))] * 3)
     assert code == 0
-    assert f"warning: all 3 records of click are filtered: {CLEAN} returns None or no rows for each." in output
+    assert f"warning: each record of click is filtered (3 in all): {CLEAN} returns None or no rows for it." in output
     _, output = checked(tmp_path, job, line("click", row(do="none")), line("click", row()))
-    assert "are filtered" not in output
+    assert "is filtered" not in output
 
 
 def test_what_makes_a_check_fail_stands_among_its_problems_for_machines_too(tmp_path):

@@ -193,8 +193,9 @@ def test_words_about_what_the_job_does_not_have_are_not_kept(tmp_path):
 def test_a_deaf_worker_says_so(tmp_path):
     heard, _ = board(tmp_path)
     assert heard.deafness() is None
-    heard.heard_itself_at -= DEAF_S
-    heard._listening_since -= DEAF_S
+    heard._spoke_at = heard._speaking_since = heard.heard_itself_at + 10 * DEAF_S
+    assert heard.deafness() is None, "it has only just begun to speak"
+    heard._spoke_at += DEAF_S
     assert "nothing heard from topic job-progress for " in str(heard.deafness())
     heard.hear(record(b'{"worker":"me","sources":{},"lags":{}}'))
     assert heard.deafness() is None
