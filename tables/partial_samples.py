@@ -7,7 +7,7 @@ store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from samplejoin.core.cells import KeyState
@@ -24,7 +24,7 @@ WARM_ROWS = 500
 
 
 class PartialSamples:
-    """Join key -> state, in the `cache` that `core.partition.Partition` works on; ties it to changelog and store."""
+    """Join key -> state: the `KeyStates` that a `core.partition.Partition` works on, tied to changelog and store."""
 
     def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
         self.config, self.store = config, store
@@ -36,7 +36,7 @@ class PartialSamples:
         #: next offset in the repartition log: of what has been given to a commit, and of the last one Kafka has
         self.position = self.committed_position = 0
         #: keys changed since the last commit: one that is not in the cache is deleted
-        self._changed: dict[bytes, None] = {}
+        self.changed: dict[bytes, None] = {}
         #: keys deleted by a commit that the store does not have yet
         self._deleting: set[bytes] = set()
         #: keys and states at rest in the cache, in bytes: never less, since what they replace is not looked at
@@ -50,7 +50,7 @@ class PartialSamples:
         """Brings those of the keys into the cache that are open and have been dropped from it."""
         if self.complete:
             return
-        cache, changed, deleting = self.cache, self._changed, self._deleting
+        cache, changed, deleting = self.cache, self.changed, self._deleting
         # in their order RocksDB finds them in half the time: neighbours lie in one block
         missing = sorted(key for key in keys if key not in cache and key not in changed and key not in deleting)
         for key, state in zip(missing, self.store.get_many([STATE + key for key in missing]), strict=True):
@@ -61,7 +61,7 @@ class PartialSamples:
 
     def peek(self, key: bytes) -> bytes | None:
         """The state of an open key that has been dropped from the cache, as it is in the store: it is not brought."""
-        if self.complete or key in self._changed or key in self._deleting:
+        if self.complete or key in self.changed or key in self._deleting:
             return None
         state = self.store.get(STATE + key)
         self.peeked += len(state or b"")
@@ -78,8 +78,7 @@ class PartialSamples:
 
         It is taken before it is packed: if this raises, or the commit fails later, no other may be taken from here.
         """
-        changed = partition.changed
-        self._changed = partition.changed = {}
+        changed = self._take_changed()
         reached("commit-taken")
         swept = None if partition.due() else partition.clock.slice
         commit = Commit(
@@ -105,7 +104,12 @@ class PartialSamples:
         self.position = position
         return commit
 
-    def write(self, commit: Commit, changed_since: Container[bytes]) -> None:
+    def _take_changed(self) -> list[bytes]:
+        taken = list(self.changed)
+        self.changed.clear()
+        return taken
+
+    def write(self, commit: Commit) -> None:
         """Brings RocksDB to a commit that Kafka has; then old clean keys may leave a cache that is too large."""
         self.replica.store_commit(commit)
         self.committed_position = commit.position
@@ -114,7 +118,7 @@ class PartialSamples:
             states = sum(len(state) for state in self.cache.values() if type(state) is bytes)
             self._bytes = sum(map(len, self.cache)) + states
             if self.is_full(7 / 8):
-                self._evict(changed_since)
+                self._evict()
 
     def is_full(self, part: float = 1.0) -> bool:
         """Whether the cache has come to that part of its share, of memory or of keys."""
@@ -122,9 +126,9 @@ class PartialSamples:
         room = self.config.memory.cached * part - KEY_BYTES * keys
         return keys > self.config.cache_keys * part or self._bytes > room
 
-    def _evict(self, changed: Container[bytes]) -> None:
+    def _evict(self) -> None:
         """Drops the longest-cached clean keys, down to three quarters; what has changed stays until its commit."""
-        for key in [key for key in self.cache if key not in changed]:
+        for key in [key for key in self.cache if key not in self.changed]:
             if not self.is_full(3 / 4):
                 break
             state = self.cache.pop(key)
@@ -153,7 +157,6 @@ class PartialSamples:
 
     def fill(self, partition: Partition) -> Iterator[None]:
         """Gives `partition` its own state and its deadlines, in steps; all keys are read only if they are not kept."""
-        self._changed = partition.changed
         partition.load(self.replica.partition_state)
         restored = 0
         for slice_, keys in self.replica.deadlines():
@@ -175,7 +178,7 @@ class PartialSamples:
             return
         self._deleted = deleted = set(self._deleting)
         for count, (key, state) in enumerate(self.replica.states(), 1):
-            if key not in self.cache and key not in deleted and key not in self._changed:
+            if key not in self.cache and key not in deleted and key not in self.changed:
                 self.cache[key] = state
                 self._bytes += len(key) + len(state)
             if count % WARM_ROWS == 0:

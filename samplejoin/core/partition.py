@@ -8,7 +8,6 @@ grown too large for one record is a `Large` one for the rest of its life.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from samplejoin.core import damaged_state, leaves, side_rows
@@ -17,6 +16,7 @@ from samplejoin.core.clock import Clock
 from samplejoin.core.deadlines import Deadlines
 from samplejoin.core.finish import Finisher
 from samplejoin.core.fold import Window, assign_labels, holder, windows_of
+from samplejoin.core.key_states import AllKeys, KeyStates
 from samplejoin.core.large_key import DIRTY, Large, new_head
 from samplejoin.core.large_key_closing import Closing
 from samplejoin.core.messages import Block, Entry, Source, Tick
@@ -33,23 +33,17 @@ UNLIMITED = 1 << 62
 
 
 class Partition:
-    """The join of one partition. `keys` maps a join key to its state, packed or not; the caller persists what `changed`
-    names. `need` brings into `keys` states that rest elsewhere, before they are looked at; `peek` only reads one."""
+    """The join of one partition, on `states`; the caller persists what `changed` names."""
 
-    def __init__(
-        self, spec: Spec, keys: dict[bytes, Any] | None = None,
-        need: Callable[[Iterable[bytes]], None] | None = None, peek: Callable[[bytes], bytes | None] | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, spec: Spec, states: KeyStates | None = None) -> None:
         self.spec = spec
-        self.keys: dict[bytes, Any] = {} if keys is None else keys
-        self.need = need or (lambda keys: None)
-        self.peek = peek or (lambda key: None)
+        states = AllKeys() if states is None else states
+        self.keys, self.changed = states.cache, states.changed
+        self.need, self.peek = states.need, states.peek
         #: H of rule 7: highest covered offset per source
         self.covered: dict[Source, int] = {}
         self.clock = Clock(spec)
         self.deadlines = Deadlines()
-        #: in order of change, which is also allocation order, so a commit walks memory sequentially
-        self.changed: dict[bytes, None] = {}
         self.finisher = Finisher(spec)
         #: around a packed cell; by processing time its slice is still to be set
         self._lone = spec.codec.lone if spec.clock == "event" else None

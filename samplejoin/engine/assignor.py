@@ -13,7 +13,7 @@ import orjson
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from samplejoin.core.fingerprint import short
-from samplejoin.engine import wire
+from samplejoin.engine.record_format import NEWEST, OLDEST
 
 
 class MemberState(NamedTuple):
@@ -24,7 +24,7 @@ class MemberState(NamedTuple):
     fingerprint: str
     topics: tuple[str, ...] = ()
     #: record formats it can read, oldest and newest
-    formats: tuple[int, int] = (wire.OLDEST, wire.NEWEST)
+    formats: tuple[int, int] = (OLDEST, NEWEST)
     #: group generation of its last assignment, and the partitions it had there: (topic, partition)
     generation: int = -1
     had: tuple[tuple[str, int], ...] = ()
@@ -41,7 +41,7 @@ class Deal(NamedTuple):
     #: join partitions whose state it keeps up to date without owning them
     standby: tuple[int, ...] = ()
     #: the format in which all members write
-    writes: int = wire.OLDEST
+    writes: int = OLDEST
     #: why it gets nothing; empty: it belongs here
     refused: str = ""
     #: the job (fingerprint) of the member that this was meant for
@@ -80,7 +80,7 @@ class JoinAssignor:
         said = orjson.loads(assignment.user_data) if assignment.user_data else {}
         self.last = Deal(
             tuple((tp.topic, tp.partition) for tp in assignment.partitions()),
-            tuple(said.get("standby", ())), said.get("writes", wire.OLDEST), said.get("refused", ""),
+            tuple(said.get("standby", ())), said.get("writes", OLDEST), said.get("refused", ""),
             said.get("job", ""),
         )  # fmt: skip
 
@@ -104,7 +104,7 @@ def deal(
             if topic == repartition:
                 owner[number] = id_
     standbys = _standbys(owner, able, standby_replicas)
-    writes = min((word.formats[1] for word in able.values()), default=wire.OLDEST)
+    writes = min((word.formats[1] for word in able.values()), default=OLDEST)
     deals = {
         id_: Deal(tuple(tps[id_]), tuple(sorted(standbys[id_])), writes, job=word.fingerprint)
         for id_, word in able.items()
@@ -183,7 +183,7 @@ def _refusals(words: Mapping[str, MemberState]) -> dict[str, str]:
     prints = [short(word.fingerprint) for word in words.values() if word.generation >= 0]
     prints = prints or [short(word.fingerprint) for word in words.values()]
     chosen = max(sorted(set(prints)), key=prints.count)
-    oldest = min((w.formats[1] for w in words.values()), default=wire.OLDEST)
+    oldest = min((w.formats[1] for w in words.values()), default=OLDEST)
     refused = {}
     for id_, word in words.items():
         if not same_job(word.fingerprint, chosen):
@@ -205,7 +205,7 @@ def _word(member: ConsumerProtocolMemberMetadata) -> MemberState:
     said = orjson.loads(member.user_data) if member.user_data else {}
     return MemberState(
         said.get("worker", "?"), said.get("fingerprint", ""), tuple(member.subscription),
-        tuple(said.get("formats", (wire.OLDEST, wire.NEWEST))), said.get("generation", -1),
+        tuple(said.get("formats", (OLDEST, NEWEST))), said.get("generation", -1),
         tuple((topic, number) for topic, number in said.get("had", ())), dict(said.get("state", ())),
     )  # fmt: skip
 

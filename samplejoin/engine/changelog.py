@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 
 from samplejoin.engine.clients import reader
 from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.record_format import NEWEST
 from samplejoin.engine.wire import FormatError, GarbageError, pack_commit, pack_state, unpack_commit
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class Commit:
     put_bytes: int = 0
 
 
-def parts_of(commit: Commit) -> Iterable[bytes]:
-    """The record values of a commit, each well below the topic's message size.
+def parts_of(commit: Commit, writes: int = NEWEST) -> Iterable[bytes]:
+    """The record values of a commit in record format `writes`, each well below the topic's message size.
 
     Parts are numbered and carry an id of this attempt, so that parts of one that was cut off are told apart.
     """
@@ -72,7 +73,7 @@ def parts_of(commit: Commit) -> Iterable[bytes]:
                 "fingerprint": commit.fingerprint, "deadline": commit.deadline, "swept": commit.swept,
                 "needed": commit.needed, "format": STATE_FORMAT,
             }  # fmt: skip
-        yield pack_commit(body)
+        yield pack_commit(body, writes)
 
 
 def pages_of(deadlines: Iterable[tuple[int, list[bytes]]]) -> list[tuple[int, bytes]]:

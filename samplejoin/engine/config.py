@@ -10,6 +10,7 @@ from typing import Any, Literal
 from samplejoin.core.fingerprint import differences, edited
 from samplejoin.core.spec import Spec
 from samplejoin.engine.memory_budget import Memory
+from samplejoin.engine.record_format import RecordFormat
 from samplejoin.errors import SamplejoinError
 
 Start = Literal["earliest", "latest"] | int
@@ -106,6 +107,8 @@ class EngineConfig:
     standby_replicas: int = 0
     session_timeout_ms: int = 10_000
     instance_id: str | None = None
+    #: the only part that changes: what the group has agreed on
+    record_format: RecordFormat = field(default_factory=RecordFormat, compare=False)
 
     @property
     def generation(self) -> int:

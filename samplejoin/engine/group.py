@@ -39,7 +39,7 @@ from samplejoin.engine.coordinator import (
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.fetched_records import Reading
 from samplejoin.engine.sources import SourceBlock, Sources, check_start, out_of_range, unreadable
-from samplejoin.engine.wire import write_format
+from samplejoin.engine.wire import known_format
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class Group(Service):
         if deal.refused:
             self.fatal(WorkerError(f"group {self.config.group}: {deal.refused}"))
             return
-        write_format(deal.writes)
+        self.config.record_format.writes = known_format(deal.writes)
         for tp in tps:
             self.consumer.seek(tp, 0)
             self.consumer.pause(tp)

@@ -9,6 +9,7 @@ from typing import Any
 
 from samplejoin.core.messages import Entry
 from samplejoin.engine.failpoints import passed, reached
+from samplejoin.engine.record_format import RecordFormat
 from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 from samplejoin.engine.wire import pack_entry
 
@@ -23,9 +24,11 @@ class Sender:
     """Sends entries to the partitions of one topic. The first failed send calls `fatal` and nothing follows it."""
 
     def __init__(
-        self, producer: Any, topic: str, fatal: Callable[[BaseException], None], most_bytes: int = MOST_BYTES
-    ) -> None:
+        self, producer: Any, topic: str, fatal: Callable[[BaseException], None], most_bytes: int = MOST_BYTES,
+        record_format: RecordFormat | None = None,
+    ) -> None:  # fmt: skip
         self.producer, self.topic, self.fatal, self._most_bytes = producer, topic, fatal, most_bytes
+        self._record_format = record_format or RecordFormat()
         self._queues: dict[int, deque[tuple[bytes, Acked]]] = {}
         self._wake: dict[int, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -42,7 +45,9 @@ class Sender:
             queue = self._queues[partition] = deque()
             self._wake[partition] = asyncio.Event()
             self._tasks.append(asyncio.create_task(self._run(partition), name=f"send-{self.topic}-{partition}"))
-        value = pack_entry(entry)  # at once: thousands of rows that wait are work for the collector
+        value = pack_entry(
+            entry, self._record_format.writes
+        )  # at once: thousands of rows that wait are work for the collector
         queue.append((value, acked))
         self._wake[partition].set()
         self.unacked += 1

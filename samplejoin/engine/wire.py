@@ -14,9 +14,8 @@ from samplejoin.core.cells import WireCell
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
 from samplejoin.engine.config import WorkerError
 from samplejoin.engine.decompression import zstd
+from samplejoin.engine.record_format import NEWEST, OLDEST
 
-#: formats of records that this version reads; it writes what all workers of its group can read
-OLDEST, NEWEST = 1, 1
 #: that a record of ours expands to, at the most
 MOST_BYTES = 64 << 20
 _BLOCK, _TICK, _COMMIT = b"B", b"T", b"C"
@@ -75,28 +74,24 @@ _ENDS = {"start", "position", "state", "fingerprint", "deadline", "format"}
 _NOT_OURS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-_writes = NEWEST
-
-
-def write_format(number: int) -> None:
-    """Writes in this format from now on: what the group has agreed on. Raises FormatError for one that is not known."""
-    global _writes
+def known_format(number: int) -> int:
+    """The number, if it is one that this version can write. Raises FormatError."""
     if not OLDEST <= number <= NEWEST:
         raise FormatError(f"the group writes record format {number}, this version {OLDEST} to {NEWEST}: upgrade it")
-    _writes = number
+    return number
 
 
-def pack_entry(entry: Entry) -> bytes:
-    """A block or tick as a record value: a block in columns, its cells packed each."""
+def pack_entry(entry: Entry, writes: int = NEWEST) -> bytes:
+    """A block or tick as a record value of format `writes`: a block in columns, its cells packed each."""
     if isinstance(entry, Block):
         columns = list(zip(*entry.cells, strict=True))
         if columns and not _all_packed(map(type, columns[-1])):
             columns[-1] = tuple(map(_packed, entry.cells))
-        return _seal(_BLOCK, [entry.source, entry.generation, entry.after, entry.upto, columns])
+        return _seal(_BLOCK, writes, [entry.source, entry.generation, entry.after, entry.upto, columns])
     entries = [
         [e.source, e.generation, e.after, e.upto, e.row_time, e.at_end, e.prev] for e in entry.entries
     ]  # fmt: skip
-    return _seal(_TICK, [entries, entry.partitions])
+    return _seal(_TICK, writes, [entries, entry.partitions])
 
 
 def unpack_entry(value: bytes) -> Entry:
@@ -126,9 +121,9 @@ def _block(body: Any) -> tuple[str, int, int | None, int, Any]:
         return _decode_bare(body)
 
 
-def pack_commit(body: dict[str, Any]) -> bytes:
-    """One part of a commit record."""
-    return _seal(_COMMIT, body)
+def pack_commit(body: dict[str, Any], writes: int = NEWEST) -> bytes:
+    """One part of a commit record, in format `writes`."""
+    return _seal(_COMMIT, writes, body)
 
 
 def unpack_commit(value: bytes) -> dict[str, Any]:
@@ -165,8 +160,8 @@ def _packed(cell: WireCell) -> bytes:
     return partials if type(partials) is bytes else _encode((stream, slice_, rows, partials))
 
 
-def _seal(kind: bytes, body: Any) -> bytes:
-    return kind + bytes([_writes]) + bytes(cramjam.zstd.compress(_encode(body), level=1))
+def _seal(kind: bytes, writes: int, body: Any) -> bytes:
+    return kind + bytes([writes]) + bytes(cramjam.zstd.compress(_encode(body), level=1))
 
 
 def _open(value: bytes | None) -> tuple[bytes, bytes]:

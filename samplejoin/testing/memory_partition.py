@@ -98,7 +98,7 @@ class MemoryJoin:
         self.outbox: Any = _Outbox()
         self.table = MemoryTable(self.config, self.number, self.store)
         self.table.replay(self.changelog)
-        self.partition = Partition(self.config.spec, self.table.cache, self.table.need, self.table.peek)
+        self.partition = Partition(self.config.spec, self.table)
         for _ in self.table.fill(self.partition):
             pass
         self.position = self.table.position
@@ -147,7 +147,7 @@ class MemoryJoin:
             self.changelog += parts
             self.committed += self.outbox
             self.outbox.clear()
-            self.table.write(commit, self.partition.changed)
+            self.table.write(commit)
 
     def _sweep(self, out: Outcomes) -> None:
         self.partition.sweep(out)

@@ -58,7 +58,7 @@ class JoinTask:
         self.config, self.number, self.table, self.emitter, self.turns = config, number, table, emitter, turns
         self.transactions = transactions
         self.on_lost, self.fatal = on_lost, fatal
-        self.partition = Partition(config.spec, table.cache, table.need, table.peek)
+        self.partition = Partition(config.spec, table)
         self.rewinds = Rewinds(config.max_in_flight, emitter.meters)
         self.refused = RefusedRecords(
             emitter.meters,
@@ -326,13 +326,13 @@ class JoinTask:
         self._grown, self._loaded = 0, self.table.loaded
         reached("commit-begin")
         await self.turns.next()  # collecting, packing and writing each take about 50 ms at most
-        parts = list(parts_of(commit))
+        parts = list(parts_of(commit, self.config.record_format.writes))
         commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, parts)
         await self.turns.next()
         if not self.running:
             raise CommitFailed(f"join partition {self.number} was given up during its commit")
         reached("commit-done")
-        self.table.write(commit, partition.changed)
+        self.table.write(commit)
         reached("commit-stored")
         self._last_commit, self.committed_at = time.monotonic(), time.time()
         self.emitter.committed(self.number, outbox, commit)

@@ -78,7 +78,9 @@ class Runtime(Service):
         self.turns = Turns()
         self.joins = JoinTasks(config, self.emitter, metrics, self._table, self._standby, fatal, self.turns)
         self.repartition = LateProducer()
-        self.sender = Sender(self.repartition, config.topics.repartition, fatal, config.memory.unacked)
+        self.sender = Sender(
+            self.repartition, config.topics.repartition, fatal, config.memory.unacked, config.record_format
+        )
         self.dead_letters = LateProducer()
         self.progress = ProgressBoard(config, worker, self.dead_letters, metrics, fatal)
         refused = RefusedRecords(metrics, "Nothing is passed over because of it")

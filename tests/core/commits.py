@@ -140,7 +140,7 @@ class FailingJoin:
             self.join = JoinTask(
                 self.config, 0, table, self.kafka, emitter, Turns(), lambda number: None, self.fatal
             )  # fmt: skip
-            self.join.partition = self.partition = Breaking(self.config.spec, table.cache, table.need)
+            self.join.partition = self.partition = Breaking(self.config.spec, table)
             if self.runs(self.join.start(0)):
                 return
             self.runs(self.join.stop(None))

@@ -131,7 +131,7 @@ def rested(play: Play) -> None:
     for name in play.partition.changed:
         if type(play.partition.keys.get(name)) is list:
             play.partition.keys[name] = CODEC.pack(play.partition.keys[name])
-    play.partition.changed = {}
+    play.partition.changed.clear()
 
 
 def visits(minutes: int, ids: int = 1 << 62, **options: Any) -> tuple[int, int, int]:

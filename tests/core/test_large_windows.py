@@ -49,15 +49,15 @@ class AtRest(Play):
         self.most_brought = self.brought = 0
         self.partition.need, self.partition.peek = self.need, self.peek
 
-    def need(self, names: Iterable[bytes]) -> None:
-        keys = self.partition.keys
-        for name in names:
-            if name not in keys and (packed := self.peek(name)) is not None:
-                keys[name] = packed
-                self.brought += leaves.is_leaf(name)
+    def need(self, keys: Iterable[bytes]) -> None:
+        cache = self.partition.keys
+        for key in keys:
+            if key not in cache and (packed := self.peek(key)) is not None:
+                cache[key] = packed
+                self.brought += leaves.is_leaf(key)
 
-    def peek(self, name: bytes) -> bytes | None:
-        return None if name in self.partition.changed else self.store.get(name)
+    def peek(self, key: bytes) -> bytes | None:
+        return None if key in self.partition.changed else self.store.get(key)
 
     def rest(self) -> None:
         """A commit, after which nothing is in the cache."""
@@ -68,7 +68,7 @@ class AtRest(Play):
                 self.store.pop(name, None)
             else:
                 self.store[name] = state if type(state) is bytes else CODEC.pack(list(state))
-        partition.changed = {}
+        partition.changed.clear()
         partition.keys.clear()
         self.most_brought, self.brought = max(self.most_brought, self.brought), 0
 

@@ -17,8 +17,8 @@ from samplejoin.engine.changelog import PartJoiner
 from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.foreign_records import RefusedRecords
 from samplejoin.engine.progress import DEAF_S, FRESH_S, ProgressBoard
+from samplejoin.engine.record_format import NEWEST
 from samplejoin.engine.wire import (
-    NEWEST,
     FormatError,
     GarbageError,
     pack_cell,

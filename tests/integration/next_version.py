@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 
-from samplejoin.engine import assignor, wire
+from samplejoin.engine import record_format
 
-wire.NEWEST = 2
-wire.OLDEST = int(os.environ.get("SAMPLEJOIN_TEST_OLDEST", "1"))
-formats = (wire.OLDEST, wire.NEWEST)
-assignor.MemberState.__new__.__defaults__ = tuple(
-    formats if name == "formats" else default for name, default in assignor.MemberState._field_defaults.items()
-)
+# before any other module takes them over
+record_format.NEWEST = 2
+record_format.OLDEST = int(os.environ.get("SAMPLEJOIN_TEST_OLDEST", "1"))
 
 if __name__ == "__main__":
     from faust.cli.faust import cli

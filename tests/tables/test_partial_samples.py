@@ -51,7 +51,7 @@ class Play:
     def __init__(self, spec: Spec, room: tuple[int, int | None], random: Any) -> None:
         self.random, self.store = random, CountedStore()
         self.table = PartialSamples(config_of(spec, *room), 0, self.store)
-        self.partition = Partition(spec, self.table.cache, self.table.need, self.table.peek)
+        self.partition = Partition(spec, self.table)
         for _ in self.table.fill(self.partition):
             pass
         self.under_way: Commit | None = None
@@ -73,7 +73,7 @@ class Play:
         elif what < 0.5 and self.under_way is not None:
             self.under_way.first_offset, self.offset = self.offset, self.offset + 1
             self.under_way.next_offset = self.offset
-            self.table.write(self.under_way, self.partition.changed)
+            self.table.write(self.under_way)
             self.under_way = None
         elif what < 0.8:
             self.warm()
@@ -117,7 +117,7 @@ def test_a_small_cache_changes_nothing(case, random, room, late, entries):
 def test_the_cache_keeps_to_its_bytes(key_bytes, state_bytes):
     """Whatever is put or read back, long keys among it; the oldest clean keys go first, down to three quarters."""
     table = PartialSamples(config_of(Spec("s", (), ("u",), (), window_ms=1000), 1000, 100_000), 0, MemoryStore())
-    partition = Partition(table.config.spec, table.cache, table.need)
+    partition = Partition(table.config.spec, table)
     for _ in table.fill(partition):
         pass
     for position in range(1, 60):
@@ -126,7 +126,7 @@ def test_the_cache_keeps_to_its_bytes(key_bytes, state_bytes):
         partition.changed[key] = None
         commit = table.commit_of(partition, position)
         commit.first_offset, commit.next_offset = position - 1, position
-        table.write(commit, partition.changed)
+        table.write(commit)
         held = sum(len(key) + len(state) + KEY_BYTES for key, state in table.cache.items())
         assert held <= 100_000
         assert key in table.cache
@@ -145,7 +145,7 @@ def test_a_key_is_read_only_where_it_can_be_found():
     spec = Spec("s", (), ("u",), (), window_ms=1000)
     store = CountedStore()
     table = PartialSamples(config_of(spec, 100), 0, store)
-    partition = Partition(spec, table.cache, table.need)
+    partition = Partition(spec, table)
     store.write([(b"s" + key, b"old") for key in (b"a", b"b", b"c", b"d")], [])
     table.need([b"a"])
     assert (table.cache, store.reads) == ({}, 0)
