@@ -241,7 +241,7 @@ class Cleaner:
             if out.dead and (out.dead[-1].offset, out.dead[-1].stream) == (record.offset, plan.stream.name):
                 out.count(plan.stream.name, "dead_row")  # an earlier row has made the record a dead letter
             else:
-                reason = "future" if isinstance(error, FutureTimeError) else "row"
+                reason = "future" if type(error) is FutureTimeError else "row"
                 _dead(out, each, record, source, reason, each.clean_name, error)
             return
         out.bytes += size + CELL_BYTES
@@ -321,7 +321,7 @@ def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, func
     not_for_memory(error, f"{reason} of {topic}/{int(partition)}/{record.offset}, {function}")
     out.count(stream, f"dead_{reason}")
     trace = trace_of(error) if reason in ("clean", "row") else ""
-    latest_ms = error.latest_ms if isinstance(error, FutureTimeError) else None
+    latest_ms = error.latest_ms if type(error) is FutureTimeError else None
     out.dead.append(
         DeadRecord(
             topic, int(partition), record.offset, stream, reason, function, said(error), trace, record, latest_ms

@@ -9,7 +9,7 @@ from samplejoin.cleaning.cleaned import Cleaned
 from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.core.field_paths import paths_of, value_at
-from samplejoin.core.user_errors import few
+from samplejoin.core.user_errors import few, mistakes
 from samplejoin.errors import did_you_mean
 from samplejoin.job.compile import Input, Job
 
@@ -77,8 +77,13 @@ class WatchingCleaner(Cleaner):
         self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
     ) -> None:
         first = self._first.get(each.plan.stream.name)
-        if first is not None and isinstance(row, dict) and first.see(row):
-            self._end(each, first)
+        if first is not None and issubclass(type(row), dict):
+            try:
+                known = first.see(row)
+            except mistakes():  # a user's own class of dict; what is wrong with the row is said below
+                known = False
+            if known:
+                self._end(each, first)
         super()._row(each, record, source, index, row, time_ms, latest_ms, out)
 
     def absent(self) -> list[str]:

@@ -348,7 +348,7 @@ class Custom(Aggregate):
             value = getattr(self.user, method)(*arguments)
         except mistakes() as error:
             not_for_memory(error, f"{self.name}.{method}()")
-            kind = TypeError if isinstance(error, TypeError) else ValueError
+            kind = TypeError if issubclass(type(error), TypeError) else ValueError
             raise kind(f"{self.name}.{method}() raised {said(error)}") from error
         try:
             return check(value)

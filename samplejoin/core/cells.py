@@ -8,7 +8,7 @@ alone for their key, and are first looked into when its window closes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.json_values import kept
@@ -22,6 +22,14 @@ Cell = list[Any]
 KeyState = list[Any]
 Id = str | int | bytes
 
+#: places of a `WireCell`
+WIRE_KEY: Final = 0
+WIRE_STREAM: Final = 1
+WIRE_SLICE: Final = 2
+WIRE_LOW: Final = 3
+WIRE_HIGH: Final = 4
+WIRE_PARTIALS: Final = 6
+#: places of a `Cell`
 STREAM, SLICE, ROWS, PARTIALS = range(4)
 #: a label cell that came late and waits for an anchor has one element more, where it came from: `[source, offset]`
 MARK = 4
@@ -88,7 +96,7 @@ def ident(value: Any, junk: frozenset[Any]) -> Id | None:
 def of_field(field: Field, error: BaseException) -> TypeError | ValueError:
     """What an aggregate or a codec has raised, with the field it was about."""
     not_for_memory(error, f"field {field.name}")
-    kind = TypeError if isinstance(error, TypeError) else ValueError
+    kind = TypeError if issubclass(type(error), TypeError) else ValueError
     source = field.stream if field.source_field is None else f"{field.stream}.{field.source_field}"
     text = str(error) if type(error) is kind else said(error)
     return kind(f"field {field.name} (from {source}): {text}")
@@ -134,13 +142,15 @@ def combine(spec: Spec, cells: list[WireCell], above: int) -> list[WireCell]:
             except mistakes():  # a user's aggregate: its sample will say so (rule 12)
                 apart.append(cell)
                 continue
-            cell = (key, stream, slice_, min(low, known[3]), max(high, known[4]), rows + known[5], both)
+            _, _, _, known_low, known_high, known_rows, _ = known
+            cell = (key, stream, slice_, min(low, known_low), max(high, known_high), rows + known_rows, both)
         merged[name] = cell
     return apart + list(merged.values())
 
 
 def _partials(spec: Spec, cell: WireCell) -> list[Any]:
-    partials: list[Any] = spec.codec.loads(cell[6])[PARTIALS] if type(cell[6]) is bytes else cell[6]
+    waiting = cell[WIRE_PARTIALS]
+    partials: list[Any] = spec.codec.loads(waiting)[PARTIALS] if type(waiting) is bytes else waiting
     return partials
 
 

@@ -1,7 +1,13 @@
-"""The clean side of the covering rule: what the owner of a source partition says to the join partitions.
+"""The covering rule (7): each row of a source is merged once, whoever sends it, and however often.
 
-Pure bookkeeping, without IO: the engine reports what it read, what Kafka acknowledged and what the group committed;
-the writer fills in `after`, `upto` and `prev`, and says how far it may go and which rows must not be combined.
+A join partition has covered a source up to an offset: it has merged all rows up to there that are its own. Every entry
+says which offsets it covers, (after, upto], where `after` is what its writer gave the partition before. So the
+partition can tell what it has already, and whether anything is missing in between.
+
+- The clean side: `SourceWriter` is what the owner of a source partition says to the join partitions. Pure bookkeeping,
+  without IO: the engine reports what it read, what Kafka acknowledged and what the group committed; the writer fills in
+  `after`, `upto` and `prev`, and says how far it may go and which rows must not be combined.
+- The join side: `accepted` is what is new in a block, or why the block is refused.
 """
 
 from __future__ import annotations
@@ -9,9 +15,31 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
-from samplejoin.core.cells import WireCell
+from samplejoin.core.cells import WIRE_HIGH, WIRE_LOW, WireCell
 from samplejoin.core.messages import Block, Source, TickEntry
+
+Refusal = Literal["skipped_entries", "gap_refused", "straddle_refused"]
+"""All of it is covered; something before it is missing; a combined cell is covered in part. Names of counters."""
+
+
+def is_gap(covered: int, after: int | None) -> bool:
+    """Whether rows before an entry are missing; `after` is None in a writer's first one, which follows a commit."""
+    return after is not None and after > covered
+
+
+def accepted(covered: int, block: Block) -> list[WireCell] | Refusal:
+    """The cells of a block that a join partition which has covered up to `covered` has still to merge, or why none."""
+    if block.upto <= covered:
+        return "skipped_entries"
+    if is_gap(covered, block.after):
+        return "gap_refused"
+    if block.after is not None and block.after == covered:
+        return block.cells
+    if any(cell[WIRE_LOW] <= covered < cell[WIRE_HIGH] for cell in block.cells):
+        return "straddle_refused"
+    return [cell for cell in block.cells if cell[WIRE_LOW] > covered]
 
 
 @dataclass(slots=True, eq=False)

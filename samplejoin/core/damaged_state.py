@@ -22,8 +22,8 @@ def drop_cell(partition: Partition, wire: WireCell, error: Exception, out: Outco
 
     Raises the error if both are well formed.
     """
-    key, stream, partials = wire[0], wire[1], wire[6]
-    cell = _opened(partition.spec, partials) if type(partials) is bytes else [*wire[1:3], wire[5], partials]
+    key, stream, slice_, _, _, rows, partials = wire
+    cell = _opened(partition.spec, partials) if type(partials) is bytes else [stream, slice_, rows, partials]
     if not 0 <= stream < len(partition.spec.plans) or not _is_cell(partition.spec, cell):
         _letter(key, "a cell", partials, error, out)
         return False

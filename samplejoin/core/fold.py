@@ -125,6 +125,14 @@ def whole_window(spec: Spec, cells: list[Cell]) -> tuple[Cell, int] | None:
     return first, end
 
 
+def join_key(spec: Spec, cells: list[Cell]) -> tuple[list[Window], list[Cell]]:
+    """All windows of a key with their labels, whatever the clock says, and the label cells that none of them holds."""
+    windows = windows_of(spec, cells)
+    if len(cells) == 1 and windows:
+        return windows, []
+    return windows, assign_labels(spec, windows, cells)
+
+
 def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[Cell]:
     """Hands every label cell to its window; returns those that no window holds."""
     if spec.clock == "processing":

@@ -7,6 +7,7 @@ its `repr`, long after the row it came from. So it is refused where it arises, a
 from __future__ import annotations
 
 import json
+import reprlib
 from typing import Any
 
 SCALARS = frozenset((str, int, float, bool, type(None)))
@@ -16,6 +17,9 @@ MAX_DEPTH = 100
 """Lists and objects inside each other; encoders of JSON end at a few hundred, and a sample adds some of its own."""
 MAX_BITS = 4096
 """Of an integer that is computed, far past the range of a float; one that is kept has 64."""
+MAX_SIZE = 1 << 20
+"""Of a list or an object, in elements and characters of text, at whatever depth: no limit of a job allows as much. A
+small value can be as large as you like once it is written, if it holds one list many times over."""
 _KEPT_LOW, _KEPT_HIGH = -(1 << 63), 1 << 64
 
 
@@ -23,12 +27,12 @@ def kept(value: Any) -> Any:
     """The value itself if it can wait in a key's state.
 
     Raises TypeError for what is not JSON data by exact type, ValueError for an integer beyond 64 bits, text with half
-    a character (a lone surrogate) and data nested deeper than `MAX_DEPTH`.
+    a character (a lone surrogate) and data nested deeper than `MAX_DEPTH` or larger than `MAX_SIZE`.
     """
     kind = type(value)
     if kind is float or kind is bool or (kind is int and _KEPT_LOW <= value < _KEPT_HIGH):
         return value
-    _check(value, 64, 0)
+    _check(value, 64, 0, MAX_SIZE)
     return value
 
 
@@ -37,7 +41,7 @@ def at_rest(value: Any) -> Any:
     kind = type(value)
     if kind is float or kind is bool or (kind is int and _KEPT_LOW <= value < _KEPT_HIGH):
         return value
-    _check(value, 64, 0)
+    _check(value, 64, 0, MAX_SIZE)
     return value if kind in SCALARS else json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -49,8 +53,23 @@ def opened(value: Any) -> Any:
 def given(value: Any) -> Any:
     """As `kept`, for a value that goes into a sample at once: its integers may have `MAX_BITS`."""
     if type(value) is not float and type(value) is not bool:
-        _check(value, MAX_BITS, 0)
+        _check(value, MAX_BITS, 0, MAX_SIZE)
     return value
+
+
+def bounded(value: Any, left: int = MAX_SIZE) -> int:
+    """What is left of `left` after a value of whatever types. Raises ValueError if it is larger than that."""
+    kind = type(value)
+    if kind is str:
+        return left - len(value)
+    if not issubclass(kind, dict | list | tuple):
+        return left
+    left -= len(value)
+    for item in value.values() if issubclass(kind, dict) else value:
+        if left < 0:
+            raise _too_large()
+        left = bounded(item, left)
+    return left
 
 
 def number(value: Any, what: str) -> int | float:
@@ -85,30 +104,44 @@ def named(value: Any) -> str:
     return f"{_type(value)} {_shown(value)}{_hint(value)}"
 
 
+_brief = reprlib.Repr()
+"""A whole `repr` of a value can be as long as you like."""
+_brief.maxstring = _brief.maxlong = _brief.maxother = 80
+
+
 def _type(value: Any) -> str:
     kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    except Exception:  # a user's metaclass
+        return "a value"
 
 
 def _shown(value: Any) -> str:
     try:
-        return f"{value!r:.60}"
+        return f"{_brief.repr(value):.60}"
     except Exception:  # a user's __repr__, or an integer of thousands of digits
         return "(cannot be shown)"
 
 
 def _hint(value: Any) -> str:
     """What to do about a subclass of a plain type, and about numpy's other scalars."""
-    plain = next((base for base in (int, float, str, list, tuple, dict) if isinstance(value, base)), None)
+    plain = next((base for base in (int, float, str, list, tuple, dict) if issubclass(type(value), base)), None)
     if plain is not None and type(value) not in (plain, bool):
         return f": convert it with {plain.__name__}()"
     return ": convert it with .item()" if type(value).__module__ == "numpy" else ""
 
 
-def _check(value: Any, bits: int, depth: int) -> None:
+def _too_large() -> ValueError:
+    return ValueError(f"data has over {MAX_SIZE:,} elements and characters")
+
+
+def _check(value: Any, bits: int, depth: int, left: int) -> int:
+    """Raises for what cannot be kept; returns what is left of `left`."""
     kind = type(value)
     if kind is str:
         text(value)
+        left -= len(value) if depth else 0
     elif kind is int:
         if value.bit_length() > bits or (bits == 64 and not _KEPT_LOW <= value < _KEPT_HIGH):
             raise ValueError(f"an integer does not fit into {bits} bits: {_shown(value)}; send it as text")
@@ -121,7 +154,11 @@ def _check(value: Any, bits: int, depth: int) -> None:
                     raise TypeError(f"a key of an object must be a string, got {named(key)}")
                 text(key)
             value = value.values()
+        left -= len(value)
         for item in value:
-            _check(item, bits, depth + 1)
+            if left < 0:
+                raise _too_large()
+            left = _check(item, bits, depth + 1, left)
     elif kind not in SCALARS:
         raise TypeError(f"{_type(value)} is not JSON data: {_shown(value)}{_hint(value)}")
+    return left

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from samplejoin.core import closed_windows
 from samplejoin.core.cells import MARK, PARTIALS, ROWS, SLICE, STREAM, Cell, merge_partials, order_of
 from samplejoin.core.fold import windows_of
 from samplejoin.core.large_key_windows import Cells, LargeWindow, Lowest, name_of, place_of
@@ -109,12 +110,11 @@ class Large:
 
     def take_over(self, cells: list[Cell], closed: list[Any]) -> None:
         """The cells of a small key, and what it remembers of the windows that have gone out."""
-        records = {(record[0], tuple(record[1])): record[3:] for record in closed}
-        for window in windows_of(self.spec, cells) if records else ():
-            record = records.get((window.slice, tuple(window.first[0])))
-            if record is not None:
-                self.remembered.add(window.anchor, *record)
-                if record[2]:
+        for window in windows_of(self.spec, cells) if closed else ():
+            known = closed_windows.find(closed, window)
+            if known is not None:
+                self.remembered.add(window.anchor, *known[closed_windows.REVISION :])
+                if known[closed_windows.DIRTY]:
                     self._note_dirty(window.slice)
         if cells and self.spec.clock == "processing":  # windows can have ended with the entry that is being stepped
             self.body[OUT] = min(self.body[OUT], min(cell[SLICE] for cell in cells) - 1)
@@ -324,6 +324,11 @@ class Large:
         """Notes that a label has joined the windows beginning there, which have gone out."""
         self.remembered.note(self._holding(start, self._lowest(start)))
         self._note_dirty(start)
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether a window that has gone out is to be corrected."""
+        return bool(self.body[DIRTY])
 
     def _note_dirty(self, start: int) -> None:
         dirty = self.body[DIRTY]

@@ -10,14 +10,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from samplejoin.core import damaged_state, leaves, side_rows
-from samplejoin.core.cells import BODY, CELLS, CLOSED, MARK, SLICE, STREAM, Cell, KeyState, WireCell, insert
+from samplejoin.core import closed_windows, damaged_state, leaves, side_rows
+from samplejoin.core.cells import (
+    BODY,
+    CELLS,
+    CLOSED,
+    MARK,
+    SLICE,
+    STREAM,
+    WIRE_KEY,
+    WIRE_PARTIALS,
+    WIRE_SLICE,
+    Cell,
+    KeyState,
+    WireCell,
+    insert,
+)  # fmt: skip
 from samplejoin.core.clock import Clock
+from samplejoin.core.closed_windows import DIRTY, END, REVISION, WEIGHT
+from samplejoin.core.covering import accepted, is_gap
 from samplejoin.core.deadlines import Deadlines
 from samplejoin.core.finish import Finisher
 from samplejoin.core.fold import Window, assign_labels, holder, windows_of
 from samplejoin.core.key_states import AllKeys, KeyStates
-from samplejoin.core.large_key import DIRTY, Large, new_head
+from samplejoin.core.large_key import Large, new_head
 from samplejoin.core.large_key_closing import Closing
 from samplejoin.core.messages import Block, Entry, Source, Tick
 from samplejoin.core.outcomes import Outcomes
@@ -72,22 +88,14 @@ class Partition:
             self._tick(entry, log_offset, out)
 
     def _block(self, block: Block, out: Outcomes) -> None:
-        source, cells = block.source, block.cells
-        covered = self.covered.get(source, -1)
-        if block.upto <= covered:
-            out.count("skipped_entries", source)
+        source = block.source
+        cells = accepted(self.covered.get(source, -1), block)
+        if isinstance(cells, str):
+            out.count(cells, source)
             return
-        if block.after is not None and block.after > covered:
-            out.count("gap_refused", source)
-            return
-        if block.after is None or block.after < covered:
-            if any(cell[3] <= covered < cell[4] for cell in cells):
-                out.count("straddle_refused", source)
-                return
-            cells = [cell for cell in cells if cell[3] > covered]
         self.covered[source] = block.upto
         self.clock.rows_taken(source)
-        self.need(cell[0] for cell in cells)
+        self.need(cell[WIRE_KEY] for cell in cells)
         for cell in self._open_keys(cells):
             try:
                 self._merge(cell, source, out)
@@ -102,7 +110,7 @@ class Partition:
         for entry in tick.entries:
             covered = self.covered.get(entry.source, -1)
             if entry.upto > covered:
-                if entry.after is not None and entry.after > covered:
+                if is_gap(covered, entry.after):
                     out.count("gap_refused", entry.source)
                     continue
                 self.covered[entry.source] = covered = entry.upto
@@ -120,7 +128,9 @@ class Partition:
         nothing is taken: what becomes of a late one depends on what its key has before it.
         """
         spec, clock = self.spec, self.clock.slice
-        if self._lone is None or not cells or type(cells[0][6]) is not bytes or min(c[2] for c in cells) < clock:
+        if self._lone is None or not cells or type(cells[0][WIRE_PARTIALS]) is not bytes:
+            return cells
+        if min(cell[WIRE_SLICE] for cell in cells) < clock:
             return cells
         keys, anchors, (before, behind) = self.keys, self.finisher.anchors, self._lone
         window, orphaned, most = spec.window, spec.before + 1, self._small_bytes
@@ -341,19 +351,16 @@ class Partition:
         if not spec.correction:  # nothing is remembered of a window that has gone out
             self.finisher.finish(key, window, out, missing=missing)
             return []
-        order = list(window.first[0])
-        for record in state[CLOSED]:
-            if record[0] == window.slice and list(record[1]) == order:
-                if record[5] and revise:
-                    out.revised = True
-                    weight = self.finisher.finish(
-                        key, window, out, revision=record[3] + 1, previous_weight=record[4], missing=missing
-                    )
-                    record[3:] = [record[3] + 1, weight or record[4], False]
-                return list(record)
-        weight = self.finisher.finish(key, window, out, missing=missing)
-        self.deadlines.add(window.end + spec.correction, key)
-        return [window.slice, order, window.end, 0, weight, False]
+        known = closed_windows.find(state[CLOSED], window)
+        if known is None:
+            self.deadlines.add(window.end + spec.correction, key)
+            return closed_windows.closed_window(window, self.finisher.finish(key, window, out, missing=missing))
+        if known[DIRTY] and revise:
+            out.revised = True
+            closed_windows.revise(known, self.finisher.finish(
+                key, window, out, revision=known[REVISION] + 1, previous_weight=known[WEIGHT], missing=missing
+            ))  # fmt: skip
+        return list(known)
 
     # ---- state --------------------------------------------------------------------------------------------------
 
@@ -376,13 +383,13 @@ class Partition:
         elif state[CELLS] is None:
             large = Large(self, name, state)
             self.deadlines.add(large.needed_until(), name)
-            if large.body[DIRTY]:
+            if large.is_dirty:
                 self._revise[name] = None
         else:
             self._watch_cells(name, state[CELLS])
-            for record in state[CLOSED]:
-                self.deadlines.add(record[2] + self.spec.correction, name)
-                if record[5]:
+            for known in state[CLOSED]:
+                self.deadlines.add(known[END] + self.spec.correction, name)
+                if known[DIRTY]:
                     self._revise[name] = None
 
     def _watch_cells(self, key: bytes, cells: list[Cell]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from samplejoin.core import closed_windows
 from samplejoin.core.cells import CELLS, CLOSED, MARK, ROWS, SLICE, STREAM, Cell, KeyState, unmarked
 from samplejoin.core.fold import Window, cell_fields, holder, windows_of
 from samplejoin.core.large_key import Large
@@ -107,8 +108,7 @@ def _in_known_window(partition: Partition, key: bytes, known: Known, cell: Cell,
 
 
 def _mark(state: KeyState, window: Window) -> bool:
-    for record in state[CLOSED]:
-        if record[0] == window.slice and tuple(record[1]) == tuple(window.first[0]):
-            record[5] = True
-            return True
-    return False
+    known = closed_windows.find(state[CLOSED], window)
+    if known is not None:
+        known[closed_windows.DIRTY] = True
+    return known is not None

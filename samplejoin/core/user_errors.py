@@ -50,7 +50,10 @@ def trace_of(error: BaseException) -> str:
 
 def said(error: BaseException) -> str:
     """Type and message; the type alone if there is no message, or if asking for it raises."""
-    name = type(error).__name__
+    try:
+        name = type(error).__name__
+    except mistakes():  # a user's metaclass
+        name = "an error"
     try:
         text = str(error)
     except mistakes():
@@ -66,7 +69,8 @@ def not_for_memory(error: BaseException, where: str) -> None:
     A dead letter for it would lose what another worker, or this one with more room, joins.
     """
     if issubclass(type(error), MemoryError):
-        raise MemoryError(f"{where}{': ' if str(error) else ''}{error}") from error
+        text = said(error)
+        raise MemoryError(where if text == "MemoryError" else f"{where}: {text}") from error
 
 
 def counted(count: int, one: str, more: str | None = None) -> str:

@@ -29,9 +29,9 @@ class HotKeys:
         self._all += rows
         if len(cells) == rows:  # nothing was combined
             return
-        for cell in cells:
-            if cell[5] >= ROWS:
-                self._rows[cell[0]] = self._rows.get(cell[0], 0.0) + cell[5]
+        for key, _, _, _, _, rows_of_cell, _ in cells:
+            if rows_of_cell >= ROWS:
+                self._rows[key] = self._rows.get(key, 0.0) + rows_of_cell
 
     def shares(self, least: float = 0.02) -> list[tuple[str, float]]:
         """Keys, by their hash, with their share of the rows since lately, the largest first."""

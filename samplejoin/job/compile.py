@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from samplejoin.core import spec as core
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
+from samplejoin.core.json_values import SCALARS, bounded
 from samplejoin.core.user_errors import mistakes, said
 from samplejoin.decoding import decoders
 from samplejoin.errors import RefusedError
@@ -328,18 +329,21 @@ def _format(model: JobModel, base_dir: Path) -> Callable[[dict[str, Any]], bytes
 
 def user_format(name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], bytes | None]:
     """The user's formatting function, its result as bytes: a dict as JSON (NaN becomes null), text as UTF-8."""
-    dumps = json.dumps
+    dumps, all_scalar = json.dumps, SCALARS.issuperset
 
     def format_sample(sample: dict[str, Any]) -> bytes | None:
         result = function(sample)
         if type(result) is bytes or result is None:
             return result
-        if isinstance(result, dict):
+        kind = type(result)
+        if issubclass(kind, dict):
+            if not all_scalar(map(type, dict.values(result))):
+                bounded(result)
             return dumps(result)
-        if isinstance(result, str):
-            return result.encode()
-        if isinstance(result, bytes):
-            return bytes(result)
+        if issubclass(kind, str):
+            return str.encode(result)
+        if issubclass(kind, bytes):
+            return bytes.__getitem__(result, slice(None))
         raise TypeError(f"{name} returned {type(result).__name__}, expected a dict, bytes, str or None")
 
     return format_sample

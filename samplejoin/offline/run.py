@@ -12,7 +12,7 @@ from samplejoin.cleaning.cleaned import DeadRecord
 from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import Cell, combine
 from samplejoin.core.finish import Finisher
-from samplejoin.core.fold import assign_labels, cell_fields, windows_of
+from samplejoin.core.fold import cell_fields, join_key
 from samplejoin.core.outcomes import DeadSample, Outcomes, SideRow
 from samplejoin.core.user_errors import mistakes, said
 from samplejoin.job.compile import Job
@@ -65,8 +65,8 @@ def run_offline(
 
 def _join(job: Job, finisher: Finisher, key: bytes, cells: list[Cell], out: Outcomes) -> None:
     """All windows of a key, and the labels that none of them holds."""
-    windows = windows_of(job.spec, cells)
-    for cell in assign_labels(job.spec, windows, cells):
+    windows, orphans = join_key(job.spec, cells)
+    for cell in orphans:
         _orphan(job, key, cell, out)
     for window in windows:
         finisher.finish(key, window, out)

@@ -9,7 +9,7 @@ from typing import Any
 
 from samplejoin.core.cells import Cell, WireCell, combine
 from samplejoin.core.finish import Finisher
-from samplejoin.core.fold import Window, assign_labels, windows_of
+from samplejoin.core.fold import Window, join_key
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.spec import Spec
 from samplejoin.job.compile import Job
@@ -54,9 +54,8 @@ class Expectation:
         """What these rows of a key become."""
         spec, made = self.spec, KeyMade()
         cells = _cells(spec, key, rows)
-        windows = windows_of(spec, cells)
-        if len(cells) > 1 or not windows:
-            made.orphans = [(cell[0], cell[1], cell[2]) for cell in assign_labels(spec, windows, cells)]
+        windows, orphans = join_key(spec, cells)
+        made.orphans = [(cell[0], cell[1], cell[2]) for cell in orphans]
         made.windows = [self._finish(key, window) for window in windows]
         return made
 

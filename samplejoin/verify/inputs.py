@@ -8,7 +8,7 @@ from typing import Any
 
 from samplejoin.cleaning.cleaned import Cleaned
 from samplejoin.cleaning.cleaner import Cleaner
-from samplejoin.core.cells import WireCell
+from samplejoin.core.cells import WIRE_PARTIALS, WIRE_SLICE, WIRE_STREAM, WireCell
 from samplejoin.core.identity import sample_id, source_id
 from samplejoin.job.compile import Job
 from samplejoin.verify.report import Report, StreamCounts
@@ -89,7 +89,7 @@ class InputReader:
         if cleaned.row_time is None or not cleaned.cells:
             return False
         behind = self._behind(number, max(cleaned.row_time, self.highest[number] or 0))
-        return any(cell[2] < behind for cells in cleaned.cells.values() for cell in cells)
+        return any(cell[WIRE_SLICE] < behind for cells in cleaned.cells.values() for cell in cells)
 
     def _see(self, number: int, cleaned: Cleaned) -> None:
         highest = self.highest[number]
@@ -121,10 +121,10 @@ class InputReader:
         that its samples can have."""
         if not any(outcome in ("before_start", "after_until") for _, outcome in cleaned.counts):
             return
-        ours = {(cell[1], *cell[6][0][0]) for cell in _anchors(self.job, cleaned)}
+        ours = {(cell[WIRE_STREAM], *cell[WIRE_PARTIALS][0][0]) for cell in _anchors(self.job, cleaned)}
         spec = self.job.spec
         for cell in _anchors(self.job, self._unbounded.clean(topic, partition, records, now_ms)):
-            key, stream, slice_, partials = cell[0], cell[1], cell[2], cell[6]
+            key, stream, slice_, _, _, _, partials = cell
             if (stream, *partials[0][0]) not in ours and self.scope.looks_at(key):
                 id_ = sample_id(spec.name, key, slice_, spec.streams[stream].name, partials[0])
                 self.rows.add(OUTSIDE, [key, id_], OVERHEAD_BYTES)
@@ -147,4 +147,4 @@ class InputReader:
 
 def _anchors(job: Job, cleaned: Cleaned) -> Iterable[WireCell]:
     plans = job.spec.plans
-    return (cell for cells in cleaned.cells.values() for cell in cells if plans[cell[1]].anchor)
+    return (cell for cells in cleaned.cells.values() for cell in cells if plans[cell[WIRE_STREAM]].anchor)

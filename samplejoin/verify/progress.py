@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from samplejoin.core.cells import WIRE_LOW
 from samplejoin.core.clock import NEVER
 from samplejoin.core.messages import Block
 from samplejoin.engine.wire import FormatError, GarbageError, unpack_commit, unpack_entry, unpack_state
@@ -82,5 +83,5 @@ async def first_offsets(topics: TopicReader, repartition: str, partitions: int) 
 def _first_in(entry: Any) -> list[tuple[str, int]]:
     """(source, lowest offset that the entry speaks of)."""
     if isinstance(entry, Block):
-        return [(entry.source, min((cell[3] for cell in entry.cells), default=entry.upto + 1))]
+        return [(entry.source, min((cell[WIRE_LOW] for cell in entry.cells), default=entry.upto + 1))]
     return [(each.source, each.upto + 1) for each in entry.entries]

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from samplejoin.core.cells import WireCell
+from samplejoin.core.cells import WIRE_KEY, WireCell
+from samplejoin.core.covering import accepted
 from samplejoin.core.messages import Block, Entry, Source
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
@@ -60,20 +61,16 @@ class LogReplay:
         return self._keys
 
     def _wanted(self, block: Block) -> list[WireCell]:
-        """The wanted keys' cells; and one that makes the join refuse the block, if there is any (rule 7)."""
-        covered, clock = self._partition.covered.get(block.source, -1), self._partition.clock.slice
-        wanted = [cell for cell in block.cells if cell[0] in self._keys]
-        if block.upto <= covered or (block.after is not None and block.after > covered):
-            return wanted
-        if block.after is None or block.after < covered:
-            straddling = next((cell for cell in block.cells if cell[3] <= covered < cell[4]), None)
-            if straddling is not None:
-                return [straddling]
+        """The cells of the wanted keys that the join takes; all cells of a block that it refuses."""
+        clock = self._partition.clock.slice
+        taken = accepted(self._partition.covered.get(block.source, -1), block)
+        if isinstance(taken, str):
+            return block.cells
+        wanted = [cell for cell in taken if cell[WIRE_KEY] in self._keys]
         for key, stream, slice_, low, high, rows, _ in wanted:
-            if low > covered:
-                self._keys[key].rows[stream, slice_] += rows
-                if slice_ < clock:
-                    self._keys[key].late.append((block.source, low, high, stream, slice_))
+            self._keys[key].rows[stream, slice_] += rows
+            if slice_ < clock:
+                self._keys[key].late.append((block.source, low, high, stream, slice_))
         return wanted
 
     def _take(self, out: Outcomes) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from samplejoin.core.cells import ROWS, STREAM
 from samplejoin.verify import spill_rows as r
 from samplejoin.verify.context import Ground, key_of, time_text
 from samplejoin.verify.expected import KeyMade, Row
@@ -27,11 +28,11 @@ def account(ground: Ground, rows: Sequence[Row], full: KeyMade, late: Sequence[R
             report.windows += 1
             report.made[made.outcome] += 1
             report.anchors["windows"] += 1
-            shown = sum(cell[2] for cell in window.anchors)
+            shown = sum(cell[ROWS] for cell in window.anchors)
             report.anchors["rows"] += shown
             report.anchors["repeated"] += shown - 1
         for cell in window.labels:
-            streams[cell[0]].joined += cell[2]
+            streams[cell[STREAM]].joined += cell[ROWS]
     for stream, slice_, count in full.orphans:
         if slice_ + spec.before < clock:
             streams[stream].orphan += count

@@ -57,6 +57,15 @@ class Rows(list):
 class NoClass:
     __class__ = property(lambda self: throw(RuntimeError("no class")))
 
+class NoClassError(Exception):
+    __class__ = property(lambda self: throw(RuntimeError("no class")))
+
+class NoNames(type):
+    __name__ = __module__ = property(lambda self: throw(RuntimeError("no names")))
+
+class NoNameError(Exception, metaclass=NoNames):
+    pass
+
 class NoFields(dict):
     def get(self, *_): throw(RuntimeError("no fields"))
     __getitem__ = __iter__ = get

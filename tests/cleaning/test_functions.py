@@ -35,7 +35,7 @@ def test_whatever_a_function_raises_costs_its_record_only(folder, raised):
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("do", [
     "throw(Abort())", "throw(BaseExceptionGroup('g', [Abort()]))", "NoLength([record])", "NoItems([record])",
-    "NoClass()",
+    "NoClass()", "throw(NoClassError())", "throw(NoNameError())", "throw(MemoryError.mro()[1](NoClass()))",
 ])  # fmt: skip
 def test_whatever_a_function_raises_or_returns_costs_its_record_only(folder, fast, do):
     cleaner_ = cleaner(folder)
@@ -51,7 +51,7 @@ def test_a_list_of_the_users_own_type_is_a_list(folder):
 
 
 @pytest.mark.rule(12)
-@pytest.mark.parametrize("value", [b"NoFields(ts=1)", b"throw(Abort())", b"NoClass()"])
+@pytest.mark.parametrize("value", [b"NoFields(ts=1)", b"throw(Abort())", b"NoClass()", b"throw(NoClassError())"])
 def test_whatever_a_decoder_raises_or_returns_costs_its_record_only(folder, value):
     good = repr(orjson.loads(GOOD)).encode()
     out = cleaned(cleaner(folder, streams__click__decode="functions:decode"), value, good)

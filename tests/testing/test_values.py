@@ -59,6 +59,31 @@ class Most:
 def throw(error):
     raise error
 
+def doubled(levels, value=1):
+    # a small value that is 2 ** levels times as large once it is written
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+class NoClassError(Exception):
+    __class__ = property(lambda self: throw(RuntimeError("no class")))
+
+class FiveText(str):
+    def encode(self, *_): return 5
+
+class Bytes(bytes):
+    def __len__(self): throw(RuntimeError("no length"))
+    __bytes__ = __len__
+
+def written(sample):
+    return eval(sample["how"])
+
+class Doubling:
+    def zero(self): return None
+    def add(self, partial, value): return doubled(30) if value == "add" else value
+    def merge(self, a, b): return a
+    def result(self, partial): return doubled(30) if partial == "result" else partial
+
 def deep(levels):
     value = []
     for _ in range(levels):
@@ -392,3 +417,75 @@ def test_the_letter_shows_where_an_aggregate_has_raised(tmp_path, method):
     assert "raising.py" in letter.traceback
     assert "return 1 // 0" in letter.traceback
     assert "samplejoin/core/" not in letter.traceback
+
+
+# ---- values that are small until they are written ------------------------------------------------------------------
+
+TOO_LARGE = "data has over 1,048,576 elements and characters"
+
+
+@pytest.mark.rule(12, 13)
+@pytest.mark.parametrize(
+    ("agg", "odd"),
+    [
+        ("first", "{'a': doubled(40)}"), ("max", "doubled(30)"), ("list(3)", "['x' * 1000] * 10 ** 6"),
+        ("top(3)", "doubled(22, 'x' * 99)"), ("distinct", "doubled(30)"),
+    ],
+)  # fmt: skip
+def test_a_row_that_expands_without_end_is_refused_at_once(folder, agg, odd):
+    sample = {"pos": "impression.pos", "dwell": {"from": "click.dwell", "agg": agg}}
+    job = kit(folder, streams__click__clean="functions:clean", sample=sample)
+    shown(job)
+    clicked(job, odd={"dwell": odd})
+    reason, _, error = everywhere(job, samples=1)
+    assert reason == "row"
+    assert TOO_LARGE in error or "needs" in error
+
+
+@pytest.mark.rule(12, 13)
+def test_an_id_that_expands_without_end_is_refused_at_once(folder):
+    job = kit(folder, streams__click__clean="functions:clean", streams__click__id="dwell")
+    shown(job)
+    clicked(job, odd={"dwell": "doubled(30)"})
+    assert TOO_LARGE in everywhere(job, samples=1)[2]
+
+
+@pytest.mark.rule(12, 13)
+@pytest.mark.parametrize("step", ["add", "result"])
+def test_an_aggregate_that_expands_without_end_is_refused_at_once(folder, step):
+    sample = {"pos": "impression.pos", "most": {"from": "click.dwell", "agg": "functions:Doubling"}}
+    job = kit(folder, sample=sample)
+    shown(job)
+    clicked(job, dwell=step)
+    assert TOO_LARGE in everywhere(job, samples=int(step == "add"))[2]
+
+
+@pytest.mark.rule(12, 13)
+@pytest.mark.parametrize("step", ["label", "format"])
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("doubled(30)", None), ("{'a': doubled(30)}", None), ("{'a': ['x' * 1000] * 10 ** 6}", None),
+        ("{1, tuple(doubled(22))}", None), ("throw(NoClassError())", "NoClassError"),
+    ],
+)  # fmt: skip
+def test_a_function_of_samples_that_gives_what_has_no_end_or_no_class(folder, step, how, error):
+    functions = {"label": "functions:label"} if step == "label" else {"format": "functions:written"}
+    job = kit(folder, sample={"how": "impression.how"}, **functions)
+    shown(job, how=how)
+    assert job.finish() == []
+    (letter,) = job.dead_letters
+    assert letter.reason == step
+    assert error is None or error in letter.error
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize(
+    ("how", "value"),
+    [("FiveText('abc')", b"abc"), ("Bytes(b'abc')", b"abc"), ("Text('abc')", b"abc"), ("{'a': FiveText('b')}", None)],
+)
+def test_text_and_bytes_of_the_users_own_types_go_out_as_they_are(folder, how, value):
+    job = kit(folder, sample={"how": "impression.how"}, format="functions:written")
+    shown(job, how=how)
+    job.finish()
+    assert [sample.value for sample in job.samples] == ([value] if value else [b'{"a":"b"}'])
