@@ -193,9 +193,14 @@ class Judge(Ground):
             by_number.setdefault(row[r.REVISION], []).append(row)
         last = max(by_number)
         there: list[Row] = []
+        came_at = -1
         for number, rows in sorted(by_number.items()):
             says = logged.get(number)
             there.append(self._one_of(case, made, says or (want if number == last else None), rows))
+            before, came_at = came_at, min(row[r.AT] for row in rows)
+            if came_at < before and rows[0][r.PARTITION] == there[0][r.PARTITION]:  # a reader would end with the older
+                there[-1] = list(there[-1])
+                there[-1][r.WRONG] = [*there[-1][r.WRONG], "revision"]
             if number == last:
                 break
             cls, fields = (None, []) if says is None else self._differences.of(says, there[-1])

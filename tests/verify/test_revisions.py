@@ -51,6 +51,20 @@ FORGERIES = {
 }
 
 
+@pytest.mark.rule(5)
+@pytest.mark.parametrize("logged", [True, False])
+@pytest.mark.parametrize(("one", "other"), [(0, 1), (1, 2), (0, 2)])
+def test_revisions_stand_in_order(logged, one, other):
+    """Who takes each as it comes would end with one that has been corrected since."""
+    job = job_of(late="correct", correction="1h")
+    topics = fed(job, [], [{}, {}])
+    a, b = revision(topics, one), revision(topics, other)
+    topics.samples[a], topics.samples[b] = topics.samples[b], topics.samples[a]
+    report = report_of(job, topics, logged)
+    assert set(report.wrong) == {"wrong_header"}
+    assert all(error.fields == ["revision"] for error in report.errors)
+
+
 @pytest.mark.rule(5, 6)
 @pytest.mark.parametrize("logged", [True, False])
 @pytest.mark.parametrize("number", [0, 1, 2])
