@@ -11,6 +11,7 @@ import click
 
 from samplejoin.admin.job_check import CheckReport, check_job
 from samplejoin.core.user_errors import counted
+from samplejoin.printable import printable, without_controls
 
 if TYPE_CHECKING:
     from samplejoin.offline.trial import Tried
@@ -46,15 +47,15 @@ def check(
     if acls and report.rights and output == "text":
         click.echo("\n".join(report.rights))
         for problem in report.problems:
-            click.echo(str(problem), err=True)
+            click.echo(printable(str(problem)), err=True)
     else:
-        click.echo(report.as_json() if output == "json" else "\n".join(_text(report)))
+        click.echo(report.as_json() if output == "json" else without_controls("\n".join(_text(report))))
     raise SystemExit(0 if report.ok else 1)
 
 
 def _text(report: CheckReport) -> list[str]:
-    lines = [str(problem) for problem in report.problems]
-    lines += [f"warning: {warning}" for warning in report.warnings]
+    lines = [printable(str(problem)) for problem in report.problems]
+    lines += [f"warning: {printable(warning)}" for warning in report.warnings]
     for tried in report.records:
         lines += _record_text(tried)
     lines += [f"sample: {sample}" for sample in report.samples[:SAMPLES_SHOWN]]
@@ -77,7 +78,7 @@ def _text(report: CheckReport) -> list[str]:
 def _record_text(tried: Tried) -> list[str]:
     head = f"record {tried.line} {tried.stream}:"
     if tried.error is not None:
-        return [f"{head} {tried.error}", *(["  " + line for line in (tried.traceback or "").splitlines()])]
+        return [f"{head} {printable(tried.error)}", *(["  " + line for line in (tried.traceback or "").splitlines()])]
     if tried.filtered:
         return [f"{head} filtered"]
     rows = [

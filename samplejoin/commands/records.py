@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from samplejoin.commands.shared import clear_errors
 from samplejoin.core.user_errors import counted
 from samplejoin.engine.clients import running
+from samplejoin.printable import printable
 
 WAIT_S = 10.0
 
@@ -38,7 +40,10 @@ def produce(topic: str, lines: Any, brokers: str) -> None:
 def consume(topic: str, headers: bool, brokers: str) -> None:
     """Print what TOPIC holds now, a record a line: what is committed, partition by partition."""
     for record in _done(_consume(brokers, topic)):
-        click.echo(_text(record) if headers else record.value or b"")
+        if headers or sys.stdout.isatty():
+            click.echo(_text(record) if headers else _shown_value(record))
+        else:
+            click.echo(record.value or b"")
 
 
 async def _produce(brokers: str, topic: str, values: Iterable[bytes]) -> int:
@@ -77,7 +82,11 @@ async def _partitions(client: Any, topic: str) -> list[int]:
 
 def _text(record: Any) -> str:
     headers = " ".join(f"{name}={_on_one_line(value)}" for name, value in record.headers)
-    return f"{_on_one_line(record.key)} {headers} {(record.value or b'').decode('utf-8', 'replace')}"
+    return f"{_on_one_line(record.key)} {headers} {_shown_value(record)}"
+
+
+def _shown_value(record: Any) -> str:
+    return printable((record.value or b"").decode("utf-8", "replace"))
 
 
 def _on_one_line(value: bytes | None) -> str:

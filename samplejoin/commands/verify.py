@@ -16,6 +16,7 @@ from samplejoin.core.user_errors import said
 from samplejoin.errors import SamplejoinError
 from samplejoin.job.event_times import read_iso
 from samplejoin.job.open_job import open_job
+from samplejoin.printable import without_controls
 from samplejoin.verify.kafka import TopicReader
 from samplejoin.verify.render import text_of
 from samplejoin.verify.report import Report
@@ -73,7 +74,7 @@ def verify(
     with _clear_errors():
         report = asyncio.run(_run(job, sets, options))
     shown = json.dumps(report.as_dict(), indent=2, default=str) if output == "json" else "\n".join(text_of(report))
-    click.echo(shown.encode("utf-8", "backslashreplace"))  # half an emoji, in a key for instance
+    click.echo(without_controls(shown))
     raise SystemExit(_exit_code(report))
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import stat
 from pathlib import Path
 
 from samplejoin.engine.config import WorkerError
+
+log = logging.getLogger(__name__)
 
 
 class StateDirInUse(WorkerError):
@@ -45,6 +48,17 @@ class StateDir:
                 f"state directory {self.path}: cannot be written ({error}): make it writable for this user, free space "
                 "on it, or set state_dir to another place"
             ) from error
+
+    def stocked(self) -> list[int]:
+        """The join partitions of which some state is here; none if somebody has removed the directory meanwhile: what
+        is open stays open, and the changelog has all of it."""
+        try:
+            return [int(path.name) for path in self.path.iterdir() if path.name.isdecimal()]
+        except FileNotFoundError:
+            log.error("state directory %s has been removed while this worker runs: what it held is made again from the "
+                      "changelog; leave it alone, or stop the worker first", self.path)  # fmt: skip
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return []
 
     def unlock(self) -> None:
         """Gives the lock up."""

@@ -15,6 +15,7 @@ from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.cleaning.time_hints import hint, iso, too_far
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.keys import decode_key, key_values
+from samplejoin.core.user_errors import few
 from samplejoin.formats import json
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.field_types import FUNCTION
@@ -22,6 +23,7 @@ from samplejoin.offline.asked_fields import AskedFields, plain
 from samplejoin.testing import JobTest
 from samplejoin.testing.results import DeadLetter, FinishedSample, letter_of
 
+LINE_KEYS = ("stream", "topic", "record", "key", "headers", "timestamp")
 DROPPED = {"before_start": "before start", "after_until": "after until"}
 """Outcomes of rows that other generations of the job take: nothing is wrong with them."""
 
@@ -179,12 +181,18 @@ class Trial(JobTest):
         if not found:
             raise ValueError(f"no stream reads {named or topic!r}")
         topic = topic or found[0].topics[0]
-        key, stamp = entry.get("key"), entry.get("timestamp")
-        if stamp is not None and type(stamp) is not int:
-            raise ValueError(f"timestamp is the Kafka record's own, a whole number of ms, not {stamp!r:.60}")
+        key, stamp, headers = entry.get("key"), entry.get("timestamp"), entry.get("headers")
+        if unknown := entry.keys() - LINE_KEYS:
+            raise ValueError(f"unknown: {few(sorted(unknown))}; a line may have {', '.join(LINE_KEYS)}")
+        if stamp is not None and not (type(stamp) is int and -(1 << 63) <= stamp < 1 << 63):
+            raise ValueError(f"timestamp is the Kafka record's own, a whole number of ms since 1970, not {stamp!r:.60}")
+        if key is not None and type(key) is not str:
+            raise ValueError(f"key is the Kafka record's own, text, not {key!r:.60}")
+        if headers is not None and type(headers) is not dict:
+            raise ValueError(f"headers are the Kafka record's own, an object of texts, not {headers!r:.60}")
         self.send(
-            found[0].name, entry["record"], topic=topic, key=key.encode() if isinstance(key, str) else None,
-            headers={name: str(text).encode() for name, text in (entry.get("headers") or {}).items()},
+            found[0].name, entry["record"], topic=topic, key=None if key is None else key.encode(),
+            headers={name: str(text).encode() for name, text in (headers or {}).items()},
             timestamp_ms=stamp,
         )  # fmt: skip
         return str(topic)

@@ -28,6 +28,8 @@ class Judge(Ground):
         self._differences = Differences(job.model)
         #: a sample that is dropped for what it holds is not there to say that it lacks something
         self._can_vanish = job.spec.keep_negatives < 1 or job.model.format not in ("json", "csv")
+        #: what marks samples that are left out: where generations share the topic all of others, else former runs' only
+        self._others = r.OTHER_VERSION if self.shared else r.FORMER
         self._claims = Claims(job.spec, self._can_vanish or scope.letters_trimmed)
 
     def judge(self, key: bytes, kinds: Sequence[Sequence[Row]], replayed: Replayed | None, final: bool) -> bool:
@@ -94,11 +96,10 @@ class Judge(Ground):
         """Without those of another version: all, where another generation writes to the same topic; else those before
         the first of this version, which an edited job has left there before its reset. A correction by this version
         is of a sample that it has made."""
-        others = r.OTHER_VERSION if self.shared else r.FORMER
-        ours = [row for row in samples if not row[r.FLAGS] & others]
+        ours = [row for row in samples if not row[r.FLAGS] & self._others]
         if not self.shared:
             corrected = {row[r.ID] for row in ours} - {row[r.ID] for row in ours if row[r.REVISION] == 0}
-            ours = [row for row in samples if not row[r.FLAGS] & others or row[r.ID] in corrected]
+            ours = [row for row in samples if not row[r.FLAGS] & self._others or row[r.ID] in corrected]
         case.findings.counts["other_versions"] += len(samples) - len(ours)
         case.others = {row[r.ID] for row in samples if self.shared and row[r.FLAGS] & r.OTHER_VERSION}
         case.former = {row[r.ID] for row in samples if not self.shared and row[r.FLAGS] & r.FORMER}
@@ -112,6 +113,7 @@ class Judge(Ground):
         for id_, made in (in_base | in_full).items():
             found = case.found.pop(id_, [])
             if not found and id_ in case.former:  # where the present run began is not known
+                case.findings.counts["former"] += self.in_range(made.window)
                 continue
             if not self.in_range(made.window):
                 case.findings.counts["samples"] -= len(found)
@@ -277,7 +279,7 @@ class Judge(Ground):
             return
         if self.scope.gone_to_ms is not None:
             counts["unverifiable"] += len(found)
-        elif id_ in case.outside or all(row[r.FLAGS] & r.OTHER_VERSION for row in found):
+        elif id_ in case.outside or all(row[r.FLAGS] & self._others for row in found):
             counts["other_versions"] += len(found)
         else:
             counts["unexplained"] += len(there) - 1

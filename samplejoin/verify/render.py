@@ -12,6 +12,7 @@ MEANS = {
     "right": "the sample, or its rightful absence, exactly as the inputs give it",
     "exempt": "touched by a late row, complete: false or truncated: true",
     "open": "not due yet",
+    "former": "with a sample of another version of the job only: not judged",
     "repeats": "the same sample again, as at_least_once allows",
     "other_versions": "samples of another version of the job: left out",
     "unverifiable": "samples that may come of deleted input: left out",

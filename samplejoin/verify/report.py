@@ -127,6 +127,8 @@ class Report:
     exempt: int = 0
     open: int = 0
     behind: int = 0
+    #: windows of which there is only a sample that another version of the job has made before this one's first
+    former: int = 0
     repeats: int = 0
     other_versions: int = 0
     unverifiable: int = 0
@@ -169,8 +171,13 @@ class Report:
 
     @property
     def judged(self) -> bool:
-        """Whether at least half of the windows could be judged: the others are still open."""
-        return 2 * self.open <= self.windows
+        """Whether at least half of the windows could be judged: the others are still open, or another version's."""
+        return 2 * self.unjudged <= self.windows
+
+    @property
+    def unjudged(self) -> int:
+        """Windows of which nothing could be said."""
+        return self.open + self.former
 
     @property
     def compared(self) -> bool:
@@ -185,23 +192,29 @@ class Report:
     @property
     def verdict(self) -> str:
         """One line."""
-        open_ = self._open_text if self.open else ""
+        open_ = self._open_text
         if self.wrong:
             what = ", ".join(_wrong_text(name, count) for name, count in self.wrong.items())
-            return f"NOT ok: {what}" + (f"; {open_} and not judged" if open_ else "")
+            return f"NOT ok: {what}" + (f"; not judged: {open_}" if open_ else "")
         if not self.compared:
             looked = "" if (self.from_, self.to, self.share) == (None, None, 1.0) else " where it was looked"
             return f"nothing was compared: the inputs give no window, and the samples topic has no sample{looked}"
         part = "" if self.share == 1.0 else f" in the share of {self.share:.3g} that was looked at"
-        right = f"nothing is lost, doubled or wrong in {counted(self.windows - self.open, 'window')}{part}"
+        right = f"nothing is lost, doubled or wrong in {counted(self.windows - self.unjudged, 'window')}{part}"
         if self.judged:
-            return f"ok: {right}" + (f"; {open_} and not judged" if open_ else "")
+            return f"ok: {right}" + (f"; not judged: {open_}" if open_ else "")
         return f"NOT JUDGED: {open_}{self._why_open}; {right}"
 
     @property
     def _open_text(self) -> str:
-        are = "is" if self.open == 1 else "are"
-        return f"{self.open:,} of {counted(self.windows, 'window')} {are} still open"
+        """Of the windows that are not judged; empty if there are none."""
+        parts, whole = [], counted(self.windows, "window")
+        if self.open:
+            parts.append(f"{self.open:,} of {whole} {'is' if self.open == 1 else 'are'} still open")
+        if self.former:
+            has = "has only a sample" if self.former == 1 else "have only samples"
+            parts.append(f"{self.former:,} of {whole} {has} of another version of the job")
+        return ", ".join(parts)
 
     @property
     def _why_open(self) -> str:

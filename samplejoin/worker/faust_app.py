@@ -276,6 +276,12 @@ class JoinApp(faust.App):
             error = Denied("the job cannot go on", error)
         self.failure = error
         self.runtime.give_up()
+        asyncio.get_running_loop().call_soon(
+            self._stop_worker
+        )  # before anything is said: the error can be a user's own
+        self._say_failure(error)
+
+    def _say_failure(self, error: BaseException) -> None:
         if isinstance(error, SamplejoinError):
             log.error("worker stops: %s", error)
         elif isinstance(error, MemoryError):
@@ -284,7 +290,6 @@ class JoinApp(faust.App):
         else:
             log.error("worker stops on an unexpected error; what was not committed is done again by the next owner",
                       exc_info=error)  # fmt: skip
-        asyncio.get_running_loop().call_soon(self._stop_worker)
 
     def warnings(self) -> list[str]:
         """What is not well though the worker runs: clocks that are held, functions that fail too often."""

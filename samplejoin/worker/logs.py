@@ -7,20 +7,16 @@ like a line of its own.
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import traceback
 from typing import Any
 
 import structlog
 
+from samplejoin.printable import printable
+
 MAX_CHARS = 4000
 MAX_TRACEBACK_CHARS = 20_000
-#: C0 and C1 with NEL, but tabs and line ends; separators of lines and paragraphs; marks that turn the direction of
-#: writing; halves of characters, which no file takes
-_CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 def setup_logging(style: str, level: str | int, path: str | None = None) -> None:
@@ -70,14 +66,8 @@ def _escaped(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
     event = _cut(logger, name, event)
     for key in ("event", "exception"):
         if isinstance(event.get(key), str):
-            event[key] = escaped(event[key])
+            event[key] = printable(event[key])
     return event
-
-
-def escaped(text: str) -> str:
-    """Text that shows as it is read, and cannot look like another line of the log."""
-    text = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-    return text.replace("\n", "\n    ")
 
 
 def _traceback(stream: Any, exc_info: Any) -> None:

@@ -134,7 +134,7 @@ class Runtime(Service):
 
     def _word(self) -> MemberState:
         """What this worker tells the leader of its group: what it had, and what state it has on its disk."""
-        stocked = {int(p.name): 0 for p in self.state_dir.path.iterdir() if p.name.isdigit()}
+        stocked = dict.fromkeys(self.state_dir.stocked(), 0)
         return MemberState(
             self._worker, self.config.fingerprint, generation=self.group.generation,
             had=self.group.assignor.last.tps, state=stocked | self.joins.state(),

@@ -20,6 +20,8 @@ def clean(record: dict[str, Any]) -> Any:
             return {**record, "ts": record["ts"] / 1000}
         case "raise":
             raise LookupError("no such thing")
+        case "say":
+            raise ValueError(record["pos"] + "\ud800")
         case "large":
             return {**record, "pos": "x" * 2000}
         case "text":
@@ -35,6 +37,10 @@ def asking(record: dict[str, Any]) -> Any:
 
 def label(sample: dict[str, Any]) -> int:
     return int(bool(sample.get("click")))
+
+
+def loud(sample: dict[str, Any]) -> int:
+    raise ValueError(sample["pos"] + "\ud800")
 
 
 def written(sample: dict[str, Any]) -> bytes:

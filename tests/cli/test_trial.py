@@ -329,3 +329,32 @@ def test_corrections_that_may_not_be_sent_are_said(tmp_path, changes, said):
     job = job_data(late="correct", correction="10m", **changes)
     _, output = checked(tmp_path, job, line("impression", row()))
     assert ("note: late: correct with keep_negatives" in output) == said
+
+
+# ---- hostile content ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("step", ["clean", "label"])
+def test_errors_with_control_characters_neither_move_the_cursor_nor_fake_a_line(tmp_path, step):
+    job = job_data(streams__impression__clean=CLEAN, **({"label": "tests.cli.rows:loud"} if step == "label" else {}))
+    record = row(pos="\x1b]0;pwned\x07\nsamples: all fine\u202e", **({"do": "say"} if step == "clean" else {}))
+    code, output = checked(tmp_path, job, line("impression", record))
+    assert code == 1
+    assert "\\x1b]0;pwned\\x07" in output
+    assert not {"\x1b", "\x07", "\u202e"} & set(output)
+    assert not [shown for shown in output.splitlines() if shown.startswith("samples: all fine")]
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"headers": [1]}, "headers are the Kafka record's own"), ({"key": 5}, "key is the Kafka record's own"),
+        ({"timestamp": 2**70}, "timestamp is the Kafka record's own"), ({"timestamp": "now"}, "timestamp is"),
+        ({"heders": {}}, "unknown: heders; a line may have stream, topic, record, key, headers, timestamp"),
+    ],
+)  # fmt: skip
+def test_what_a_line_has_besides_its_record_must_be_right(tmp_path, more, error):
+    code, output = checked(tmp_path, job_data(), line("impression", row(), **more))
+    assert code == 1
+    assert error in output

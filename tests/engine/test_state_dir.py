@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 
 import pytest
@@ -124,3 +125,16 @@ def test_a_second_worker_is_refused_until_the_first_has_ended(tmp_path):
     second.lock()
     assert (tmp_path / "job" / "lock").read_text() == f"{os.getpid()}\n"
     second.unlock()
+
+
+def test_a_directory_that_is_removed_under_a_worker_is_made_again(tmp_path, caplog):
+    state = StateDir(tmp_path / "state")
+    state.lock()
+    (state.path / "3").mkdir()
+    assert state.stocked() == [3]
+    shutil.rmtree(state.path)
+    assert state.stocked() == []
+    assert "state directory" in caplog.text
+    assert "has been removed while this worker runs" in caplog.text
+    assert state.path.is_dir()
+    state.unlock()

@@ -144,9 +144,13 @@ def test_a_sample_without_headers_or_key(job, topics):
 
 def test_samples_of_another_job_and_of_another_version_are_left_out(job, topics):
     topics.samples.append(header(header(topics.samples[0], "sample_id", b"f" * 32), "job", b"other"))
-    topics.samples.append(header(header(topics.samples[0], "sample_id", b"e" * 32), "fingerprint", b"0" * 16))
+    stranger = header(header(topics.samples[0], "sample_id", b"e" * 32), "fingerprint", b"0" * 16)
+    topics.samples.insert(0, stranger)
     report = only(verify(job, topics))
     assert report.other_versions == 1
+    topics.samples.append(stranger)  # behind the first of this version no other can have come
+    topics.samples.pop(0)
+    only(verify(job, topics), unexplained=1)
 
 
 def test_a_revision_that_no_correction_can_have_made(job, topics):

@@ -144,7 +144,8 @@ def test_an_edited_job_is_said_first_of_all():
     )
     topics = written(was, end(feed()))
     report = verify(now, topics)
-    assert report.first_of_all == ["60 of 60 samples were made by another version of the job"]
+    assert report.first_of_all[0] == "60 of 60 samples were made by another version of the job"
+    assert not report.judged
     with pytest.raises(VerifyError, match="made by another version of the job: their fingerprints are "):
         refuse_foreign(now.fingerprint, report.versions)
     refuse_foreign(was.fingerprint, report.versions)
@@ -160,3 +161,20 @@ def test_samples_of_before_a_reset_are_left_out_and_a_forged_fingerprint_behind_
     assert (report.wrong, report.other_versions, report.right) == ({}, len(former), verify(now, topics).right)
     mixed.samples[-1] = header(mixed.samples[-1], "fingerprint", b"0" * 16)
     assert verify(now, mixed).wrong == {"wrong_header": 1}
+
+
+@pytest.mark.parametrize("label", [{}, {"label": 9}])
+def test_windows_with_samples_of_another_version_only_are_not_called_right(label):
+    """Where the present run began is not known, so such a sample is not lost; nor has anybody looked at it."""
+    job = job_of()
+    topics = written(job, end(feed()))
+    forged = [header(spoil(sample, **label), "fingerprint", b"0" * 16) for sample in topics.samples]
+    few = verify(job, replace(topics, samples=forged[:6] + topics.samples[6:]))
+    assert (few.ok, few.former, few.right) == (True, 6, 54)
+    assert few.verdict == (
+        "ok: nothing is lost, doubled or wrong in 54 windows; not judged: 6 of 60 windows have only samples of "
+        "another version of the job"
+    )
+    report = verify(job, replace(topics, samples=forged))
+    assert (report.ok, report.judged, report.former, report.wrong) == (False, False, 60, {})
+    assert report.verdict.startswith("NOT JUDGED: 60 of 60 windows have only samples of another version of the job")
