@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka import TopicPartition
 from aiokafka.errors import (
@@ -38,7 +38,7 @@ from samplejoin.engine.coordinator import (
 )
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.fetched_records import Reading
-from samplejoin.engine.sources import SourceBlock, Sources, check_start, out_of_range, unreadable
+from samplejoin.engine.sources import OwnedSource, SourceBlock, Sources, check_start, out_of_range, unreadable
 from samplejoin.engine.wire import known_format
 
 log = logging.getLogger(__name__)
@@ -51,31 +51,37 @@ RETRY_S = 0.5
 STILL_S = 1.0
 
 
+class GroupHandler(Protocol):
+    """What a group's member does with what it gets: five calls, all made by `Group`."""
+
+    def may_read(self, owned: OwnedSource) -> bool:
+        """Whether more may be fetched of this source now."""
+
+    async def on_source_block(self, block: SourceBlock) -> None:
+        """Records of an input topic, in offset order. Reading goes on when this returns."""
+
+    async def on_join_records(self, partition: int, records: list[Any]) -> None:
+        """Records of a join partition's log, in offset order. Reading goes on when this returns."""
+
+    async def on_revoked(self, member: bool) -> None:
+        """All partitions may go; `member`: the group still takes commits of this generation."""
+
+    async def on_joins(self, joins: set[int], standbys: set[int], floors: dict[int, int]) -> None:
+        """The join partitions and standbys of an assignment; `floors`: positions they have certainly reached."""
+
+    def positions(self) -> dict[int, int]:
+        """The next offset in its log of each join partition's last commit, for the group."""
+
+
 class Group(Service):
     """Reads blocks and hands them on; owns the aiokafka consumer."""
 
     def __init__(
-        self,
-        config: EngineConfig,
-        sources: Sources,
-        *,
-        deliver_source: Callable[[SourceBlock], Awaitable[None]],
-        deliver_join: Callable[[int, list[Any]], Awaitable[None]],
-        may_read: Callable[[Any], bool],
-        on_revoked: Callable[[bool], Awaitable[None]],
-        on_joins: Callable[[set[int], set[int], dict[int, int]], Awaitable[None]],
-        positions: Callable[[], dict[int, int]],
-        assignor: JoinAssignor,
-        reading: Reading,
-        fatal: Callable[[BaseException], None],
-        **kwargs: Any,
-    ) -> None:
-        self.config, self.sources = config, sources
-        self._deliver_source, self._deliver_join = deliver_source, deliver_join
-        self._may_read, self._on_revoked, self._on_joins = may_read, on_revoked, on_joins
-        self._positions, self.assignor = positions, assignor
-        self.fatal = fatal
-        self.reading = reading
+        self, config: EngineConfig, sources: Sources, handler: GroupHandler, assignor: JoinAssignor, reading: Reading,
+        fatal: Callable[[BaseException], None], **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self.config, self.sources, self.handler = config, sources, handler
+        self.assignor, self.reading, self.fatal = assignor, reading, fatal
         self.consumer: Any = None
         self.joined = False
         #: join partitions of the present assignment
@@ -165,7 +171,7 @@ class Group(Service):
             task.cancel()
         self._ready_joins.clear()
         member = await self._was_member()
-        await self._on_revoked(member)
+        await self.handler.on_revoked(member)
         if member:
             await self.commit()
         self.sources.drop(list(self.sources.owned))
@@ -247,7 +253,7 @@ class Group(Service):
 
         committed = await until_there("reading committed positions", self.config, look)
         self._said = dict.fromkeys(joins, 0) | {tp.partition: offset for tp, (offset, _) in committed.items()}
-        await self._on_joins(joins, standbys, dict(self._said))
+        await self.handler.on_joins(joins, standbys, dict(self._said))
 
     def rejoin(self) -> None:
         """Has the group deal again."""
@@ -306,7 +312,7 @@ class Group(Service):
 
     async def _read_sources(self) -> None:
         """One fetch of all sources that may be read now, one block of each that has something."""
-        readable = [o.tp for o in self.sources.owned.values() if not o.held and self._may_read(o)]
+        readable = [o.tp for o in self.sources.owned.values() if not o.held and self.handler.may_read(o)]
         fetched = await self._fetch(readable)
         for tp, owned in list(self.sources.owned.items()):
             if tp in readable and owned.alive:
@@ -314,7 +320,7 @@ class Group(Service):
                 owned.hold(fetched.get(tp, ()), position - 1)
             block = owned.take()
             if block is not None:
-                await self._deliver_source(block)
+                await self.handler.on_source_block(block)
         self.sources.saw_fetches(self.consumer)
         now = time.monotonic()
         if fetched:
@@ -328,7 +334,7 @@ class Group(Service):
         """One fetch of all recovered join partitions."""
         for tp, records in (await self._fetch(list(self._ready_joins.values()))).items():
             if tp.partition in self._ready_joins:
-                await self._deliver_join(tp.partition, records)
+                await self.handler.on_join_records(tp.partition, records)
 
     async def _fetch(self, tps: list[Any]) -> dict[Any, list[Any]]:
         if not tps:
@@ -351,7 +357,9 @@ class Group(Service):
         async with self._commit_lock:
             if self._given_up:
                 return
-            positions = {n: at for n, at in self._positions().items() if at > self._said.get(n, 0) and n in self.joins}
+            positions = {
+                n: at for n, at in self.handler.positions().items() if at > self._said.get(n, 0) and n in self.joins
+            }
             offsets = self.sources.offsets() | {
                 TopicPartition(self.config.topics.repartition, n): OffsetAndMetadata(at, "")
                 for n, at in positions.items()

@@ -224,7 +224,7 @@ class JobModel(Section):
     replication_factor: int | None = Field(
         None, ge=1, le=100, description="Of topics the worker creates; `null`: the broker's default."
     )
-    web_port: int = Field(6066, ge=1, le=65535, description="Port of `/metrics`, `/livez` and `/readyz`.")
+    web_port: int = Field(6066, ge=1, le=65535, description="Port of `/metrics`, `/livez`, `/readyz`, `/status.json`.")
     _places: Places = PrivateAttr(default_factory=Places)
 
     @model_validator(mode="after")

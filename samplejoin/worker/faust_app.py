@@ -202,7 +202,7 @@ class JoinApp(faust.App):
 
         @self.timer(interval=1.0, name="say")  # type: ignore[untyped-decorator]  # Faust
         async def say() -> None:
-            await runtime.say()
+            await runtime.publish_progress()
 
         # apart from `say`, which waits for a broker that it sends to
         @self.timer(interval=1.0, name="refusals")  # type: ignore[untyped-decorator]  # Faust
@@ -218,7 +218,7 @@ class JoinApp(faust.App):
 
         @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust
         async def look_for_topics() -> None:
-            await self._failing(runtime.look_for_topics())
+            await self._failing(runtime.find_deleted_topics())
             await self._failing(runtime.look_for_skips())
 
         @self.timer(interval=60.0, name="trim")  # type: ignore[untyped-decorator]  # Faust

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from samplejoin.core.user_errors import brief
 from samplejoin.engine.clients import until_there, was_cancelled
@@ -23,12 +23,26 @@ from samplejoin.worker.join_task import JoinTask
 log = logging.getLogger(__name__)
 
 
+class LogReader(Protocol):
+    """Who reads the logs of the join partitions: the worker's `engine.group.Group`."""
+
+    def join_ready(self, partition: int, position: int) -> None:
+        """The partition is recovered: its log is to be read from `position` on."""
+
+    def join_lost(self, partition: int) -> None:
+        """The partition must be recovered again: nothing is to be read for it until then."""
+
+    async def is_member(self) -> bool:
+        """Whether the group still counts this worker in."""
+
+
 class JoinTasks:
     """Owns the worker's `JoinTask`s and standbys, made by `make_table` and `make_standby` from a partition."""
 
     def __init__(
         self,
         config: EngineConfig,
+        reader: LogReader,
         emitter: Emitter,
         meters: Meters,
         make_table: Callable[[int], PartialSamples],
@@ -36,7 +50,7 @@ class JoinTasks:
         fatal: Callable[[BaseException], None],
         turns: Turns,
     ) -> None:
-        self.config, self.emitter, self.meters, self.turns = config, emitter, meters, turns
+        self.config, self.reader, self.emitter, self.meters, self.turns = config, reader, emitter, meters, turns
         self.make_table, self.make_standby, self.fatal = make_table, make_standby, fatal
         self.running: dict[int, JoinTask] = {}
         #: position of each partition's last commit, after the worker's end
@@ -47,9 +61,6 @@ class JoinTasks:
         self._stand_by_for: set[int] = set()
         #: per partition a position that the join has certainly reached, as the group says
         self._floors: dict[int, int] = {}
-        self.on_ready: Callable[[int, int], None] = lambda partition, position: None
-        self.on_lost: Callable[[int], None] = lambda partition: None
-        self.is_member: Callable[[], Awaitable[bool]]
         self._recovering: set[asyncio.Task[None]] = set()
         #: one start of a partition at a time, and only after its last owner here has closed its store
         self._starting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -69,7 +80,7 @@ class JoinTasks:
         for number in [n for n in self.standbys if n not in standbys]:
             self._end_standby(number)
         for number in partitions & set(self.running):
-            self.on_ready(number, self.running[number].position)
+            self.reader.join_ready(number, self.running[number].position)
         await asyncio.gather(
             *(self._start(number) for number in sorted(partitions - set(self.running))),
             *(self._start_standby(number) for number in sorted(standbys - set(self.standbys))),
@@ -210,12 +221,12 @@ class JoinTasks:
                 return
             self.running[number] = join
             self.meters.observe("recovery_seconds", (), time.monotonic() - started)
-            self.on_ready(number, join.position)
+            self.reader.join_ready(number, join.position)
 
     def _lost(self, number: int) -> None:
         """A commit's outcome is unknown: drop the state and recover, if the group still counts this worker in."""
         join = self.running.pop(number, None)
-        self.on_lost(number)
+        self.reader.join_lost(number)
         if join is not None:
             self._end(join)
             self._recover_later(number)
@@ -227,7 +238,7 @@ class JoinTasks:
 
     async def _recover_again(self, number: int) -> None:
         try:
-            while not await until_there("asking for membership", self.config, self.is_member):
+            while not await until_there("asking for membership", self.config, self.reader.is_member):
                 if number not in self.wanted:
                     return
                 await asyncio.sleep(0.5)

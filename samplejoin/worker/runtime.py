@@ -15,7 +15,7 @@ from samplejoin.core.identity import source_id
 from samplejoin.engine import topics
 from samplejoin.engine.assignor import JoinAssignor, MemberState
 from samplejoin.engine.clients import close_producer, producer, until_there
-from samplejoin.engine.config import EngineConfig, WorkerError
+from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.fetched_records import Reading
@@ -27,16 +27,18 @@ from samplejoin.engine.progress import ProgressBoard
 from samplejoin.engine.scheduler import Turns
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.skip_topic import SkipList
-from samplejoin.engine.sources import OwnedSource, Sources
+from samplejoin.engine.sources import OwnedSource, SourceBlock, Sources
 from samplejoin.engine.state_dir import StateDir
 from samplejoin.stores.rocks import RocksStore, shared_cache
 from samplejoin.tables.partial_samples import PartialSamples
 from samplejoin.tables.standby import Standby
 from samplejoin.worker.clock_report import Clocks
 from samplejoin.worker.drain import Drain
+from samplejoin.worker.health import BrokerWatch, OwnerWatch, TopicWatch
 from samplejoin.worker.join_tasks import JoinTasks
 from samplejoin.worker.metrics import Metrics
 from samplejoin.worker.retention import trim
+from samplejoin.worker.snapshot import set_gauges, snapshot_of
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +47,14 @@ OWNED = (
     "state_keys", "remembered_keys", "clock_ms", "watermark_delay", "held_by", "source_lag", "join_lag", "last_event",
     "left_out", "last_commit_seconds",
 )  # fmt: skip
-AWAY_AFTER_S = 5.0
 #: what a stop gives to the last sends and the last commits together, and to the commits at least; leaving the group and
 #: closing come after them, and all must fit in `forced_exit.STOP_S`
 LAST_COMMIT_S, LEAST_COMMIT_S = 2.5, 1.0
-#: exponential backoff between requests to rejoin: doubled so many times at most
-MOST_ASKED = 6
 
 
 class Runtime(Service):
-    """The engine of one worker. `deliver_*` hand fetched blocks to the agents; `fatal` ends the worker.
+    """The engine of one worker, and the `GroupHandler` of its group. `deliver_*` hand fetched blocks to the agents;
+    `fatal` ends the worker.
 
     With `drained` it ends its generation at a cut, and then calls it.
     """
@@ -76,7 +76,7 @@ class Runtime(Service):
         self._cache = shared_cache(config.memory.block_cache, config.memory.write_buffers)
         self.emitter = Emitter(config, metrics, {})
         self.turns = Turns()
-        self.joins = JoinTasks(config, self.emitter, metrics, self._table, self._standby, fatal, self.turns)
+        self._deliver_source, self._deliver_join = deliver_source, deliver_join
         self.repartition = LateProducer()
         self.sender = Sender(
             self.repartition, config.topics.repartition, fatal, config.memory.unacked, config.record_format
@@ -86,43 +86,20 @@ class Runtime(Service):
         refused = RefusedRecords(metrics, "Nothing is passed over because of it")
         self.skips = SkipList(config, refused.add)
         self.reading = Reading(config.max_record_bytes, skipped=self._skipped, fetched_bytes=config.memory.fetched)
-        self.group = self._make_group(deliver_source, deliver_join)
+        assignor = JoinAssignor(self._word, config.topics.repartition, config.standby_replicas)
+        self.group = Group(config, self.sources, self, assignor, self.reading, fatal)
+        self.joins = JoinTasks(config, self.group, self.emitter, metrics, self._table, self._standby, fatal, self.turns)
         self._drained = drained
         self._drain = Drain(config, self.group, self.sources, self.sender, self.joins)
         self.hot_keys = HotKeys()
         self.clocks = Clocks(config.spec, metrics)
         self._worker = worker
         self.state_dir = StateDir(config.state_dir / config.topics.prefix)
-        self._away_since: float | None = None
         self._given_up = False
-        self._gone: set[str] = set()
-        #: since when a source partition has been waited for, and how often the group has been asked about it
-        self._unheard: dict[str, float] = {}
-        self._asked = 0
+        self.brokers = BrokerWatch(str(config.connection.get("bootstrap_servers")), self.progress)
+        self._topics = TopicWatch(config, self.sources, self.group, fatal)
+        self._owners = OwnerWatch(config.session_timeout_ms, self.progress, self.group)
         super().__init__(**kwargs)
-
-    def _make_group(
-        self,
-        deliver_source: Callable[[Any], Awaitable[None]],
-        deliver_join: Callable[[int, list[Any]], Awaitable[None]],
-    ) -> Group:
-        """The membership of the consumer group; it and the join partitions know each other."""
-        config, joins = self.config, self.joins
-        group = Group(
-            config,
-            self.sources,
-            deliver_source=deliver_source,
-            deliver_join=deliver_join,
-            may_read=self._may_read,
-            on_revoked=self._revoked,
-            on_joins=joins.assign,
-            positions=joins.positions,
-            assignor=JoinAssignor(self._word, config.topics.repartition, config.standby_replicas),
-            reading=self.reading,
-            fatal=self.fatal,
-        )
-        joins.on_ready, joins.on_lost, joins.is_member = group.join_ready, group.join_lost, group.is_member
-        return group
 
     def _table(self, partition: int) -> PartialSamples:
         path = self.state_dir.path / str(partition)
@@ -190,14 +167,14 @@ class Runtime(Service):
         self.group.end_reading()
         for step in (self._send_rest, self._end_joins, self._leave, self._close):
             try:
-                did += filter(None, [await step(self._away_since is None and not self._given_up)])
+                did += filter(None, [await step(self.brokers.away_since is None and not self._given_up)])
             except Exception as error:
                 self.fatal(error)
         if self._given_up and not self.started:
             did = ["it failed while it started, and has joined nothing"]
         elif self._given_up:
             did = ["nothing was committed after the failure; the next owner does it again"]
-        elif self._away_since is not None:
+        elif self.brokers.away_since is not None:
             did.append("the brokers do not answer; the next owner does again what is not committed")
         log.info("stopped in %.1f s: %s", time.monotonic() - began, ", ".join(did))
 
@@ -226,7 +203,26 @@ class Runtime(Service):
         )  # fmt: skip
         self.state_dir.unlock()
 
-    async def _revoked(self, member: bool) -> None:
+    # ---- what the group hands on --------------------------------------------------------------------------------
+
+    async def on_source_block(self, block: SourceBlock) -> None:
+        """To the clean agent."""
+        await self._deliver_source(block)
+
+    async def on_join_records(self, partition: int, records: list[Any]) -> None:
+        """To the join agent."""
+        await self._deliver_join(partition, records)
+
+    async def on_joins(self, joins: set[int], standbys: set[int], floors: dict[int, int]) -> None:
+        """Starts and ends join partitions."""
+        await self.joins.assign(joins, standbys, floors)
+
+    def positions(self) -> dict[int, int]:
+        """Of the join partitions' last commits."""
+        return self.joins.positions()
+
+    async def on_revoked(self, member: bool) -> None:
+        """Sends and commits what is under way, or drops it if the group has gone on without this worker."""
         self.metrics.add("rebalances", ())
         if not member:
             log.warning("the group had gone on without this worker: its join partitions are recovered")
@@ -248,7 +244,8 @@ class Runtime(Service):
     def _skipped(self, topic: str, partition: int, records: int) -> None:
         self.metrics.add("skipped_records", (topic,), records)
 
-    def _may_read(self, owned: OwnedSource) -> bool:
+    def may_read(self, owned: OwnedSource) -> bool:
+        """Not if the inputs wait for the join, or the source is too far ahead of slower ones."""
         if not self._drain.may_read():
             return False
         return not self.progress.backlogged() and not self.progress.too_far_ahead(owned.writer.source, owned.read_time)
@@ -265,56 +262,12 @@ class Runtime(Service):
         if not self.started:
             return ["not in the group yet"]
         found = []
-        if self._away_since is not None:
-            found.append(f"no answer from the brokers for {time.monotonic() - self._away_since:.0f} s")
-        elif deafness := self.progress.deafness():
-            found.append(deafness)
+        if problem := self.brokers.problem():
+            found.append(problem)
         if not self.group.assigned:
             return [*found, "no assignment yet, or a rebalance is under way"]
         missing = sorted(self.group.joins - set(self.joins.running))
         return found + [f"join partition {n} is recovering ({self.joins.phase(n)})" for n in missing]
-
-    def _look_for_brokers(self) -> None:
-        """Says it once when they go, and once when they come back."""
-        silent_s, brokers = self.progress.silent_s(), self.config.connection.get("bootstrap_servers")
-        if silent_s > AWAY_AFTER_S and self._away_since is None:
-            self._away_since = time.monotonic() - silent_s
-            log.warning(
-                "no answer from the brokers %s for %.0f s: waiting for them; nothing is lost", brokers, silent_s
-            )
-        elif silent_s <= AWAY_AFTER_S and self._away_since is not None:
-            log.warning("the brokers %s answer again after %.0f s", brokers, time.monotonic() - self._away_since)
-            self._away_since = None
-
-    def _look_at_topics(self) -> None:
-        """Input topics may grow while the job runs: their new partitions hold the clock until their first tick."""
-        for topic, known in self.sources.partitions.items():
-            now = len(self.group.consumer.partitions_for_topic(topic) or ())
-            if now > known:
-                log.info("topic %s has grown from %d to %d partitions", topic, known, now)
-                self.sources.partitions[topic] = now
-
-    def _look_for_owners(self) -> None:
-        """Has the group deal again if nobody has spoken of a partition for longer than an owner can be away unnoticed.
-
-        Only a leader that was elected watches topics for growth; a static member that restarts as one is not elected
-        again.
-        """
-        if not self.progress.is_listening():
-            self._unheard.clear()
-            return
-        now, patience_s = time.monotonic(), self.config.session_timeout_ms / 1000 * 2**self._asked
-        sources = (source_id(topic, p) for topic, count in self.sources.partitions.items() for p in range(count))
-        unheard = [source for source in sources if source not in self.progress.sources]
-        if not unheard:
-            self._asked = 0
-        for source in unheard:
-            if now - self._unheard.setdefault(source, now) > patience_s:
-                log.info("no worker reads %s: asking the group to deal again", source)
-                self._unheard.clear()
-                self._asked = min(self._asked + 1, MOST_ASKED)
-                self.group.rejoin()
-                return
 
     def look_at_fetches(self) -> None:
         """Tells the writers which fetches have been answered by now."""
@@ -327,53 +280,32 @@ class Runtime(Service):
 
     async def trim(self) -> None:
         """Deletes what no recovery and no replay needs any more from our own topics."""
-        if self.started and self._away_since is None:
+        if self.started and self.brokers.away_since is None:
             await trim(self.config, self.joins)
 
-    async def look_for_topics(self) -> None:
-        """Ends the worker if a topic of the job is gone, twice in a row: brokers that have just come know few."""
-        if not self.started:
-            return
-        try:
-            gone = await topics.gone(self.config, self.group.consumer)
-        except KafkaError as error:
-            log.debug("looking for topics: %r", error)
-            return
-        if missed := sorted(set(gone) & self._gone):
-            self.fatal(WorkerError(
-                f"topics {', '.join(missed)} were deleted while the job ran. Restore them; else, for an internal or "
-                "output topic, start over by `samplejoin reset`, and take an input topic out of the job file"
-            ))  # fmt: skip
-        self._gone = set(gone)
+    async def find_deleted_topics(self) -> None:
+        """Ends the worker if a topic of the job is gone."""
+        if self.started:
+            await self._topics.find_deleted()
 
-    async def say(self) -> None:
+    async def publish_progress(self) -> None:
         """Tells the other workers how far this one is; refreshes gauges."""
         if not self.started:
             return
-        self._look_for_brokers()
-        self._look_at_topics()
+        self.brokers.update()
+        self._topics.update_growth()
         if self.group.assigned:
-            self._look_for_owners()
+            self._owners.update(self.sources.partitions)
         for name in OWNED:
             self.metrics.forget(name)
-        said: dict[str, tuple[int, bool]] = {}
-        for tp, owned in self.sources.owned.items():
-            high = self.group.end_of(tp)
-            at_end = high is not None and owned.delivered + 1 >= high
-            said[owned.writer.source] = (owned.read_time or 0, at_end or owned.read_time is None)
-            labels = (tp.topic, str(tp.partition))
-            self.metrics.set("source_lag", labels, max(0, (high or 0) - owned.delivered - 1))
-            self.metrics.set("last_event", labels, (owned.read_time or 0) / 1000)
-        lags = self.joins.lags(self.join_end)
-        for number, join in self.joins.running.items():
-            label = (str(number),)
-            self.metrics.set("state_keys", label, len(join.table))
-            self.metrics.set("remembered_keys", label, len(join.partition.remembered))
-            self.metrics.set("join_lag", label, lags.get(number, 0))
-            self.metrics.set("left_out", label, len(join.partition.clock.left_out))
-            if join.committed_at is not None:
-                self.metrics.set("last_commit_seconds", label, join.committed_at)
         self.clocks.look({number: join.partition.clock for number, join in self.joins.running.items()})
+        snapshot = snapshot_of(self)
+        set_gauges(self.metrics, snapshot)
+        said = {
+            source_id(source.topic, source.partition): (source.read_time_ms or 0, source.holds_nobody)
+            for source in snapshot.sources
+        }
+        lags = {join.partition: join.lag for join in snapshot.joins if join.lag is not None}
         try:
             await self.progress.publish(said, lags)
         except KafkaError as error:

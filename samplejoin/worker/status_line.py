@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from samplejoin.worker.snapshot import WorkerSnapshot, snapshot_of
+
 log = logging.getLogger("samplejoin")
 
 #: what a line counts since the last one
 COUNTED = ("records", "rows", "samples")
+#: entries on their way: so many are worth a word
+MANY_UNACKED = 256
 
 
 class StatusLine:
@@ -24,11 +28,11 @@ class StatusLine:
         """The line for the time since the last one, then what is wrong."""
         rates, runtime = self._rates(), self.app.runtime
         warnings = self.app.quality.look()
-        problems = runtime.problems()
-        if problems:
-            log.info("waiting: %s", "; ".join(problems))
+        snapshot = snapshot_of(runtime)
+        if snapshot.problems:
+            log.info("waiting: %s", "; ".join(snapshot.problems))
         else:
-            log.info("%s, %s", rates, self._standing())
+            log.info("%s, %s", rates, _standing(snapshot))
             for key, share in runtime.hot_keys.shares()[:3]:
                 log.info("hot key %s: %.0f %% of the rows read here", key, share * 100)
         for warning in warnings:
@@ -47,15 +51,12 @@ class StatusLine:
         rates = [(a - b) / span_s for a, b in zip(counted, before, strict=True)]
         return ", ".join(f"{rate:.0f} {what}/s" for rate, what in zip(rates, COUNTED, strict=True))
 
-    def _standing(self) -> str:
-        runtime = self.app.runtime
-        lag = sum(max(0, (runtime.group.end_of(tp) or 0) - o.delivered - 1) for tp, o in runtime.sources.owned.items())
-        joins = runtime.joins.running.values()
-        remembered = sum(len(join.partition.remembered) for join in joins)
-        open_keys = max(0, sum(len(join.table) for join in joins) - remembered)
-        kept = f", {remembered} keys remembered for corrections" if remembered else ""
-        stuck = f", {runtime.sender.unacked} unacknowledged" if runtime.sender.unacked > 256 else ""
-        return (
-            f"lag {lag}, {open_keys} open keys{kept}, clock {runtime.clocks.text()}, "
-            f"{len(runtime.sources.owned)} sources, {len(joins)} joins{stuck}"
-        )
+
+def _standing(snapshot: WorkerSnapshot) -> str:
+    remembered = snapshot.remembered_keys
+    kept = f", {remembered} keys remembered for corrections" if remembered else ""
+    stuck = f", {snapshot.unacked} unacknowledged" if snapshot.unacked > MANY_UNACKED else ""
+    return (
+        f"lag {snapshot.lag}, {snapshot.open_keys} open keys{kept}, clock {snapshot.clock}, "
+        f"{len(snapshot.sources)} sources, {len(snapshot.joins)} joins{stuck}"
+    )

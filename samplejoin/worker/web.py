@@ -1,12 +1,15 @@
-"""The worker's pages: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes."""
+"""The worker's pages: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/status.json` for people."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
+import samplejoin
 from samplejoin.worker.http_server import Answer, Pages
+from samplejoin.worker.snapshot import snapshot_of
 
 
 def pages(app: Any) -> Pages:
@@ -24,7 +27,12 @@ def pages(app: Any) -> Pages:
         page = {"ready": not problems, "problems": problems, "warnings": app.warnings()}
         return _json(page, not problems)
 
-    return {"/metrics": metrics, "/livez": livez, "/readyz": readyz}
+    def status() -> Answer:
+        snapshot = snapshot_of(app.runtime)
+        about = {"job": app.job.model.prefix, "version": samplejoin.__version__, "warnings": app.warnings()}
+        return _json({**about, **asdict(snapshot)}, True)
+
+    return {"/metrics": metrics, "/livez": livez, "/readyz": readyz, "/status.json": status}
 
 
 def _json(body: dict[str, Any], well: bool) -> Answer:

@@ -27,10 +27,7 @@ async def group(tmp_path):
     fatal: list[BaseException] = []
 
     config = EngineConfig(None, "print", Topics("job", "s", None, None, "d"), 4, tmp_path, {})  # type: ignore[arg-type]
-    made = Group(
-        config, Sources(config), deliver_source=nothing, deliver_join=nothing, may_read=bool, on_revoked=nothing,
-        on_joins=nothing, positions=dict, assignor=None, reading=Reading(), fatal=fatal.append,  # type: ignore[arg-type]
-    )  # fmt: skip
+    made = Group(config, Sources(config), None, None, Reading(), fatal.append)  # type: ignore[arg-type]
     made.consumer = AIOKafkaConsumer()
     yield made, fatal
     await made.consumer.stop()

@@ -58,6 +58,11 @@ def test_metrics_speak_of_the_present_assignment_only(world: World, start_worker
     wait_for(lambda: world.written() > 0, 60, first.log_tail, [first])
     everything = {(f"{world.name}-{s}", str(p)) for s in ("impression", "click", "like") for p in range(4)}
     wait_for(lambda: shows_exactly(first, set("0123"), everything), 30, first.log_tail, [first])
+    status, text = first.get("/status.json")
+    page = json.loads(text)
+    assert (status, page["job"], page["problems"]) == (200, world.name, [])
+    assert {join["partition"] for join in page["joins"]} == set(range(4))
+    assert {(source["topic"], str(source["partition"])) for source in page["sources"]} == everything
     second = start_worker(world, 2)
     wait_for(lambda: len(assigned(first)[0]) == 2, 60, first.log_tail, [first, second])
     world.send(feed(seed=92, seconds=60, per_second=50, start_s=600))  # so that every partition commits again

@@ -44,6 +44,22 @@ class Join:
             raise Join.ending
 
 
+class Reader:
+    """Knows which partitions are read, of a member of the group."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+
+    def join_ready(self, partition: int, position: int) -> None:
+        self.ready.set()
+
+    def join_lost(self, partition: int) -> None:
+        pass
+
+    async def is_member(self) -> bool:
+        return True
+
+
 class Meters:
     """Counts nothing."""
 
@@ -55,20 +71,14 @@ class Meters:
 async def test_a_recovery_that_was_broken_off_is_begun_again(monkeypatch, config, error):
     """aiokafka can raise a CancelledError of its own: taken for ours, it would end the recovery for good."""
     fatal: list[BaseException] = []
-    ready = asyncio.Event()
     monkeypatch.setattr(module, "JoinTask", Join)
     monkeypatch.setattr(module, "Transactions", lambda *_: None)
-    joins = JoinTasks(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type, return-value]
-    joins.on_ready = lambda number, position: ready.set()
-
-    async def is_member() -> bool:
-        return True
-
-    joins.is_member = is_member
+    reader = Reader()
+    joins = JoinTasks(config, reader, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type, return-value]
     Join.first = error
     await joins.assign({1}, set(), {})
     async with asyncio.timeout(10):
-        await ready.wait()
+        await reader.ready.wait()
     assert set(joins.running) == {1}
     assert not fatal
     await joins.stop(None)
@@ -82,7 +92,7 @@ async def test_a_partition_that_ended_badly_can_come_back(monkeypatch, config, e
     monkeypatch.setattr(module, "JoinTask", Join)
     monkeypatch.setattr(module, "Transactions", lambda *_: None)
     monkeypatch.setattr(Join, "ending", error)
-    joins = JoinTasks(config, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type, return-value]
+    joins = JoinTasks(config, Reader(), None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type, return-value]
     async with asyncio.timeout(10):
         for wanted in ({1}, set(), {1}):
             await joins.assign(wanted, set(), {})
