@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
+from aiokafka import ConsumerRecord
 
 from samplejoin.cleaning.cleaned import Cleaned, DeadRecord
 from samplejoin.cleaning.cleaner import Cleaner
@@ -82,7 +83,7 @@ class Cleaning:
             self.on_far(stream, *times)
         return cleaned
 
-    def _slice(self, owned: OwnedSource, records: list[Any], before: Cleaned | None) -> Cleaned:
+    def _slice(self, owned: OwnedSource, records: list[ConsumerRecord], before: Cleaned | None) -> Cleaned:
         """Some records more; the next ones are as many as fit the time slice, however slow the user's function is."""
         topic, done = owned.tp.topic, before.records if before else 0
         started = time.perf_counter()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import faust
+from aiokafka import ConsumerRecord
 
 
 class Joins(Protocol):
     """The join partitions of the worker: `worker/join_tasks.py`."""
 
-    async def apply(self, partition: int, records: list[Any]) -> None:
+    async def apply(self, partition: int, records: list[ConsumerRecord]) -> None:
         """Steps records of the repartition log, in the order of their offsets."""
 
     def fatal(self, error: BaseException) -> None:

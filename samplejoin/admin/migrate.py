@@ -82,7 +82,9 @@ async def plan_migration(old: EngineConfig, new: EngineConfig) -> MigrationPlan:
     return MigrationPlan(old, new, offsets)
 
 
-async def _refuse_no_cut(old: EngineConfig, tps: set[Any], offsets: Offsets, last: dict[int, Commit]) -> None:
+async def _refuse_no_cut(
+    old: EngineConfig, tps: set[TopicPartition], offsets: Offsets, last: dict[int, Commit]
+) -> None:
     """Raises WorkerError if the joins have not covered the same input, up to the committed offsets, to their ends."""
     ends = await _log_ends(old, old.partitions)
     covered = {source_id(tp.topic, tp.partition): offset - 1 for tp, (offset, _) in offsets.items()}

@@ -23,6 +23,7 @@ from samplejoin.core.keys import MAX_KEY_BYTES, encode_key, key_values, too_long
 from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.core.spec import Spec, StreamLayout
 from samplejoin.core.user_errors import few, mistakes, not_for_memory, said, trace_of
+from samplejoin.core.values import Fields, Value
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.event_times import MAX_MS
 
@@ -254,9 +255,7 @@ class Cleaner:
         else:
             cells.append(cell)
 
-    def _time_of_row(
-        self, each: Input, record: Any, row: dict[str, Any], record_ms: int, latest_ms: int, out: Cleaned
-    ) -> int:
+    def _time_of_row(self, each: Input, record: Any, row: Fields, record_ms: int, latest_ms: int, out: Cleaned) -> int:
         """The row's own event time if it has the time field, else the record's. Raises ValueError."""
         own = _DONE if each.takes_record_time else value_at(row, each.time_field, _DONE)
         if own is _DONE:
@@ -356,5 +355,5 @@ def _rows_in(each: Input, cleaned: Any) -> list[Any]:
     raise _not_a_row(each, cleaned)
 
 
-def _not_a_row(each: Input, value: Any) -> TypeError:
+def _not_a_row(each: Input, value: Value) -> TypeError:
     return TypeError(f"{each.clean_name} must return a dict, a list of dicts or None, not {type(value).__name__}")

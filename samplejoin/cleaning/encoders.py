@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
 
+from samplejoin.core.values import Value
 from samplejoin.formats.json import dumps
 from samplejoin.job.sections import StreamSection
 
 
-def encode(stream: StreamSection, value: Any) -> bytes | None:
+def encode(stream: StreamSection, value: Value) -> bytes | None:
     """A dict as a line of the stream's CSV, else as JSON; bytes, text and None as they are."""
     if value is None or isinstance(value, bytes):
         return value

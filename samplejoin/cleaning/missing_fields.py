@@ -10,6 +10,7 @@ from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.core.field_paths import paths_of, value_at
 from samplejoin.core.user_errors import few, mistakes
+from samplejoin.core.values import Fields
 from samplejoin.errors import did_you_mean
 from samplejoin.job.compile import Input, Job
 
@@ -28,7 +29,7 @@ class FirstRows:
         self._names: dict[str, None] = {}
         self._told: set[str] = set()
 
-    def see(self, row: dict[str, Any]) -> bool:
+    def see(self, row: Fields) -> bool:
         """One row more; whether all that is to be known is known: every field has been seen, or the rows are full."""
         self.rows += 1
         self._null = {path for path in self._null if value_at(row, path) is None}

@@ -9,6 +9,7 @@ from samplejoin.core.aggregates import Custom
 from samplejoin.core.exact_sum import INT_LIMIT
 from samplejoin.core.json_values import opened
 from samplejoin.core.spec import Codec, StreamLayout
+from samplejoin.core.values import Partials, Value
 
 ELEMENT_BYTES = 64
 """What an element of lists and objects takes in memory, however short it is packed: `[]` is one byte there."""
@@ -32,7 +33,7 @@ def sizer(plan: StreamLayout, codec: Codec, row_bytes: int) -> Callable[[list[An
     counted = measured(plan)
     few_bytes = row_bytes // ELEMENT_BYTES  # an element is at least one byte
 
-    def size_of(partials: list[Any]) -> int:
+    def size_of(partials: Partials) -> int:
         first, last = partials[0], partials[1]
         size = 0
         for i in counted:
@@ -47,7 +48,7 @@ def sizer(plan: StreamLayout, codec: Codec, row_bytes: int) -> Callable[[list[An
     return size_of
 
 
-def _elements(value: Any) -> int:
+def _elements(value: Value) -> int:
     """How many values lie in lists and objects, at whatever depth."""
     value = opened(value)
     kind = type(value)

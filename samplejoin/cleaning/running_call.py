@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from samplejoin.core.values import Fields
+
 
 @dataclass(slots=True)
 class RunningCall:
@@ -27,10 +29,10 @@ class RunningCall:
         offset = getattr(argument, "offset", None)
         return f"{self.function} at {topic}/{int(partition)}/{offset}" if partition else self.function
 
-    def watching(self, name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    def watching(self, name: str, function: Callable[[Fields], Any]) -> Callable[[Fields], Any]:
         """The function of a sample, which sets what runs."""
 
-        def watched(sample: dict[str, Any]) -> Any:
+        def watched(sample: Fields) -> Any:
             self.function, self.source, self.argument = name, "", sample
             try:
                 return function(sample)

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import click
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from samplejoin.commands.shared import clear_errors
 from samplejoin.core.user_errors import counted
@@ -59,7 +59,7 @@ async def _consume(brokers: str, topic: str) -> list[Any]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=brokers, enable_auto_commit=False, isolation_level="read_committed", fetch_max_wait_ms=50
     )
-    records: list[Any] = []
+    records: list[ConsumerRecord] = []
     async with running(consumer):
         tps = [TopicPartition(topic, number) for number in await _partitions(consumer._client, topic)]
         consumer.assign(tps)
@@ -80,12 +80,12 @@ async def _partitions(client: Any, topic: str) -> list[int]:
     return sorted(metadata.partitions_for_topic(topic))
 
 
-def _text(record: Any) -> str:
+def _text(record: ConsumerRecord) -> str:
     headers = " ".join(f"{name}={_on_one_line(value)}" for name, value in record.headers)
     return f"{_on_one_line(record.key)} {headers} {_shown_value(record)}"
 
 
-def _shown_value(record: Any) -> str:
+def _shown_value(record: ConsumerRecord) -> str:
     return printable((record.value or b"").decode("utf-8", "replace"))
 
 

@@ -18,6 +18,7 @@ from samplejoin.core import exact_sum
 from samplejoin.core.json_values import at_rest, given, kept, number, opened
 from samplejoin.core.user_errors import mistakes, not_for_memory, said
 from samplejoin.core.value_order import Descending, canonical, one_kind, rank, scalar, truth
+from samplejoin.core.values import Partial, Value
 
 Order = tuple[int, str, int, int] | list[Any]
 
@@ -27,19 +28,19 @@ class Aggregate:
 
     name: ClassVar[str]
 
-    def zero(self) -> Any:
+    def zero(self) -> Partial:
         """The partial of no rows."""
         return None
 
-    def add(self, partial: Any, value: Any, order: Order) -> Any:
+    def add(self, partial: Partial, value: Value, order: Order) -> Partial:
         """The partial with one more row."""
         raise TypeError(f"{self.name} cannot add")
 
-    def merge(self, a: Any, b: Any) -> Any:
+    def merge(self, a: Partial, b: Partial) -> Partial:
         """The partial of both sets of rows."""
         raise TypeError(f"{self.name} cannot merge")
 
-    def result(self, partial: Any) -> Any:
+    def result(self, partial: Partial) -> Partial:
         """What the sample carries."""
         return partial
 
@@ -57,7 +58,7 @@ class Count(Aggregate):
     def zero(self) -> int:
         return 0
 
-    def add(self, partial: int, value: Any, order: Order) -> int:
+    def add(self, partial: int, value: Value, order: Order) -> int:
         return partial + 1
 
     def merge(self, a: int, b: int) -> int:
@@ -81,7 +82,7 @@ class Sum(Aggregate):
     def zero(self) -> exact_sum.Partial:
         return 0
 
-    def add(self, partial: exact_sum.Partial, value: Any, order: Order) -> exact_sum.Partial:
+    def add(self, partial: exact_sum.Partial, value: Value, order: Order) -> exact_sum.Partial:
         return self.merge(partial, exact_sum.of(number(value, self.name)))
 
     def merge(self, a: exact_sum.Partial, b: exact_sum.Partial) -> exact_sum.Partial:
@@ -106,7 +107,7 @@ class Mean(Aggregate):
     def zero(self) -> list[Any]:
         return [0, 0]
 
-    def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
+    def add(self, partial: list[Any], value: Value, order: Order) -> list[Any]:
         return [exact_sum.add(partial[0], number(value, self.name)), partial[1] + 1]
 
     def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
@@ -121,11 +122,11 @@ class _Extreme(Aggregate):
 
     largest: ClassVar[bool]
 
-    def add(self, partial: Any, value: Any, order: Order) -> Any:
+    def add(self, partial: Partial, value: Value, order: Order) -> Partial:
         value = scalar(value, self.name)
         return partial if value != value else self.merge(partial, value)
 
-    def merge(self, a: Any, b: Any) -> Any:
+    def merge(self, a: Partial, b: Partial) -> Partial:
         if a is None or b is None:
             return b if a is None else a
         one_kind(a, b, self.name)
@@ -169,15 +170,15 @@ class First(Aggregate):
 
     name = "first"
 
-    def add(self, partial: Any, value: Any, order: Order) -> Any:
+    def add(self, partial: Partial, value: Value, order: Order) -> Partial:
         return self.merge(partial, [order, at_rest(value)])
 
-    def merge(self, a: Any, b: Any) -> Any:
+    def merge(self, a: Partial, b: Partial) -> Partial:
         if a is None or b is None:
             return b if a is None else a
         return a if tuple(a[0]) <= tuple(b[0]) else b
 
-    def result(self, partial: Any) -> Any:
+    def result(self, partial: Partial) -> Partial:
         return None if partial is None else opened(partial[1])
 
 
@@ -191,7 +192,7 @@ class Last(First):
 
     name = "last"
 
-    def merge(self, a: Any, b: Any) -> Any:
+    def merge(self, a: Partial, b: Partial) -> Partial:
         if a is None or b is None:
             return b if a is None else a
         return a if tuple(a[0]) >= tuple(b[0]) else b
@@ -209,13 +210,13 @@ class Any_(Aggregate):
 
     name = "any"
 
-    def add(self, partial: Any, value: Any, order: Order) -> Any:
+    def add(self, partial: Partial, value: Value, order: Order) -> Partial:
         return self.merge(partial, truth(value, self.name))
 
-    def merge(self, a: Any, b: Any) -> Any:
+    def merge(self, a: Partial, b: Partial) -> Partial:
         return b if a is None else a if b is None else a or b
 
-    def result(self, partial: Any) -> bool:
+    def result(self, partial: Partial) -> bool:
         return bool(partial)
 
 
@@ -230,10 +231,10 @@ class All(Any_):
 
     name = "all"
 
-    def merge(self, a: Any, b: Any) -> Any:
+    def merge(self, a: Partial, b: Partial) -> Partial:
         return b if a is None else a if b is None else a and b
 
-    def result(self, partial: Any) -> bool:
+    def result(self, partial: Partial) -> bool:
         return partial is not False
 
 
@@ -252,7 +253,7 @@ class Distinct(Aggregate):
     def zero(self) -> list[bytes]:
         return []
 
-    def add(self, partial: list[bytes], value: Any, order: Order) -> list[bytes]:
+    def add(self, partial: list[bytes], value: Value, order: Order) -> list[bytes]:
         text = canonical(given(value))
         return self.merge(partial, [hashlib.blake2b(text.encode(), digest_size=8).digest()])
 
@@ -272,10 +273,10 @@ class _Ranked(Aggregate):
     def zero(self) -> list[Any]:
         return []
 
-    def sort_key(self, item: Any) -> Any:
+    def sort_key(self, item: Any) -> Partial:
         return list(item[0])
 
-    def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
+    def add(self, partial: list[Any], value: Value, order: Order) -> list[Any]:
         return self.merge(partial, [[list(order), at_rest(value)]])
 
     def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
@@ -307,10 +308,10 @@ class Top(_Ranked):
 
     name = "top"
 
-    def sort_key(self, item: Any) -> Any:
+    def sort_key(self, item: Any) -> Partial:
         return [Descending(item[1]), list(item[0])]
 
-    def add(self, partial: list[Any], value: Any, order: Order) -> list[Any]:
+    def add(self, partial: list[Any], value: Value, order: Order) -> list[Any]:
         value = scalar(value, self.name)
         return partial if value != value else super().add(partial, value, order)
 
@@ -330,19 +331,19 @@ class Custom(Aggregate):
         self.name = name  # type: ignore[misc]  # an instance has the name its job gives it
         self.user = user
 
-    def zero(self) -> Any:
+    def zero(self) -> Partial:
         return copy.deepcopy(self.user.zero())
 
-    def add(self, partial: Any, value: Any, order: Order) -> Any:
+    def add(self, partial: Partial, value: Value, order: Order) -> Partial:
         return self._held(kept, "add", partial, value)
 
-    def merge(self, a: Any, b: Any) -> Any:
+    def merge(self, a: Partial, b: Partial) -> Partial:
         return self._held(kept, "merge", copy.deepcopy(a), copy.deepcopy(b))
 
-    def result(self, partial: Any) -> Any:
+    def result(self, partial: Partial) -> Partial:
         return self._held(given, "result", copy.deepcopy(partial))
 
-    def _held(self, check: Callable[[Any], Any], method: str, *arguments: Any) -> Any:
+    def _held(self, check: Callable[[Any], Any], method: str, *arguments: Any) -> Partial:
         """What the user's method returns, held to its promise. Raises TypeError or ValueError, naming the method."""
         try:
             value = getattr(self.user, method)(*arguments)

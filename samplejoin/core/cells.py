@@ -15,6 +15,7 @@ from samplejoin.core.json_values import kept
 from samplejoin.core.spec import Codec, Field, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes, not_for_memory, said
 from samplejoin.core.value_order import canonical
+from samplejoin.core.values import Fields, Partials, Value
 
 WireCell = tuple[bytes, int, int, int, int, int, Any]
 Cell = list[Any]
@@ -37,7 +38,7 @@ MARK = 4
 CELLS, BODY, CLOSED = range(3)
 
 
-def partials_of(plan: StreamLayout, row: dict[str, Any], order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
+def partials_of(plan: StreamLayout, row: Fields, order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
     """The partials of a single row. Raises TypeError or ValueError, naming the field, on a value it cannot take."""
     first = last = None
     if plan.needs_first:
@@ -55,7 +56,7 @@ def partials_of(plan: StreamLayout, row: dict[str, Any], order: tuple[int, str, 
     return partials
 
 
-def _payload(fields: tuple[Field, ...], row: dict[str, Any], codec: Codec) -> bytes:
+def _payload(fields: tuple[Field, ...], row: Fields, codec: Codec) -> bytes:
     values = [value_at(row, str(field.source_field)) for field in fields]
     try:
         return codec.dumps(values)
@@ -68,7 +69,7 @@ def _payload(fields: tuple[Field, ...], row: dict[str, Any], codec: Codec) -> by
         raise
 
 
-def _id(plan: StreamLayout, row: dict[str, Any]) -> Id | None:
+def _id(plan: StreamLayout, row: Fields) -> Id | None:
     name = plan.stream.id_field
     try:
         return ident(value_at(row, name), plan.junk_ids) if name else None
@@ -76,7 +77,7 @@ def _id(plan: StreamLayout, row: dict[str, Any]) -> Id | None:
         raise type(error)(f"id {name}: {error}") from error
 
 
-def ident(value: Any, junk: frozenset[Any]) -> Id | None:
+def ident(value: Value, junk: frozenset[Any]) -> Id | None:
     """A row's id as something that can be compared and kept: text and integers as they are, other data as bytes.
 
     Bytes, for 1.5 is not "1.5", nor true "True": ids are equal only if their values and types are (rule 7).
@@ -150,7 +151,7 @@ def combine(spec: Spec, cells: list[WireCell], above: int) -> list[WireCell]:
 
 def _partials(spec: Spec, cell: WireCell) -> list[Any]:
     waiting = cell[WIRE_PARTIALS]
-    partials: list[Any] = spec.codec.loads(waiting)[PARTIALS] if type(waiting) is bytes else waiting
+    partials: Partials = spec.codec.loads(waiting)[PARTIALS] if type(waiting) is bytes else waiting
     return partials
 
 

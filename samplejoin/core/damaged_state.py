@@ -12,6 +12,7 @@ from samplejoin.core.cells import BODY, CELLS, CLOSED, PARTIALS, ROWS, STREAM, W
 from samplejoin.core.outcomes import DeadSample, Outcomes
 from samplejoin.core.spec import Spec
 from samplejoin.core.user_errors import said
+from samplejoin.core.values import Value
 
 if TYPE_CHECKING:
     from samplejoin.core.partition import Partition
@@ -50,13 +51,13 @@ def mend_key(partition: Partition, key: bytes, error: Exception, out: Outcomes) 
         del partition.keys[key]
 
 
-def _letter(key: bytes, what: str, value: Any, error: Exception, out: Outcomes) -> None:
+def _letter(key: bytes, what: str, value: Value, error: Exception, out: Outcomes) -> None:
     words = f"{what} of this key is not as workers pack it: {said(error)}"
     payload = value if type(value) is bytes else repr(value).encode()
     out.dead.append(DeadSample(key, "", 0, "damaged", words, traceback.format_exc(limit=-4), {}, payload))
 
 
-def _opened(spec: Spec, value: Any) -> Any:
+def _opened(spec: Spec, value: Value) -> Any:
     """None if it cannot be."""
     try:
         return spec.codec.loads(value) if type(value) is bytes else value

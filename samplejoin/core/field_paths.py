@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from samplejoin.core.values import Fields, Value
+
 _ESCAPED = ".@\\"
 _DEPTH = 3
 
@@ -48,9 +50,9 @@ def escaped(name: str) -> str:
     return f"\\{name}" if name.startswith("@") else name
 
 
-def value_at(data: dict[str, Any], path: str, missing: Any = None) -> Any:
+def value_at(data: Fields, path: str, missing: Any = None) -> Any:
     """The value that the path leads to, `missing` if there is none."""
-    value: Any = data
+    value: Value = data
     for name in names_of(path):
         if not isinstance(value, dict) or name not in value:
             return missing
@@ -68,7 +70,7 @@ def source_of(path: str, get: str = "get", missing: str = "None") -> str:
     return source
 
 
-def paths_of(data: dict[str, Any], before: str = "", depth: int = _DEPTH) -> Iterator[str]:
+def paths_of(data: Fields, before: str = "", depth: int = _DEPTH) -> Iterator[str]:
     """The paths of all fields, nested ones too, to a depth of three."""
     for name, value in data.items():
         path = before + escaped(str(name))

@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from samplejoin.core.values import Value
+
 PART_BYTES = 2
 """Enough to name what differs: that something does is known from the whole."""
 
@@ -51,5 +53,5 @@ def _parts(fingerprint: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _hash(value: Any, size_bytes: int) -> str:
+def _hash(value: Value, size_bytes: int) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=size_bytes).hexdigest()

@@ -12,6 +12,7 @@ from samplejoin.core.large_key_windows import LargeWindow
 from samplejoin.core.outcomes import DeadSample, Outcomes, Sample
 from samplejoin.core.spec import Spec
 from samplejoin.core.user_errors import mistakes, not_for_memory, said, trace_of
+from samplejoin.core.values import Fields
 
 
 class Finisher:
@@ -41,7 +42,7 @@ class Finisher:
         slice_ms = window.slice * spec.resolution_ms
         anchor = window.anchor
         id_ = sample_id(spec.name, key, anchor[SLICE], spec.streams[anchor[STREAM]].name, window.first)
-        values: dict[str, Any] = {}
+        values: Fields = {}
         function = "aggregate"
         try:
             merged, joined = window.merged(spec)
@@ -148,14 +149,14 @@ class Finisher:
         for stream, rows in window.rows_of(self._with_id).items():
             self._folded[stream] += rows - joined.get(stream, 0)
 
-    def _label(self, values: dict[str, Any], joined: dict[int, int]) -> Any:
+    def _label(self, values: Fields, joined: dict[int, int]) -> Any:
         if self.spec.label is not None:
             return self.spec.label(values)
         return int(any(stream not in self.anchors for stream in joined))
 
 
 def _too_large(
-    spec: Spec, key: bytes, id_: str, slice_ms: int, values: dict[str, Any], payload: bytes
+    spec: Spec, key: bytes, id_: str, slice_ms: int, values: Fields, payload: bytes
 ) -> DeadSample:  # fmt: skip
     error = f"sample of {len(payload)} bytes is over limits.sample ({spec.max_sample_bytes} bytes)"
     return DeadSample(key, id_, slice_ms, "sample_too_large", error, "", values, payload)

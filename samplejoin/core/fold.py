@@ -12,6 +12,7 @@ from samplejoin.core.cells import PARTIALS, ROWS, SLICE, STREAM, Cell, merge_par
 from samplejoin.core.keys import decode_key
 from samplejoin.core.spec import Codec, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes
+from samplejoin.core.values import Fields, Partials
 
 Merged = tuple[dict[int, list[Any]], dict[int, int]]
 """Merged partials, and how many rows they are of, by stream index."""
@@ -162,16 +163,16 @@ def merged_cells(spec: Spec, cells: Iterable[Cell]) -> Merged:
     return merged, joined
 
 
-def read_sample(spec: Spec, key: bytes, merged: dict[int, list[Any]]) -> dict[str, Any]:
+def read_sample(spec: Spec, key: bytes, merged: dict[int, list[Any]]) -> Fields:
     """The sample's fields: the key, then in the job's order what partials give, or what there is when no row joined.
 
     Raises TypeError or ValueError, naming the field, where a user's aggregate fails.
     """
-    fields: dict[str, Any] = {}
+    fields: Fields = {}
     for plan in spec.plans:
         partials = merged.get(plan.index)
         fields.update(plan.make_empty() if partials is None else read_fields(plan, spec.codec, partials))
-    values: dict[str, Any] = dict(zip(spec.key_names, decode_key(key), strict=True))
+    values: Fields = dict(zip(spec.key_names, decode_key(key), strict=True))
     return values | {field.name: fields[field.name] for field in spec.fields}
 
 
@@ -192,14 +193,14 @@ def unique(spec: Spec, cells: list[Cell]) -> list[Cell]:
     return kept + list(lowest.values())
 
 
-def cell_fields(spec: Spec, cell: Cell) -> dict[str, Any]:
+def cell_fields(spec: Spec, cell: Cell) -> Fields:
     """What a single cell says of its stream's fields: the body of a late or orphan row."""
     return read_fields(spec.plans[cell[STREAM]], spec.codec, cell[PARTIALS])
 
 
-def read_fields(plan: StreamLayout, codec: Codec, partials: list[Any]) -> dict[str, Any]:
+def read_fields(plan: StreamLayout, codec: Codec, partials: Partials) -> Fields:
     """A stream's sample fields, from its partials."""
-    values: dict[str, Any] = {}
+    values: Fields = {}
     if plan.first_fields:
         values.update(zip([f.name for f in plan.first_fields], codec.loads(partials[0][1]), strict=True))
     if plan.last_fields:

@@ -19,9 +19,10 @@ from samplejoin.core.fold import read_sample
 from samplejoin.core.json_values import at_rest
 from samplejoin.core.spec import Codec, Field, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes
+from samplejoin.core.values import Fields
 
-Maker = Callable[[dict[str, Any], tuple[int, str, int, int]], list[Any]]
-Reader = Callable[[bytes, dict[int, list[Any]]], dict[str, Any]]
+Maker = Callable[[Fields, tuple[int, str, int, int]], list[Any]]
+Reader = Callable[[bytes, dict[int, list[Any]]], Fields]
 
 
 def maker(plan: StreamLayout, codec: Codec) -> Maker:
@@ -29,7 +30,7 @@ def maker(plan: StreamLayout, codec: Codec) -> Maker:
     making, names = maker_source(plan, codec)
     make: Maker = _compiled(f"def make(row, order):\n    get = row.get\n    return {making}\n", "make", names)
 
-    def made(row: dict[str, Any], order: tuple[int, str, int, int]) -> list[Any]:
+    def made(row: Fields, order: tuple[int, str, int, int]) -> list[Any]:
         try:
             return make(row, order)
         except mistakes():
@@ -38,12 +39,12 @@ def maker(plan: StreamLayout, codec: Codec) -> Maker:
     return made
 
 
-def maker_source(plan: StreamLayout, codec: Codec) -> tuple[str, dict[str, Any]]:
+def maker_source(plan: StreamLayout, codec: Codec) -> tuple[str, Fields]:
     """An expression for a row's partials, in terms of its `get` and `order`, and the names it needs apart from them.
 
     It raises as `partials_of` does, but does not name the field.
     """
-    names: dict[str, Any] = {"dumps": codec.dumps, "ident": cells.ident, "at_rest": at_rest, "junk_ids": plan.junk_ids}
+    names: Fields = {"dumps": codec.dumps, "ident": cells.ident, "at_rest": at_rest, "junk_ids": plan.junk_ids}
     values = [_value(i, f, names) for i, f in enumerate(plan.aggregates)]
     id_ = f"ident({source_of(plan.stream.id_field)}, junk_ids)" if plan.stream.id_field else "None"
     first = f"[order, dumps({_row(plan.first_fields)}), {id_}]" if plan.needs_first else "None"
@@ -67,7 +68,7 @@ class Readers(dict[tuple[int, ...], Reader]):
 
 
 def _reader(spec: Spec, joined: tuple[int, ...]) -> Reader:
-    names: dict[str, Any] = {"loads": spec.codec.loads, "scan": spec.codec.key, "mistakes": mistakes}
+    names: Fields = {"loads": spec.codec.loads, "scan": spec.codec.key, "mistakes": mistakes}
     names["plainly"] = partial(read_sample, spec)
     lines = ["values = scan(key)"]
     values: dict[str, str] = {}
@@ -82,7 +83,7 @@ def _reader(spec: Spec, joined: tuple[int, ...]) -> Reader:
     return read
 
 
-def _joined(plan: StreamLayout, lines: list[str], names: dict[str, Any]) -> dict[str, str]:
+def _joined(plan: StreamLayout, lines: list[str], names: Fields) -> dict[str, str]:
     """Source of the fields of a stream that has joined; `lines` and `names` get what it needs."""
     n = plan.index
     lines.append(f"p{n} = partials[{n}]")
@@ -98,7 +99,7 @@ def _joined(plan: StreamLayout, lines: list[str], names: dict[str, Any]) -> dict
     return values
 
 
-def _empty(plan: StreamLayout, lines: list[str], names: dict[str, Any]) -> dict[str, str]:
+def _empty(plan: StreamLayout, lines: list[str], names: Fields) -> dict[str, str]:
     """Source of the fields of a stream of which nothing has joined: constants where they can be."""
     n = plan.index
     if plan.empty is None:
@@ -112,7 +113,7 @@ def _row(fields: tuple[Field, ...]) -> str:
     return "[" + ", ".join(source_of(str(f.source_field)) for f in fields) + "]"
 
 
-def _value(i: int, field: Field, names: dict[str, Any]) -> str:
+def _value(i: int, field: Field, names: Fields) -> str:
     """Source of one aggregate's partial; the common case of a number without a call."""
     kind, path = type(field.aggregate), field.source_field
     value = None if path is None else source_of(path)
@@ -133,6 +134,6 @@ def _value(i: int, field: Field, names: dict[str, Any]) -> str:
     return f"({zero} if (v := {value}) is None else {added})"
 
 
-def _compiled(source: str, name: str, names: dict[str, Any]) -> Any:
+def _compiled(source: str, name: str, names: Fields) -> Any:
     exec(compile(source, f"<samplejoin: {name}>", "exec"), names)  # the source holds nothing but our text and reprs
     return names[name]

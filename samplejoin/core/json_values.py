@@ -10,6 +10,8 @@ import json
 import reprlib
 from typing import Any
 
+from samplejoin.core.values import Value
+
 SCALARS = frozenset((str, int, float, bool, type(None)))
 NUMBERS = frozenset((int, float))
 
@@ -23,7 +25,7 @@ small value can be as large as you like once it is written, if it holds one list
 _KEPT_LOW, _KEPT_HIGH = -(1 << 63), 1 << 64
 
 
-def kept(value: Any) -> Any:
+def kept(value: Value) -> Any:
     """The value itself if it can wait in a key's state.
 
     Raises TypeError for what is not JSON data by exact type, ValueError for an integer beyond 64 bits, text with half
@@ -36,7 +38,7 @@ def kept(value: Any) -> Any:
     return value
 
 
-def at_rest(value: Any) -> Any:
+def at_rest(value: Value) -> Any:
     """As `kept`, a list or an object as bytes: opened, its elements can take a hundred times as much memory."""
     kind = type(value)
     if kind is float or kind is bool or (kind is int and _KEPT_LOW <= value < _KEPT_HIGH):
@@ -45,19 +47,19 @@ def at_rest(value: Any) -> Any:
     return value if kind in SCALARS else json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def opened(value: Any) -> Any:
+def opened(value: Value) -> Any:
     """What `at_rest` was given; tuples come back as lists."""
     return json.loads(value) if type(value) is bytes else value
 
 
-def given(value: Any) -> Any:
+def given(value: Value) -> Any:
     """As `kept`, for a value that goes into a sample at once: its integers may have `MAX_BITS`."""
     if type(value) is not float and type(value) is not bool:
         _check(value, MAX_BITS, 0, MAX_SIZE)
     return value
 
 
-def bounded(value: Any, left: int = MAX_SIZE) -> int:
+def bounded(value: Value, left: int = MAX_SIZE) -> int:
     """What is left of `left` after a value of whatever types. Raises ValueError if it is larger than that."""
     kind = type(value)
     if kind is str:
@@ -72,7 +74,7 @@ def bounded(value: Any, left: int = MAX_SIZE) -> int:
     return left
 
 
-def number(value: Any, what: str) -> int | float:
+def number(value: Value, what: str) -> int | float:
     """The value itself if it is an int or a float, which `what` needs. Raises TypeError; ValueError past `MAX_BITS`."""
     kind = type(value)
     if kind not in NUMBERS:
@@ -99,7 +101,7 @@ def half_a_character(error: UnicodeEncodeError) -> ValueError:
     )
 
 
-def named(value: Any) -> str:
+def named(value: Value) -> str:
     """A value's type for a message, and the value where it can be shown."""
     return f"{_type(value)} {_shown(value)}{_hint(value)}"
 
@@ -109,7 +111,7 @@ _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxlong = _brief.maxother = 80
 
 
-def _type(value: Any) -> str:
+def _type(value: Value) -> str:
     kind = type(value)
     try:
         return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
@@ -117,14 +119,14 @@ def _type(value: Any) -> str:
         return "a value"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Value) -> str:
     try:
         return f"{_brief.repr(value):.60}"
     except Exception:  # a user's __repr__, or an integer of thousands of digits
         return "(cannot be shown)"
 
 
-def _hint(value: Any) -> str:
+def _hint(value: Value) -> str:
     """What to do about a subclass of a plain type, and about numpy's other scalars."""
     plain = next((base for base in (int, float, str, list, tuple, dict) if issubclass(type(value), base)), None)
     if plain is not None and type(value) not in (plain, bool):
@@ -136,7 +138,7 @@ def _too_large() -> ValueError:
     return ValueError(f"data has over {MAX_SIZE:,} elements and characters")
 
 
-def _check(value: Any, bits: int, depth: int, left: int) -> int:
+def _check(value: Value, bits: int, depth: int, left: int) -> int:
     """Raises for what cannot be kept; returns what is left of `left`."""
     kind = type(value)
     if kind is str:

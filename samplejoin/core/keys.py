@@ -10,6 +10,7 @@ from typing import Any
 
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.json_values import half_a_character, named, text
+from samplejoin.core.values import Fields, Value
 
 _TYPES = (str, int, bool)
 
@@ -38,7 +39,7 @@ def decode_key(key: bytes) -> list[Any]:
     return values
 
 
-def key_values(row: dict[str, Any], fields: Sequence[str], junk: frozenset[Any]) -> list[Any] | None:
+def key_values(row: Fields, fields: Sequence[str], junk: frozenset[Any]) -> list[Any] | None:
     """The row's values at the paths `fields`, or None if one is missing, null or junk (rule 10).
 
     Raises as `encode_key`, and names the field.
@@ -71,12 +72,12 @@ def partition_of(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % partitions
 
 
-def _is_one_of(value: Any, junk: frozenset[Any]) -> bool:
+def _is_one_of(value: Value, junk: frozenset[Any]) -> bool:
     """With its type: neither True nor 1.0 is 1."""
     return any(type(value) is type(other) and value == other for other in junk)
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: Value) -> str:
     if type(value) in _TYPES:
         return json.dumps(value)
     raise TypeError(f"a key field must be text, an integer or a boolean, got {named(value)}")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from samplejoin.core.values import Fields
+
 
 @dataclass(slots=True)
 class Sample:
@@ -33,7 +35,7 @@ class SideRow:
     slice_ms: int
     rows: int
     source: list[Any] | None
-    fields: dict[str, Any]
+    fields: Fields
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class DeadSample:
     function: str
     error: str
     traceback: str
-    fields: dict[str, Any]
+    fields: Fields
     #: the sample that is too large
     payload: bytes | None = None
 

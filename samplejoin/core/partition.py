@@ -254,8 +254,7 @@ class Partition:
         """
         states, clock, loads = self.keys, self.clock.slice, self.spec.codec.loads
         finish_whole, changed = self.finisher.finish_whole, self.changed
-        short = not self.clock.left_out
-        spent = 0
+        short, spent = not self.clock.left_out, 0
         self.need(keys)
         for key in keys:
             state = states.get(key)

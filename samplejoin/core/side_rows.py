@@ -11,6 +11,7 @@ from samplejoin.core.large_key import Large
 from samplejoin.core.outcomes import DeadSample, Outcomes, SideRow
 from samplejoin.core.spec import Spec
 from samplejoin.core.user_errors import mistakes, not_for_memory, said, trace_of
+from samplejoin.core.values import Fields
 
 if TYPE_CHECKING:
     from samplejoin.core.partition import Partition
@@ -78,7 +79,7 @@ def put(
         return
     out.count(f"{kind}_dropped_rows", name, cell[ROWS])
     slice_ms = cell[SLICE] * spec.resolution_ms
-    fields: dict[str, Any] = {}
+    fields: Fields = {}
     try:
         fields = cell_fields(spec, cell)
     except mistakes() as error:  # a user's aggregate (rule 12)

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from samplejoin.core.aggregates import Aggregate, Custom
 from samplejoin.core.field_paths import shown
 from samplejoin.core.keys import decode_key
+from samplejoin.core.values import Fields, Value
 
 Role = Literal["anchor", "label"]
 Repeat = Literal["merge", "each"]
@@ -22,7 +23,7 @@ Idle = Literal["advance", "hold"]
 ClockMode = Literal["event", "processing"]
 
 
-def _marshal(value: Any) -> bytes:
+def _marshal(value: Value) -> bytes:
     return marshal.dumps(value, 2)  # from 3 on it depends on who else refers to an object
 
 
@@ -41,7 +42,7 @@ class Codec(NamedTuple):
     pack: Callable[[Any], bytes] = _marshal
 
 
-def _json(value: Any) -> bytes:
+def _json(value: Value) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -104,9 +105,9 @@ class Spec:
     keep_negatives: float = 1.0
     junk_keys: frozenset[Any] = frozenset(("", "0"))
     #: label of a sample's fields; None: 1 if any label row joined it, else 0
-    label: Callable[[dict[str, Any]], Any] | None = None
+    label: Callable[[Fields], Any] | None = None
     #: the sample as the bytes that go out; None filters it (rule 13)
-    format: Callable[[dict[str, Any]], bytes | None] = _json
+    format: Callable[[Fields], bytes | None] = _json
     #: how payloads wait between cleaning and formatting
     codec: Codec = JSON
     #: one plan per stream, in the order of `streams`
@@ -211,15 +212,15 @@ class StreamLayout:
         )
 
     @cached_property
-    def empty(self) -> dict[str, Any] | None:
+    def empty(self) -> Fields | None:
         """The stream's sample fields when none of its rows joined; None if some must be made for each sample."""
         values = self.make_empty()
         plain = all(v is None or type(v) is int or type(v) is bool for v in values.values())
         return values if plain and not any(isinstance(f.aggregate, Custom) for f in self.aggregates) else None
 
-    def make_empty(self) -> dict[str, Any]:
+    def make_empty(self) -> Fields:
         """As `empty`, the caller's own to change."""
-        values: dict[str, Any] = dict.fromkeys(f.name for f in self.first_fields + self.last_fields)
+        values: Fields = dict.fromkeys(f.name for f in self.first_fields + self.last_fields)
         return values | {f.name: f.aggregate.result(f.aggregate.zero()) for f in self.aggregates}
 
 

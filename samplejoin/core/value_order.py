@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from samplejoin.core.json_values import kept, named
+from samplejoin.core.values import Value
 
 #: types whose values can be put in order, as one kind
 _KINDS = {int: "number", float: "number", str: "text", bool: "boolean"}
 
 
-def scalar(value: Any, what: str) -> Any:
+def scalar(value: Value, what: str) -> Any:
     """A value that has an order, which `what` needs. Raises TypeError, and ValueError as `json_values.kept`."""
     if type(value) not in _KINDS:
         raise TypeError(f"{what} needs a number, text or a boolean, got {named(value)}")
@@ -23,7 +24,7 @@ def one_kind(a: Any, b: Any, what: str) -> None:
         raise TypeError(f"{what} needs values of one kind, met numbers, text or booleans mixed")
 
 
-def truth(value: Any, what: str) -> bool | None:
+def truth(value: Value, what: str) -> bool | None:
     """Whether a value is true; None for NaN, which is not a value. Raises TypeError for text and other data."""
     if type(value) is bool:
         return value
@@ -32,7 +33,7 @@ def truth(value: Any, what: str) -> bool | None:
     raise TypeError(f"{what} needs a boolean or a number, got {named(value)}")
 
 
-def rank(value: Any) -> tuple[Any, ...]:
+def rank(value: Value) -> tuple[Any, ...]:
     """A total order over numbers, over texts and over booleans that no order of arrival can change.
 
     Equal numbers of different form (1 and 1.0, 0.0 and -0.0) differ here, else which one stays would depend on order.
@@ -42,7 +43,7 @@ def rank(value: Any) -> tuple[Any, ...]:
     return (value,)
 
 
-def canonical(value: Any) -> str:
+def canonical(value: Value) -> str:
     """One text for equal JSON values: object keys sorted, 1 and 1.0 and true told apart."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{canonical(k)}:{canonical(value[k])}" for k in sorted(value, key=str)) + "}"
@@ -56,7 +57,7 @@ class Descending:
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Value) -> None:
         self.value = value
 
     def __lt__(self, other: Descending) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args
 
+from samplejoin.core.values import Fields, Value
 from samplejoin.errors import RefusedError, did_you_mean
 
 ColumnType = Literal["str", "int", "float", "bool"]
@@ -17,7 +18,7 @@ _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*").fullmatch
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 
 
-def columns_of(value: Any) -> tuple[str, ...] | dict[str, ColumnType]:
+def columns_of(value: Value) -> tuple[str, ...] | dict[str, ColumnType]:
     """Columns as a job file has them. Raises RefusedError for what names none, and for types that are not known."""
     if isinstance(value, list | tuple) and value and all(type(name) is str for name in value):
         return tuple(value)
@@ -30,7 +31,7 @@ def columns_of(value: Any) -> tuple[str, ...] | dict[str, ColumnType]:
     return dict(value)
 
 
-def reader(columns: Columns) -> Callable[[list[str]], dict[str, Any]]:
+def reader(columns: Columns) -> Callable[[list[str]], Fields]:
     """A function from the texts of a line, as many as there are columns, to a dict.
 
     Empty text is null in a column of another type than `str`. The function raises ValueError, naming the column, for
@@ -40,8 +41,8 @@ def reader(columns: Columns) -> Callable[[list[str]], dict[str, Any]]:
     types = columns if isinstance(columns, Mapping) else {}
     typed = [(name, of, _READERS[of]) for name, of in types.items() if of != "str"]
 
-    def read(texts: list[str]) -> dict[str, Any]:
-        row: dict[str, Any] = dict(zip(names, texts, strict=True))
+    def read(texts: list[str]) -> Fields:
+        row: Fields = dict(zip(names, texts, strict=True))
         for name, of, value_of in typed:
             text = row[name]
             try:

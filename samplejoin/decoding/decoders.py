@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from samplejoin.core.user_errors import counted
+from samplejoin.core.values import Fields
 from samplejoin.decoding.csv_columns import Columns, reader
 from samplejoin.decoding.undecodable import not_csv, not_json
 from samplejoin.formats.json import loads
@@ -22,7 +23,7 @@ _LARGEST_FIELD = (1 << 31) - 1
 """The csv module's own limit is far below the largest record; `limits.row` bounds what is kept."""
 
 
-def decode_json(record: Any) -> dict[str, Any] | None:
+def decode_json(record: Any) -> Fields | None:
     """The record's JSON object. Raises ValueError if it is empty, no JSON, or no object."""
     value = record.value
     if value is None:
@@ -38,7 +39,7 @@ def decode_json(record: Any) -> dict[str, Any] | None:
     return data
 
 
-def decode_raw(record: Any) -> dict[str, Any]:
+def decode_raw(record: Any) -> Fields:
     """Key and value as bytes (or None), timestamp in ms, headers as a dict of bytes (of equal names the last)."""
     return {
         "key": record.key,
@@ -57,7 +58,7 @@ def csv_decoder(columns: Columns, delimiter: str = ",") -> Decode:
     names, read = tuple(columns), reader(columns)
     csv.field_size_limit(_LARGEST_FIELD)
 
-    def decode_csv(record: Any) -> dict[str, Any] | None:
+    def decode_csv(record: Any) -> Fields | None:
         if record.value is None:
             return None
         if not record.value:
@@ -79,7 +80,7 @@ def csv_decoder(columns: Columns, delimiter: str = ",") -> Decode:
 def user_decoder(name: str, function: Callable[[Any], Any]) -> Decode:
     """A user's decoder, held to its promise of a dict or None; what it raises comes out as it is."""
 
-    def decode(record: Any) -> dict[str, Any] | None:
+    def decode(record: Any) -> Fields | None:
         data = function(record)
         if data is not None and not isinstance(data, dict):
             raise ValueError(f"{name} returned {type(data).__name__}, expected a dict or None")

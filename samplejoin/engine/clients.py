@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     GroupLoadInProgressError,
     KafkaConnectionError,
@@ -71,7 +71,7 @@ def group_consumer(config: EngineConfig, assignor: Any, reading: Reading) -> Any
     )
 
 
-def pace(consumer: Any, flowing: bool) -> None:
+def pace(consumer: AIOKafkaConsumer, flowing: bool) -> None:
     """Sets how long the next fetches wait: many small ones cost a third more CPU, many empty ones a core never idle."""
     fetcher = consumer._fetcher  # aiokafka has no public name for it
     fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = FLOWING if flowing else STILL
@@ -170,7 +170,7 @@ async def running(client: Any) -> AsyncIterator[Any]:
         await (client.close if isinstance(client, AdminClient) else client.stop)()
 
 
-async def committed_offsets(config: EngineConfig, tps: set[Any]) -> dict[Any, tuple[int, str]]:
+async def committed_offsets(config: EngineConfig, tps: set[TopicPartition]) -> dict[Any, tuple[int, str]]:
     """The group's committed next offsets and their metadata, for those partitions that have one."""
     async with running(admin(config)) as client:
         found = await client.list_consumer_group_offsets(config.group, partitions=list(tps))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiokafka import ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, NodeNotReadyError
 
 from samplejoin.core.user_errors import said
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 MOST_FAILURES = 10
 
 
-def generation(consumer: Any) -> int:
+def generation(consumer: AIOKafkaConsumer) -> int:
     """The group generation that the consumer is a member of, -1 before the first."""
     return int(getattr(consumer._coordinator, "generation", -1))
 
 
-def request_rejoin(consumer: Any) -> None:
+def request_rejoin(consumer: AIOKafkaConsumer) -> None:
     """Has the consumer join its group again."""
     consumer._coordinator.request_rejoin()
 
 
-def raise_failure(consumer: Any) -> None:
+def raise_failure(consumer: AIOKafkaConsumer) -> None:
     """Raises what the coordinator holds for its user, which otherwise only a fetch does."""
     consumer._coordinator.check_errors()
 
@@ -83,14 +83,14 @@ class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
     ) -> None:  # fmt: skip
         self._revoked, self._assigned, self._fatal = revoked, assigned, fatal
 
-    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         try:
             if revoked:
                 await self._revoked()
         except Exception as error:
             self._fatal(error)
 
-    async def on_partitions_assigned(self, assigned: set[Any]) -> None:
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         log.info("assigned %s", ", ".join(f"{tp.topic}-{tp.partition}" for tp in sorted(assigned)) or "nothing")
         try:
             self._assigned(set(assigned))

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+
 from samplejoin.cleaning.cleaned import DeadRecord
 from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.config import EngineConfig
@@ -33,13 +35,13 @@ def headers_of_record(dead: DeadRecord, job: str) -> list[tuple[str, bytes]]:
     )  # fmt: skip
 
 
-def original(record: Any) -> bytes:
+def original(record: ConsumerRecord) -> bytes:
     """As much of a record's value as its dead letter carries."""
     value: bytes | None = record.head if type(record) is RefusedRecord else record.value
     return (value or b"")[:MAX_ORIGINAL_BYTES]
 
 
-def length_of(record: Any) -> int:
+def length_of(record: ConsumerRecord) -> int:
     """Bytes of a record's value."""
     return record.length if type(record) is RefusedRecord else len(record.value or b"")
 
@@ -47,7 +49,9 @@ def length_of(record: Any) -> int:
 class RecordLetters:
     """Sends the dead letters of records by a plain producer. Those of samples are part of a commit (`Emitter`)."""
 
-    def __init__(self, config: EngineConfig, producer: Any, fatal: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, config: EngineConfig, producer: AIOKafkaProducer, fatal: Callable[[BaseException], None]
+    ) -> None:
         self._config, self._producer, self._fatal = config, producer, fatal
 
     async def send(self, dead: DeadRecord, acked: Callable[[], None]) -> None:

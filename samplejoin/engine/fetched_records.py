@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
@@ -52,7 +53,9 @@ class Reading:
         #: partitions of which some is fetched, but not expanded yet
         self.unfinished: set[Any] = set()
 
-    async def fetch(self, consumer: Any, tps: Sequence[Any], timeout_ms: int, most: int) -> dict[Any, list[Any]]:
+    async def fetch(
+        self, consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition], timeout_ms: int, most: int
+    ) -> dict[Any, list[Any]]:
         """The consumer's next records, by partition: `most` at the most, and not much over `fetched_bytes`."""
         wait_ms = 0 if self.unfinished.intersection(tps) else timeout_ms  # nobody wakes who waits for what is here
         self.begin(tps)
@@ -64,7 +67,7 @@ class Reading:
             await asyncio.sleep(0)
         return fetched
 
-    def begin(self, tps: Iterable[Any]) -> None:
+    def begin(self, tps: Iterable[TopicPartition]) -> None:
         """These partitions are asked for records."""
         self.room = self._fetched_bytes
         self.unfinished.difference_update(tps)
@@ -184,7 +187,7 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
 
     next_fetch_offset: int
 
-    def __init__(self, tp: Any, records: Any, *args: Any) -> None:
+    def __init__(self, tp: TopicPartition, records: Any, *args: Any) -> None:
         super().__init__(tp, records, *args)
         reading = self._value_deserializer
         self.bare = isinstance(reading, Reading)
@@ -310,7 +313,7 @@ def _chunks(parser: Any, first: int) -> Iterator[_Chunk]:
         yield chunk
 
 
-def _as_it_is(_: Any, record: Any) -> Any:
+def _as_it_is(_: Any, record: ConsumerRecord) -> Any:
     return record
 
 

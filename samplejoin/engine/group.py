@@ -10,9 +10,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     CorruptRecordException,
@@ -38,7 +38,8 @@ from samplejoin.engine.coordinator import (
 )
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.fetched_records import Reading
-from samplejoin.engine.sources import OwnedSource, SourceBlock, Sources, check_start, out_of_range, unreadable
+from samplejoin.engine.group_handler import GroupHandler
+from samplejoin.engine.sources import Sources, check_start, out_of_range, unreadable
 from samplejoin.engine.wire import known_format
 
 log = logging.getLogger(__name__)
@@ -51,28 +52,6 @@ RETRY_S = 0.5
 STILL_S = 1.0
 
 
-class GroupHandler(Protocol):
-    """What a group's member does with what it gets: five calls, all made by `Group`."""
-
-    def may_read(self, owned: OwnedSource) -> bool:
-        """Whether more may be fetched of this source now."""
-
-    async def on_source_block(self, block: SourceBlock) -> None:
-        """Records of an input topic, in offset order. Reading goes on when this returns."""
-
-    async def on_join_records(self, partition: int, records: list[Any]) -> None:
-        """Records of a join partition's log, in offset order. Reading goes on when this returns."""
-
-    async def on_revoked(self, member: bool) -> None:
-        """All partitions may go; `member`: the group still takes commits of this generation."""
-
-    async def on_joins(self, joins: set[int], standbys: set[int], floors: dict[int, int]) -> None:
-        """The join partitions and standbys of an assignment; `floors`: positions they have certainly reached."""
-
-    def positions(self) -> dict[int, int]:
-        """The next offset in its log of each join partition's last commit, for the group."""
-
-
 class Group(Service):
     """Reads blocks and hands them on; owns the aiokafka consumer."""
 
@@ -82,7 +61,7 @@ class Group(Service):
     ) -> None:  # fmt: skip
         self.config, self.sources, self.handler = config, sources, handler
         self.assignor, self.reading, self.fatal = assignor, reading, fatal
-        self.consumer: Any = None
+        self.consumer: AIOKafkaConsumer = None
         self.joined = False
         #: join partitions of the present assignment
         self.joins: set[int] = set()
@@ -176,7 +155,7 @@ class Group(Service):
             await self.commit()
         self.sources.drop(list(self.sources.owned))
 
-    def start_on(self, tps: set[Any]) -> None:
+    def start_on(self, tps: set[TopicPartition]) -> None:
         """A new assignment. Runs without heartbeats, so it only parks the partitions and starts tasks."""
         reached("assigned")
         self._failures.over()
@@ -219,13 +198,13 @@ class Group(Service):
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
 
-    async def _start_sources(self, tps: set[Any]) -> None:
+    async def _start_sources(self, tps: set[TopicPartition]) -> None:
         """Finds every source's committed offset (or commits its start first), then reads on from there."""
         if not tps:
             return
         generation = self.generation
 
-        async def look() -> tuple[dict[Any, tuple[int, str]], dict[Any, int], dict[Any, int]]:
+        async def look() -> tuple[dict[Any, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
             consumer = self.consumer
             return await self._committed(tps), await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
 
@@ -260,7 +239,7 @@ class Group(Service):
         self.assignor.rejoins += 1
         request_rejoin(self.consumer)
 
-    async def _committed(self, tps: set[Any]) -> dict[Any, tuple[int, str]]:
+    async def _committed(self, tps: set[TopicPartition]) -> dict[Any, tuple[int, str]]:
         """Committed next offset and metadata per partition that has one."""
         return await committed_offsets(self.config, tps)
 
@@ -278,7 +257,7 @@ class Group(Service):
         if tp is not None and tp in self.consumer.assignment():
             self.consumer.pause(tp)
 
-    def end_of(self, tp: Any) -> int | None:
+    def end_of(self, tp: TopicPartition) -> int | None:
         """The end of a partition's log as last fetched; None if it is not known, or not of this worker any more."""
         end: int | None = self.consumer.highwater(tp) if tp in self.consumer.assignment() else None
         return end
@@ -336,7 +315,7 @@ class Group(Service):
             if tp.partition in self._ready_joins:
                 await self.handler.on_join_records(tp.partition, records)
 
-    async def _fetch(self, tps: list[Any]) -> dict[Any, list[Any]]:
+    async def _fetch(self, tps: list[TopicPartition]) -> dict[Any, list[Any]]:
         if not tps:
             raise_failure(self.consumer)
             await asyncio.sleep(0.02)

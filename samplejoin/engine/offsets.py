@@ -74,7 +74,9 @@ async def last_commits(config: EngineConfig) -> dict[int, Commit]:
                 await asyncio.sleep(0)
 
 
-async def _last_commits(consumer: Any, begins: dict[Any, int], ends: dict[Any, int]) -> dict[int, Commit]:
+async def _last_commits(
+    consumer: AIOKafkaConsumer, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]
+) -> dict[int, Commit]:
     found: dict[int, Commit] = {}
     missing, reach = {tp for tp, end in ends.items() if begins[tp] < end}, TAIL_RECORDS
     while missing:
@@ -88,7 +90,9 @@ async def _last_commits(consumer: Any, begins: dict[Any, int], ends: dict[Any, i
     return found
 
 
-async def _read(consumer: Any, starts: dict[Any, int], ends: dict[Any, int]) -> dict[Any, list[tuple[int, bytes]]]:
+async def _read(
+    consumer: AIOKafkaConsumer, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
+) -> dict[Any, list[tuple[int, bytes]]]:
     """(offset, value) of the records of each partition from its start up to its end."""
     consumer.assign(set(starts))
     for tp, start in starts.items():
@@ -148,7 +152,9 @@ async def commit_offsets(config: EngineConfig, offsets: dict[Any, Any]) -> None:
         await group.commit(offsets)
 
 
-async def start_offsets(config: EngineConfig, tps: set[Any], start: Start | None = None) -> dict[Any, int]:
+async def start_offsets(
+    config: EngineConfig, tps: set[TopicPartition], start: Start | None = None
+) -> dict[TopicPartition, int]:
     """Per partition the offset that `start` means, the job's unless another is given."""
     start = config.start if start is None else start
     async with running(reader(config)) as consumer:

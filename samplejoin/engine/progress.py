@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from mode import Service
 
@@ -50,7 +50,7 @@ class ProgressBoard(Service):
         self,
         config: EngineConfig,
         worker: str,
-        producer: Any,
+        producer: AIOKafkaProducer,
         meters: Meters,
         fatal: Callable[[BaseException], None],
         **kwargs: Any,
@@ -142,7 +142,7 @@ class ProgressBoard(Service):
             if 0 <= partition < self.config.partitions:
                 self.lags[partition] = (lag, now)
 
-    def hear(self, record: Any) -> None:
+    def hear(self, record: ConsumerRecord) -> None:
         """Takes a record of the topic in, whoever wrote it."""
         try:
             word = _decode(record.value or b"")

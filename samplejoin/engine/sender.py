@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka import AIOKafkaProducer
+
 from samplejoin.core.messages import Entry
 from samplejoin.engine.failpoints import passed, reached
 from samplejoin.engine.record_format import RecordFormat
@@ -24,9 +26,13 @@ class Sender:
     """Sends entries to the partitions of one topic. The first failed send calls `fatal` and nothing follows it."""
 
     def __init__(
-        self, producer: Any, topic: str, fatal: Callable[[BaseException], None], most_bytes: int = MOST_BYTES,
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        fatal: Callable[[BaseException], None],
+        most_bytes: int = MOST_BYTES,
         record_format: RecordFormat | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.producer, self.topic, self.fatal, self._most_bytes = producer, topic, fatal, most_bytes
         self._record_format = record_format or RecordFormat()
         self._queues: dict[int, deque[tuple[bytes, Acked]]] = {}

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
@@ -34,7 +33,7 @@ class SkipList:
         self.skips: list[Skip] = []
         self._end = 0
 
-    async def has_grown(self, consumer: Any) -> bool:
+    async def has_grown(self, consumer: AIOKafkaConsumer) -> bool:
         """Whether there is something to read, by a consumer that is there already."""
         topic = self.config.topics.skips
         if topic not in await consumer.topics():
@@ -61,7 +60,7 @@ class SkipList:
                 log.warning("%s is passed over: asked for by %s: %s", skip.place, skip.by, skip.reason)
         return ranges(self.skips)
 
-    async def _read(self, consumer: Any, tp: Any, end: int) -> list[Skip]:
+    async def _read(self, consumer: AIOKafkaConsumer, tp: TopicPartition, end: int) -> list[Skip]:
         consumer.assign([tp])
         await consumer.seek_to_beginning(tp)
         found: dict[bytes, Skip] = {}

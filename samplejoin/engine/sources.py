@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
@@ -25,7 +26,7 @@ class SourceBlock:
     """Records of one source partition, fetched together. They cover its offsets up to `upto`."""
 
     owned: OwnedSource
-    records: list[Any]
+    records: list[ConsumerRecord]
     upto: int
 
 
@@ -33,7 +34,7 @@ class SourceBlock:
 class OwnedSource:
     """One source partition between its assignment and its end."""
 
-    tp: Any
+    tp: TopicPartition
     writer: SourceWriter
     #: last offset handed to the clean agent, by a block
     delivered: int
@@ -64,7 +65,7 @@ class OwnedSource:
         self.held.extend(records)
         self.held_upto = max(self.held_upto, upto)
 
-    def _block(self, records: list[Any], upto: int) -> SourceBlock:
+    def _block(self, records: list[ConsumerRecord], upto: int) -> SourceBlock:
         self.delivered = upto
         return SourceBlock(self, records, upto)
 
@@ -82,7 +83,7 @@ class Sources:
         #: whether records came lately
         self.flowing = False
 
-    def add(self, tp: Any, generation: int, committed: int, metadata: str, log_end: int) -> OwnedSource:
+    def add(self, tp: TopicPartition, generation: int, committed: int, metadata: str, log_end: int) -> OwnedSource:
         """Starts on a partition whose next offset is `committed`, and whose log ends at `log_end` now."""
         writer = SourceWriter(
             source_id(tp.topic, tp.partition),
@@ -96,7 +97,7 @@ class Sources:
         self.owned[tp] = owned
         return owned
 
-    def drop(self, tps: Iterable[Any]) -> None:
+    def drop(self, tps: Iterable[TopicPartition]) -> None:
         """Gives partitions up: nothing more is read, sent or committed for them."""
         for tp in tps:
             owned = self.owned.pop(tp, None)
@@ -122,7 +123,7 @@ class Sources:
         """How many sources the group has all acknowledged offsets of."""
         return sum(owned.writer.acked == owned.writer.confirmed for owned in self.owned.values())
 
-    def saw_fetches(self, consumer: Any) -> None:
+    def saw_fetches(self, consumer: AIOKafkaConsumer) -> None:
         """Tells each writer of the latest fetch response for its partition."""
         for tp, owned in self.owned.items():
             stamp = consumer.last_poll_timestamp(tp)
@@ -148,7 +149,7 @@ class Sources:
         return Tick([o.writer.tick(partition) for o in owned], dict(self.partitions)), owned
 
 
-def check_start(tp: Any, committed: int, begin: int, end: int) -> None:
+def check_start(tp: TopicPartition, committed: int, begin: int, end: int) -> None:
     """Raises WorkerError if the committed offset lies outside the log: rows were lost, or the topic is another one."""
     if not begin <= committed <= end:
         raise WorkerError(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import InvalidReplicationFactorError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
@@ -121,7 +120,7 @@ async def _check_settings(config: EngineConfig, names: list[str]) -> None:
         raise WorkerError("; ".join(refused))
 
 
-async def gone(config: EngineConfig, consumer: Any) -> list[str]:
+async def gone(config: EngineConfig, consumer: AIOKafkaConsumer) -> list[str]:
     """Topics of the job that the brokers do not know (any more)."""
     known = await consumer.topics()
     return [topic for topic in (*config.spec.topics(), *config.topics.written) if topic not in known]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from samplejoin.core.values import Fields
 from samplejoin.formats import csv, json
 
-Encode = Callable[[dict[str, Any]], bytes]
+Encode = Callable[[Fields], bytes]
 Decode = Callable[[bytes], Any]
 
 

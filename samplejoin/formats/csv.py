@@ -6,15 +6,15 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from samplejoin.core.json_values import named
+from samplejoin.core.values import Fields, Value
 from samplejoin.formats.json import dumps
 
 _must_quote = re.compile(r'[",\r\n]|^\s|\s$').search
 
 
-def encoder(columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
+def encoder(columns: Sequence[str]) -> Callable[[Fields], bytes]:
     """A function that writes those fields of a sample, in that order.
 
     Null is nothing, empty text is `""`, true and false are 1 and 0, lists and objects are JSON. Floats are written in
@@ -23,7 +23,7 @@ def encoder(columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
     """
     names = tuple(columns)
 
-    def encode(sample: dict[str, Any]) -> bytes:
+    def encode(sample: Fields) -> bytes:
         try:
             return ",".join([_cell(sample[name]) for name in names]).encode()
         except TypeError:
@@ -48,14 +48,14 @@ def decoder(columns: Sequence[str]) -> Callable[[bytes], dict[str, str]]:
     return decode
 
 
-def _named_cell(name: str, value: Any) -> None:
+def _named_cell(name: str, value: Value) -> None:
     try:
         _cell(value)
     except TypeError as error:
         raise TypeError(f"field {name}: {error}") from None
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Value) -> str:
     kind = type(value)
     if value is None:
         return ""

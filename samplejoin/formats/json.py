@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from samplejoin.core.json_values import MAX_DEPTH, given
+from samplejoin.core.values import Fields, Value
 
 decode: Callable[[bytes | str], Any] = msgspec.json.Decoder().decode
 """As fast as orjson, but of bytes that are not JSON it says little: `loads` says more."""
@@ -38,7 +39,7 @@ def _on_a_stack_of_its_own(value: bytes | str) -> Any:
         return thread.submit(decode, value).result()
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: Value) -> bytes:
     """The value as JSON. Raises TypeError or ValueError for other data, and names the field of an object."""
     try:
         return orjson.dumps(value)
@@ -50,7 +51,7 @@ def dumps(value: Any) -> bytes:
         raise error
 
 
-def encoder(columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
+def encoder(columns: Sequence[str]) -> Callable[[Fields], bytes]:
     """`dumps`: a sample's fields stand in their order already."""
     return dumps
 
@@ -60,7 +61,7 @@ def decoder(columns: Sequence[str]) -> Callable[[bytes], Any]:
     return loads
 
 
-def _holds_large(value: Any, levels: int) -> bool:
+def _holds_large(value: Value, levels: int) -> bool:
     """Whether it is an integer beyond 64 bits that orjson has refused; what is nested deeper is not looked at."""
     if type(value) is int:
         return not -(1 << 63) <= value < 1 << 64

@@ -9,13 +9,14 @@ import msgspec
 from samplejoin.core.json_values import SCALARS, half_a_character, kept
 from samplejoin.core.keys import decode_key
 from samplejoin.core.spec import Codec
+from samplejoin.core.values import Value
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 _all_scalar = SCALARS.issuperset
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: Value) -> bytes:
     """msgpack of JSON data. Raises TypeError and ValueError for what `core.json_values.kept` refuses."""
     try:
         # msgspec would also take sets, dates, enums and bytes, which do not come back as they were

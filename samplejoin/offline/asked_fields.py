@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samplejoin.core.user_errors import few
+from samplejoin.core.values import Value
 from samplejoin.errors import did_you_mean
 
 
@@ -70,7 +71,7 @@ class _Noting(dict[Any, Any]):
             self.absent[name] = None
 
 
-def plain(value: Any) -> Any:
+def plain(value: Value) -> Any:
     """The value without a dict that notes, wherever a function has put it."""
     kind = type(value)
     if kind is _Noting or kind is dict:

@@ -6,7 +6,7 @@ It cleans, folds and finishes with the same functions as the worker, so it gives
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from samplejoin.cleaning.cleaned import DeadRecord
 from samplejoin.cleaning.cleaner import Cleaner
@@ -15,6 +15,7 @@ from samplejoin.core.finish import Finisher
 from samplejoin.core.fold import cell_fields, join_key
 from samplejoin.core.outcomes import DeadSample, Outcomes, SideRow
 from samplejoin.core.user_errors import mistakes, said
+from samplejoin.core.values import Fields
 from samplejoin.job.compile import Job
 
 NO_OFFSET = -1
@@ -79,7 +80,7 @@ def _orphan(job: Job, key: bytes, cell: Cell, out: Outcomes) -> None:
         out.count("cut_rows", name, rows)
         return
     out.count("orphan_dropped_rows", name, rows)
-    fields: dict[str, Any] = {}
+    fields: Fields = {}
     try:
         fields = cell_fields(job.spec, cell)
     except mistakes() as error:  # a user's aggregate (rule 12)

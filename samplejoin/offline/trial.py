@@ -16,6 +16,7 @@ from samplejoin.cleaning.time_hints import hint, iso, too_far
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.keys import decode_key, key_values
 from samplejoin.core.user_errors import few
+from samplejoin.core.values import Fields
 from samplejoin.formats import json
 from samplejoin.job.compile import Input, Job
 from samplejoin.job.field_types import FUNCTION
@@ -44,7 +45,7 @@ class TriedRow:
     """A row of a stream: its event time, and its outcome as the worker's metrics count it."""
 
     stream: str
-    row: dict[str, Any]
+    row: Fields
     time_ms: int
     outcome: str
 
@@ -55,7 +56,7 @@ class Tried:
 
     line: int
     stream: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Fields] = field(default_factory=list)
     #: of each row
     times: list[str] = field(default_factory=list)
     #: of each row that is left out, why; else empty
@@ -212,6 +213,6 @@ class Trial(JobTest):
     def _why_dropped(self, row: TriedRow) -> str:
         return f"no key, {self.key_text(row.row)}" if row.outcome == "junk_key" else DROPPED.get(row.outcome, "")
 
-    def key_text(self, row: dict[str, Any]) -> str:
+    def key_text(self, row: Fields) -> str:
         """The key fields of a row with their values, for people."""
         return ", ".join(f"{name}={value_at(row, name)!r}" for name in self.job.spec.key_fields)

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.cleaning import cleaner
@@ -43,6 +43,7 @@ from samplejoin.core.cells import combine
 from samplejoin.core.clock import STEP_MS
 from samplejoin.core.messages import Entry
 from samplejoin.core.user_errors import counted, mistakes
+from samplejoin.core.values import Fields
 from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.sources import SourceBlock, Sources
 from samplejoin.formats import json
@@ -125,7 +126,7 @@ class JobTest:
     def send(
         self,
         stream: str,
-        record: Any,
+        record: ConsumerRecord,
         *,
         topic: str | None = None,
         partition: int = 0,
@@ -227,12 +228,12 @@ class JobTest:
         return sorted(made, key=lambda s: (s.window_ms, repr(s.key), s.sample_id, s.revision))
 
     @property
-    def late(self) -> list[dict[str, Any]]:
+    def late(self) -> list[Fields]:
         """Rows that came too late for their window, whether or not the job names a topic for them."""
         return [json.loads(sent.value) for sent in self._sent(self._config.topics.late)]
 
     @property
-    def orphans(self) -> list[dict[str, Any]]:
+    def orphans(self) -> list[Fields]:
         """Label rows that no window held, whether or not the job names a topic for them."""
         return [json.loads(sent.value) for sent in self._sent(self._config.topics.orphan)]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from aiokafka import ConsumerRecord
+
 from samplejoin.core.fingerprint import short
 from samplejoin.core.keys import partition_of
 from samplejoin.job.compile import Job
@@ -25,7 +27,7 @@ class Contract:
         self._begun: set[int] = set()
         self._may_lack = [s.name for s in job.spec.streams] if job.spec.max_wait_ms is not None else []
 
-    def row(self, record: Any) -> list[Any]:
+    def row(self, record: ConsumerRecord) -> list[Any]:
         """The SAMPLES row of a record, which holds the names of what breaks the contract."""
         headers = {name: text(value) for name, value in record.headers}
         key, revision = record.key or b"", headers.get("revision", "")
@@ -53,7 +55,7 @@ class Contract:
             return 0
         return OTHER_VERSION if partition in self._begun else OTHER_VERSION | FORMER
 
-    def _unlike(self, record: Any, headers: dict[str, str], revision: int) -> list[str]:
+    def _unlike(self, record: ConsumerRecord, headers: dict[str, str], revision: int) -> list[str]:
         """The headers that are missing, doubled, not known, or of another form than the worker's."""
         counts = Counter(name for name, _ in record.headers)
         names = {*HEADERS, PREVIOUS_WEIGHT} if revision > 0 else set(HEADERS)

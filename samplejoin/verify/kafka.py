@@ -92,7 +92,9 @@ class TopicReader:
             found = await client.describe_topics()
         return {each["topic"]: {part["partition"] for part in each["partitions"]} for each in found}
 
-    async def bounds(self, tps: Iterable[Any]) -> tuple[dict[Any, int], dict[Any, int]]:
+    async def bounds(
+        self, tps: Iterable[TopicPartition]
+    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         """First offsets, and those after the last committed records."""
         tps = list(tps)
         if not tps:
@@ -100,13 +102,13 @@ class TopicReader:
         async with self._consumer() as consumer:
             return dict(await consumer.beginning_offsets(tps)), dict(await consumer.end_offsets(tps))
 
-    async def at_time(self, tps: Iterable[Any], time_ms: int) -> dict[Any, int | None]:
+    async def at_time(self, tps: Iterable[TopicPartition], time_ms: int) -> dict[Any, int | None]:
         """The offset of the first record with that Kafka timestamp or a later one; None: there is none."""
         async with self._consumer() as consumer:
             found = await consumer.offsets_for_times(dict.fromkeys(tps, time_ms))
         return {tp: None if at is None else at.offset for tp, at in found.items()}
 
-    async def committed(self, group: str, tps: Iterable[Any]) -> dict[tuple[str, int], int]:
+    async def committed(self, group: str, tps: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
         """What the job's group has committed of these partitions: next offsets."""
         async with self._admin() as client:
             found = await client.list_consumer_group_offsets(group, partitions=list(tps))
@@ -133,7 +135,7 @@ class TopicReader:
                     left -= done
 
 
-async def _poll(consumer: Any, left: set[Any], reading: Reading | None) -> dict[Any, list[Any]]:
+async def _poll(consumer: AIOKafkaConsumer, left: set[Any], reading: Reading | None) -> dict[Any, list[Any]]:
     try:
         if reading is not None:
             return await reading.fetch(consumer, list(left), POLL_MS, POLL_RECORDS)

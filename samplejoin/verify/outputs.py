@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 import orjson
+from aiokafka import ConsumerRecord
 
 from samplejoin.core.fingerprint import short
 from samplejoin.core.identity import source_id
@@ -42,7 +43,7 @@ class OutputReader:
         #: see `inputs.InputReader`
         self.future: dict[tuple[str, int], dict[int, int]] = {}
 
-    def sample(self, record: Any) -> None:
+    def sample(self, record: ConsumerRecord) -> None:
         """A record of the samples topic."""
         row = self._contract.row(record)
         headers = dict(record.headers)
@@ -54,15 +55,15 @@ class OutputReader:
             self.report.corrections += 1
         self.rows.add(SAMPLES, row, OVERHEAD_BYTES + len(row[PAYLOAD]))
 
-    def late(self, record: Any) -> None:
+    def late(self, record: ConsumerRecord) -> None:
         """A record of the late topic."""
         self._side(LATE, record)
 
-    def orphan(self, record: Any) -> None:
+    def orphan(self, record: ConsumerRecord) -> None:
         """A record of the orphan topic."""
         self._side(ORPHANS, record)
 
-    def letter(self, record: Any) -> None:
+    def letter(self, record: ConsumerRecord) -> None:
         """A record of the dead-letter topic."""
         headers = {name: text(value) for name, value in record.headers}
         if headers.get("samplejoin.job", "").encode() not in (b"", self._job):
@@ -82,7 +83,7 @@ class OutputReader:
             latest_ms = _whole_number(headers.get("samplejoin.latest_ms", ""))
             offsets[offset] = min(latest_ms, offsets.get(offset, latest_ms))
 
-    def _side(self, kind: int, record: Any) -> None:
+    def _side(self, kind: int, record: ConsumerRecord) -> None:
         headers, key, value = dict(record.headers), record.key or b"", record.value or b""
         if (headers.get("job") or self._job) != self._job or not self.scope.looks_at(key):
             return

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from aiokafka import ConsumerRecord, TopicPartition
+
 from samplejoin.core.cells import WIRE_LOW
 from samplejoin.core.clock import NEVER
 from samplejoin.core.messages import Block
+from samplejoin.core.values import Fields
 from samplejoin.engine.wire import FormatError, GarbageError, unpack_commit, unpack_entry, unpack_state
 from samplejoin.verify.kafka import TopicReader, VerifyError, partition_list
 from samplejoin.verify.spill_rows import Scope
@@ -34,7 +37,9 @@ async def see_clocks(topics: TopicReader, changelog: str, scope: Scope, resoluti
             raise VerifyError(f"topic {changelog} partition {tp.partition} holds no commit that can be read")
 
 
-async def _last_state(topics: TopicReader, tp: Any, begin: int, end: int) -> tuple[Any, int | None, str] | None:
+async def _last_state(
+    topics: TopicReader, tp: TopicPartition, begin: int, end: int
+) -> tuple[Any, int | None, str] | None:
     """The partition's state in its last commit that had swept all that was due, up to which slice, and the job's
     fingerprint."""
     reach, found = TAIL_RECORDS, None
@@ -51,7 +56,7 @@ async def _last_state(topics: TopicReader, tp: Any, begin: int, end: int) -> tup
     return None if found is None else (unpack_state(found["state"]), found.get("swept"), found["fingerprint"])
 
 
-def _commit(record: Any, tp: Any) -> dict[str, Any]:
+def _commit(record: ConsumerRecord, tp: TopicPartition) -> Fields:
     try:
         return unpack_commit(record.value)
     except GarbageError:  # the join passes over it too

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka import TopicPartition
+
 from samplejoin.core.identity import source_id
 from samplejoin.core.user_errors import counted
 from samplejoin.job.compile import Job
@@ -21,8 +23,8 @@ from samplejoin.verify.spill_rows import Scope
 class Span:
     """Offsets to read, per partition: from `begins` up to `ends`."""
 
-    begins: dict[Any, int] = field(default_factory=dict)
-    ends: dict[Any, int] = field(default_factory=dict)
+    begins: dict[TopicPartition, int] = field(default_factory=dict)
+    ends: dict[TopicPartition, int] = field(default_factory=dict)
 
     @property
     def records(self) -> int:
@@ -96,9 +98,14 @@ async def _see_job(job: Job, topics: TopicReader, there: dict[str, set[int]], sc
 
 
 async def _starts(
-    model: JobModel, topics: TopicReader, there: dict[str, set[int]], begins: dict[Any, int], ends: dict[Any, int],
-    scope: Scope, report: Report,
-) -> dict[Any, int]:  # fmt: skip
+    model: JobModel,
+    topics: TopicReader,
+    there: dict[str, set[int]],
+    begins: dict[TopicPartition, int],
+    ends: dict[TopicPartition, int],
+    scope: Scope,
+    report: Report,
+) -> dict[TopicPartition, int]:
     """Where the job began to read, as well as can be known; what was deleted since narrows the range."""
     starts = dict(begins)
     if model.start_ms is not None:
@@ -127,9 +134,14 @@ async def _starts(
 
 
 async def _narrow(
-    model: JobModel, topics: TopicReader, gone: set[Any], begins: dict[Any, int], ends: dict[Any, int], scope: Scope,
+    model: JobModel,
+    topics: TopicReader,
+    gone: set[Any],
+    begins: dict[TopicPartition, int],
+    ends: dict[TopicPartition, int],
+    scope: Scope,
     report: Report,
-) -> None:  # fmt: skip
+) -> None:
     """Inputs have lost their beginning: only windows that no deleted row can touch are compared."""
     first = await _first_timestamps(topics, {tp: begins[tp] for tp in gone}, ends)
     if len(first) < len(gone):
@@ -171,9 +183,11 @@ async def _see_trimmed(
         report.notes.append(f"retention has deleted the beginning of {topic}: what stood there is not missed")
 
 
-async def _first_timestamps(topics: TopicReader, begins: dict[Any, int], ends: dict[Any, int]) -> dict[Any, int]:
+async def _first_timestamps(
+    topics: TopicReader, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]
+) -> dict[TopicPartition, int]:
     """The Kafka timestamp of each partition's first record, of those that have one."""
-    first: dict[Any, int] = {}
+    first: dict[TopicPartition, int] = {}
     for tp, begin in begins.items():
         async for _, records in topics.read({tp: begin}, {tp: min(ends[tp], begin + 100)}):
             if records:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from samplejoin.core.user_errors import counted
+from samplejoin.core.values import Value
 from samplejoin.verify.report import ERRORS, Deviation, Report
 
 MEANS = {
@@ -131,7 +131,7 @@ def _example(example: Deviation) -> list[str]:
     return lines + [f"  {name:10}{value}" for name, value in named.items() if value is not None]
 
 
-def _shown(value: Any, fields: list[str]) -> str | None:
+def _shown(value: Value, fields: list[str]) -> str | None:
     """Only what differs, where that is named."""
     if isinstance(value, dict) and any(name in value for name in fields):
         value = {name: value[name] for name in fields if name in value}

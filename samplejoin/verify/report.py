@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from samplejoin.core.user_errors import counted
+from samplejoin.core.values import Fields
 
 ERRORS = ("lost", "doubled", "wrong_label", "wrong_field", "wrong_weight", "wrong_header", "unexplained")
 LATE = "late row"
@@ -97,7 +98,7 @@ class Deviation:
     #: topic/partition/offset of the record that was found
     at: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Fields:
         """For JSON: `cls` is `class` there."""
         fields = asdict(self)
         return {"class": fields.pop("cls"), **fields}
@@ -244,7 +245,7 @@ class Report:
         if sum(e.cls == example.cls for e in self.errors) < self.examples_per_class:
             self.errors.append(example)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Fields:
         """The object that `-o json` prints."""
         fields = asdict(self)
         for hidden in ("examples_per_class", "errors"):

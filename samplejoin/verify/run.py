@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiokafka import ConsumerRecord
+
 from samplejoin.core.keys import partition_of
 from samplejoin.engine.wire import FormatError, GarbageError, unpack_entry
 from samplejoin.job.compile import Job
@@ -103,7 +105,7 @@ async def _read_all(job: Job, topics: TopicReader, planned: ReadPlan, verificati
         steps(len(records))
 
 
-def _count(read: dict[str, float], records: list[Any]) -> None:
+def _count(read: dict[str, float], records: list[ConsumerRecord]) -> None:
     read["records"] += len(records)
     read["bytes"] += sum(len(record.value or b"") for record in records)
 

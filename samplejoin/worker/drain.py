@@ -90,11 +90,11 @@ class Drain:
             return f"join partitions {', '.join(map(str, joins))}" if joins else "entries of the log came meanwhile"
         return ""
 
-    def _have_read(self, ends: dict[Any, int]) -> bool:
+    def _have_read(self, ends: dict[TopicPartition, int]) -> bool:
         """Of a partition that came meanwhile nothing needs to be read."""
         return all(owned.delivered + 1 >= ends.get(tp, 0) for tp, owned in self.sources.owned.items())
 
-    def _have_stepped(self, ends: dict[Any, int]) -> bool:
+    def _have_stepped(self, ends: dict[TopicPartition, int]) -> bool:
         return all(
             join.position >= ends[TopicPartition(self.config.topics.repartition, number)] and not join.partition.due()
             for number, join in self.joins.running.items()

@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 import faust
+from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from mode.supervisors import CrashingSupervisor
@@ -167,7 +168,7 @@ class JoinApp(faust.App):
         entries = self.channel(maxsize=CHANNEL_BLOCKS)
         worker = f"{socket.gethostname()}-{os.getpid()}"
 
-        async def deliver_join(partition: int, records: list[Any]) -> None:
+        async def deliver_join(partition: int, records: list[ConsumerRecord]) -> None:
             await entries.send(value=(partition, records))
 
         async def deliver_source(block: Any) -> None:

@@ -11,7 +11,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+
+from aiokafka import ConsumerRecord
 
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
@@ -171,7 +172,7 @@ class JoinTask:
 
     # ---- stepping -----------------------------------------------------------------------------------------------
 
-    async def apply(self, records: list[Any]) -> None:
+    async def apply(self, records: list[ConsumerRecord]) -> None:
         """Steps the entries of the log. Records below the position were applied before. A record above it was fetched
         before a recovery rewound the partition; it is ignored, and will be fetched again: the log has no gaps.
 
@@ -184,7 +185,7 @@ class JoinTask:
                 self.give_up()
                 raise
 
-    async def _step(self, records: list[Any]) -> None:
+    async def _step(self, records: list[ConsumerRecord]) -> None:
         await self._next_turn()
         until = time.monotonic() + SLICE_S
         for record in records:

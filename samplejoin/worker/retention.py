@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
@@ -22,7 +21,7 @@ KEEP_MS = 24 * 3600 * 1000
 
 async def trim(config: EngineConfig, joins: JoinTasks) -> None:
     """Trims the changelogs below the oldest commit with an open key, and the logs below position and 24 h."""
-    below: dict[Any, int] = {}
+    below: dict[TopicPartition, int] = {}
     for number, join in joins.running.items():
         if (offset := join.table.replica.needed) is not None:
             below[TopicPartition(config.topics.changelog, number)] = offset
@@ -38,7 +37,7 @@ async def trim(config: EngineConfig, joins: JoinTasks) -> None:
         log.warning("old records of internal topics not deleted, will be tried again: %s", brief(error))
 
 
-async def _old_entries(config: EngineConfig, joins: JoinTasks) -> dict[Any, int]:
+async def _old_entries(config: EngineConfig, joins: JoinTasks) -> dict[TopicPartition, int]:
     """Per join partition the offset of the first entry that is young enough, at most the committed position."""
     tps = {TopicPartition(config.topics.repartition, n): j for n, j in joins.running.items()}
     if not tps:

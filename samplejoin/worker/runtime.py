@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from mode import Service
 
@@ -209,7 +210,7 @@ class Runtime(Service):
         """To the clean agent."""
         await self._deliver_source(block)
 
-    async def on_join_records(self, partition: int, records: list[Any]) -> None:
+    async def on_join_records(self, partition: int, records: list[ConsumerRecord]) -> None:
         """To the join agent."""
         await self._deliver_join(partition, records)
 

@@ -1,0 +1,17 @@
+"""Names for what has no type before a job is known: data of users, of whatever kinds their fields have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Value = Any
+"""JSON data; from a user's code anything, until `core.json_values` has looked at it."""
+
+Fields = dict[str, Any]
+"""A JSON object: a decoded record, a row, a sample."""
+
+Partial = Any
+"""What an aggregate has made of the rows so far: JSON data, lists and tuples mixed."""
+
+Partials = list[Any]
+"""The partials of a cell, in the order of its `StreamLayout`."""
