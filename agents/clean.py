@@ -23,7 +23,7 @@ from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.dead_letters import RecordLetters
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.meters import Meters
-from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.sources import OwnedSource, SourceBlock
 
@@ -45,7 +45,7 @@ class Cleaning:
     meters: Meters
     fatal: Any
     hot_keys: HotKeys
-    turns: Turns
+    scheduler: FairScheduler
     #: is told of each dead letter: stream, reason, function, error
     on_dead: Callable[[str, str, str, str], None] = lambda *_: None
     #: is told of a time decades before its record's: stream, time and record's time in ms
@@ -71,7 +71,7 @@ class Cleaning:
         """One run, or as much of it as makes blocks of full size; None if the source has gone to another owner."""
         cleaned, done = None, 0
         while cleaned is None or (done < len(run) and cleaned.bytes <= RUN_BYTES):
-            await self.turns.next()
+            await self.scheduler.next_turn()
             if not owned.alive:
                 return None
             cleaned = self._slice(owned, run[done : done + self.slice_records], cleaned)
@@ -112,7 +112,7 @@ class Cleaning:
             if self.config.combine:
                 rows = len(cells)
                 cells = combine(spec, cells, writer.uncombined)
-                self.hot_keys.see(cells, rows)
+                self.hot_keys.count(cells, rows)
             batch.outstanding += 1
             self.sender.enqueue(target, writer.block(target, batch, cells), lambda _: _acked(owned, batch))
 

@@ -35,12 +35,12 @@ class Ticking:
         config: EngineConfig,
         sources: Sources,
         sender: Sender,
-        look: Callable[[], None] = lambda: None,
+        record_fetches: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config, self.sources, self.sender = config, sources, sender
         #: tells the writers of fetches answered by now, so that none of them counts as sent after an acknowledgement
-        self.look = look
+        self.record_fetches = record_fetches
         self._monotonic = monotonic
         self._on_its_way: set[int] = set()
         #: per join partition, when it was last sent a tick, the slice that the sources had come to, whether that was a
@@ -74,7 +74,7 @@ class Ticking:
         def acked(log_offset: int) -> None:
             self._on_its_way.discard(partition)
             self._free[partition] = self._monotonic() + APART_S
-            self.look()
+            self.record_fetches()
             for source in owned:
                 source.writer.tick_acked(partition, log_offset)
 

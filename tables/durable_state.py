@@ -84,7 +84,7 @@ class Replica:
 
     def store_commit(self, commit: Commit) -> None:
         """Brings the store to a commit that Kafka has."""
-        self._stand_behind(commit)
+        self._advance_to(commit)
         reached("commit-storing")
         self._write(commit, commit.puts, commit.deletes)
 
@@ -98,7 +98,7 @@ class Replica:
                         self.partition, commit.start, self.position)  # fmt: skip
             return
         self._check_fingerprint(commit.fingerprint)
-        self._stand_behind(commit)
+        self._advance_to(commit)
         self._rows.update(commit.puts)
         self._waiting_bytes += sum(map(len, chain.from_iterable(commit.puts)))
         self._rows.update(dict.fromkeys(commit.deletes))
@@ -106,7 +106,7 @@ class Replica:
         self.replayed += len(commit.puts) + len(commit.deletes)
         self.needed_after(commit.swept)
 
-    def _stand_behind(self, commit: Commit) -> None:
+    def _advance_to(self, commit: Commit) -> None:
         """Advances the position in memory to the end of `commit`, and queues its deadline pages for the next write."""
         for number, (until, page) in enumerate(commit.pages or ()):
             key = PAGE + _PAGE.pack(until, commit.first_offset, number)

@@ -134,9 +134,9 @@ class PartialSamples:
             state = self.cache.pop(key)
             self._bytes -= len(key) + (len(state) if type(state) is bytes else 0)
         self._deleted = None
-        self._know_all(False)
+        self._set_complete(False)
 
-    def _know_all(self, complete: bool) -> None:
+    def _set_complete(self, complete: bool) -> None:
         """Whether every open key is in the cache: only without that the store is read between its writes."""
         self.complete = complete
         self.store.expect_reads(not complete)
@@ -150,7 +150,7 @@ class PartialSamples:
     def resume(self, rows: dict[bytes, bytes] | None) -> None:
         """Goes on from the replica; `rows` are all open keys, None: they are in the store."""
         self.position = self.committed_position = self.replica.position
-        self._know_all(rows is not None)
+        self._set_complete(rows is not None)
         self.cache.clear()
         self.cache.update(rows or ())
         self._bytes = sum(map(len, chain.from_iterable((rows or {}).items())))
@@ -186,5 +186,5 @@ class PartialSamples:
             if self._deleted is None or self.is_full(3 / 4):
                 break
         else:
-            self._know_all(True)
+            self._set_complete(True)
         self._deleted = None

@@ -63,7 +63,7 @@ def test_long_values_are_cut(logged, style):
 def test_hot_keys_are_named_by_a_hash_above_debug(caplog):
     found = HotKeys()
     with caplog.at_level(logging.DEBUG, "samplejoin"):
-        found.see([(b'["user-1"]', 0, 0, 0, 99, 100, b""), (b'["user-2"]', 0, 0, 0, 99, 1, b"")], 101)
+        found.count([(b'["user-1"]', 0, 0, 0, 99, 100, b""), (b'["user-2"]', 0, 0, 0, 99, 1, b"")], 101)
         ((name, share),) = found.shares()
     assert (len(name), "user" in name, round(share, 2)) == (12, False, 0.99)
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("DEBUG", f'hot key {name} is ["user-1"]')]

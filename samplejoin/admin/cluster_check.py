@@ -49,7 +49,7 @@ class Cluster:
     is_mock: bool = False
 
 
-async def look(config: EngineConfig) -> Cluster:
+async def describe(config: EngineConfig) -> Cluster:
     """Asks; changes nothing and fences nobody."""
     async with running(admin(config)) as client:
         described = await client.describe_topics()
@@ -69,7 +69,7 @@ async def look(config: EngineConfig) -> Cluster:
 
 async def check_cluster(config: EngineConfig) -> ClusterFindings:
     """All findings. Raises KafkaError if the brokers do not answer."""
-    cluster, found = await look(config), ClusterFindings()
+    cluster, found = await describe(config), ClusterFindings()
     if config.exactly_once:
         _transactions(cluster, found)
     for name in config.topics.written:

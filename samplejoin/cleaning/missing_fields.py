@@ -29,7 +29,7 @@ class FirstRows:
         self._names: dict[str, None] = {}
         self._told: set[str] = set()
 
-    def see(self, row: Fields) -> bool:
+    def add(self, row: Fields) -> bool:
         """One row more; whether all that is to be known is known: every field has been seen, or the rows are full."""
         self.rows += 1
         self._null = {path for path in self._null if value_at(row, path) is None}
@@ -80,7 +80,7 @@ class WatchingCleaner(Cleaner):
         first = self._first.get(each.plan.stream.name)
         if first is not None and issubclass(type(row), dict):
             try:
-                known = first.see(row)
+                known = first.add(row)
             except mistakes():  # a user's own class of dict; what is wrong with the row is said below
                 known = False
             if known:

@@ -69,7 +69,7 @@ class Clock:
         """The clock in slices: rows of lower slices are late, windows that end here or before are closed."""
         return self.value // self.spec.resolution_ms if self.value > NEVER else NEVER
 
-    def see_append_time(self, append_ms: int) -> None:
+    def record_append_time(self, append_ms: int) -> None:
         """Time passes, by the broker's clock; with `clock: processing` it is the clock itself."""
         self.now = max(self.now, append_ms)
         if self.spec.clock == "processing":
@@ -92,7 +92,7 @@ class Clock:
         state.last_siblings = self._highest(topic, without=entry.source)
         self.silent -= self._groups.get(topic, frozenset())
         if topic not in self._hold:
-            self._go_on_through_silence(topic)
+            self._advance_through_silence(topic)
         if self.spec.max_wait_ms is not None:
             self._wait_no_longer(self.spec.max_wait_ms)
 
@@ -168,7 +168,7 @@ class Clock:
         ]
         return max(marks, default=None)
 
-    def _go_on_through_silence(self, topic: str) -> None:
+    def _advance_through_silence(self, topic: str) -> None:
         """`idle: advance`: what a stream's proven silence exceeds `idle_after` is added to its watermarks."""
         silence = self._proven_silence(topic)
         if silence is None or silence[1] - silence[0] < self.spec.idle_after_ms:

@@ -125,7 +125,7 @@ class SourceWriter:
         """The group has committed offset `committed` (the last one done, not the next)."""
         self.confirmed = max(self.confirmed, committed)
 
-    def saw_fetch(self, stamp: object, position: int, end: int) -> None:
+    def record_fetch(self, stamp: object, position: int, end: int) -> None:
         """The latest fetch response: a stamp that changes with each, the next offset to read, and the log's end.
 
         A fetch is sent after the response before it; so the second new stamp since an acknowledgement belongs to a

@@ -80,7 +80,7 @@ class Partition:
 
     def apply(self, entry: Entry, log_offset: int, append_ms: int, out: Outcomes) -> None:
         """Steps one entry. The caller sweeps to the end before the next one."""
-        self.clock.see_append_time(append_ms)
+        self.clock.record_append_time(append_ms)
         self._looked.clear()
         if isinstance(entry, Block):
             self._block(entry, out)

@@ -296,11 +296,11 @@ class Group(Service):
         for tp, owned in list(self.sources.owned.items()):
             if tp in readable and owned.alive:
                 position = await self.consumer.position(tp)
-                owned.hold(fetched.get(tp, ()), position - 1)
-            block = owned.take()
+                owned.hold_back(fetched.get(tp, ()), position - 1)
+            block = owned.next_block()
             if block is not None:
                 await self.handler.on_source_block(block)
-        self.sources.saw_fetches(self.consumer)
+        self.sources.record_fetches(self.consumer)
         now = time.monotonic()
         if fetched:
             self._flowed_at = now

@@ -24,7 +24,7 @@ class HotKeys:
         self._rows: dict[bytes, float] = {}
         self._all = 0.0
 
-    def see(self, cells: list[WireCell], rows: int) -> None:
+    def count(self, cells: list[WireCell], rows: int) -> None:
         """Counts combined cells of a run of `rows` rows."""
         self._all += rows
         if len(cells) == rows:  # nothing was combined

@@ -142,7 +142,7 @@ class ProgressBoard(Service):
             if 0 <= partition < self.config.partitions:
                 self.lags[partition] = (lag, now)
 
-    def hear(self, record: ConsumerRecord) -> None:
+    def receive_record(self, record: ConsumerRecord) -> None:
         """Takes a record of the topic in, whoever wrote it."""
         try:
             word = _decode(record.value or b"")
@@ -179,7 +179,7 @@ class ProgressBoard(Service):
                     continue
                 for records in heard.values():
                     for record in records:
-                        self.hear(record)
+                        self.receive_record(record)
                 await asyncio.sleep(0)
         finally:
             async with asyncio.timeout(1):

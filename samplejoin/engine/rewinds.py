@@ -24,7 +24,7 @@ class Rewinds:
         #: the latest group generation that has spoken of a source: a paused owner's last words are none of this
         self._generations: dict[Source, int] = {}
 
-    def look(self, entry: Entry, covered: Mapping[Source, int]) -> None:
+    def count(self, entry: Entry, covered: Mapping[Source, int]) -> None:
         """Looks at an entry before it is stepped; `covered` is the partition's H."""
         for each in (entry,) if isinstance(entry, Block) else entry.entries:
             if each.generation < self._generations.setdefault(each.source, each.generation):

@@ -10,14 +10,14 @@ import asyncio
 from collections import deque
 
 
-class Turns:
+class FairScheduler:
     """The queue of those who wait for their turn, first come first served; one for each event loop."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._calling = False
 
-    async def next(self) -> None:
+    async def next_turn(self) -> None:
         """Returns in a turn of the event loop that is the caller's alone, up to its next await."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()

@@ -45,7 +45,7 @@ class OwnedSource:
     #: highest event time handed over, for alignment
     read_time: int | None = None
 
-    def take(self) -> SourceBlock | None:
+    def next_block(self) -> SourceBlock | None:
         """The held records that may be sent now, as a block."""
         limit = self.writer.limit
         if self.held and self.held[0].offset > limit and self.held[0].offset - 1 > self.delivered:
@@ -60,7 +60,7 @@ class OwnedSource:
             return self._block(records, self.held_upto)
         return None
 
-    def hold(self, records: Iterable[Any], upto: int) -> None:
+    def hold_back(self, records: Iterable[Any], upto: int) -> None:
         """Keeps fetched records; `upto` is the offset before the next one to be fetched."""
         self.held.extend(records)
         self.held_upto = max(self.held_upto, upto)
@@ -123,14 +123,14 @@ class Sources:
         """How many sources the group has all acknowledged offsets of."""
         return sum(owned.writer.acked == owned.writer.confirmed for owned in self.owned.values())
 
-    def saw_fetches(self, consumer: AIOKafkaConsumer) -> None:
+    def record_fetches(self, consumer: AIOKafkaConsumer) -> None:
         """Tells each writer of the latest fetch response for its partition."""
         for tp, owned in self.owned.items():
             stamp = consumer.last_poll_timestamp(tp)
             high, stable = consumer.highwater(tp), consumer.last_stable_offset(tp)
             if stamp is not None and high is not None:
                 end = high if stable is None else max(high, stable)
-                owned.writer.saw_fetch(stamp, owned.delivered + 1, end)
+                owned.writer.record_fetch(stamp, owned.delivered + 1, end)
 
     def slice(self) -> int | None:
         """The slice that the watermarks of all owned sources have come to; None while one has no time."""

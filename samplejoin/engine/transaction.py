@@ -28,7 +28,7 @@ class CommitFailed(Exception):
 class Outbox:
     """Records waiting for the next commit of one join partition, built into batches as they come.
 
-    They are stamped with the time that `look_at_clock` saw last: asking for each would cost a tenth of adding it.
+    They are stamped with the time that `refresh_timestamp` saw last: asking for each would cost a tenth of adding it.
     """
 
     def __init__(self, kafka: Any) -> None:
@@ -37,9 +37,9 @@ class Outbox:
         self.records = 0
         #: batches that were full, of `BATCH_BYTES` each
         self.full = 0
-        self.look_at_clock()
+        self.refresh_timestamp()
 
-    def look_at_clock(self) -> None:
+    def refresh_timestamp(self) -> None:
         """Records that are added from now on are of now."""
         self._now_ms = int(time.time() * 1000)
 

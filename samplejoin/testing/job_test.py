@@ -275,9 +275,9 @@ class JobTest:
         """Everything in the input topics is read, cleaned and joined."""
         for tp, owned in self._sources.owned.items():
             log = self._logs[tp]
-            owned.hold(log[owned.held_upto + 1 :], len(log) - 1)
+            owned.hold_back(log[owned.held_upto + 1 :], len(log) - 1)
             while True:
-                block = owned.take()
+                block = owned.next_block()
                 if block is not None:
                     self._clean(block)
                 elif owned.held:
@@ -314,7 +314,7 @@ class JobTest:
         """The timer's tick; two fetches before it have found nothing, so it proves the end of every source."""
         for _ in range(2):
             self._fetches += 1
-            self._sources.saw_fetches(self)
+            self._sources.record_fetches(self)
         for join in self._joins:
             tick, sources = self._sources.tick(join.number)
             offset = self._append(join.number, tick)
@@ -327,7 +327,7 @@ class JobTest:
         self._committed.update(offsets)
         self._sources.confirm(offsets)
 
-    # What `Sources.saw_fetches` asks a consumer.
+    # What `Sources.record_fetches` asks a consumer.
 
     def last_poll_timestamp(self, _: TopicPartition) -> int:
         """Another one with every fetch."""

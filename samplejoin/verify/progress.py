@@ -19,7 +19,7 @@ START_RECORDS = 5000
 """Entries at the beginning of a log in which each source is looked for."""
 
 
-async def see_clocks(topics: TopicReader, changelog: str, scope: Scope, resolution_ms: int) -> None:
+async def enter_clocks(topics: TopicReader, changelog: str, scope: Scope, resolution_ms: int) -> None:
     """Enters, per join partition, what its last commit says: the slice up to which all windows have gone out, and what
     it has merged."""
     tps = partition_list(changelog, range(scope.partitions))

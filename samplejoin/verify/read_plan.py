@@ -14,7 +14,7 @@ from samplejoin.job.model import JobModel
 from samplejoin.verify.context import time_text
 from samplejoin.verify.job_versions import refuse_edited
 from samplejoin.verify.kafka import TopicReader, VerifyError, partition_list
-from samplejoin.verify.progress import first_offsets, see_clocks
+from samplejoin.verify.progress import enter_clocks, first_offsets
 from samplejoin.verify.report import Report
 from samplejoin.verify.spill_rows import Scope
 
@@ -94,7 +94,7 @@ async def _see_job(job: Job, topics: TopicReader, there: dict[str, set[int]], sc
             f"{model.partitions}. Verify with the job file that the workers run"
         )
     scope.committed = await topics.committed(model.prefix, _inputs(job, there))
-    await see_clocks(topics, changelog, scope, model.resolution_ms)
+    await enter_clocks(topics, changelog, scope, model.resolution_ms)
 
 
 async def _starts(

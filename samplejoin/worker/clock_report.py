@@ -58,7 +58,7 @@ class Clocks:
         #: the holder that has been spoken of, since when it holds, and when that was last logged
         self._held: tuple[Holder, float, float | None] | None = None
 
-    def look(self, clocks: Mapping[int, Clock]) -> None:
+    def update(self, clocks: Mapping[int, Clock]) -> None:
         """Takes in the clocks by join partition, and sets their gauges."""
         now = self._monotonic()
         self._since = {number: self._since.get(number, now) for number in clocks}

@@ -55,7 +55,7 @@ class Quality:
         """A window's sample has become a dead letter at that step: aggregate, label, format or sample_too_large."""
         self._keep(SAMPLES, step, self.names.get(step, step), error)
 
-    def look(self) -> list[str]:
+    def update(self) -> list[str]:
         """Sets the gauges of shares; returns a line for each share over `error_rate` that something new has come to."""
         moved: set[str] = set()
         for counts in (self._recent, *self._dead.values()):

@@ -187,7 +187,7 @@ class JoinApp(faust.App):
             self.metrics,
             self.fatal,
             runtime.hot_keys,
-            runtime.turns,
+            runtime.scheduler,
             self.quality.record_failed,
             self.input.time_is_far,
         )
@@ -195,7 +195,7 @@ class JoinApp(faust.App):
         runtime.emitter.on_orphan = self.input.row_is_orphan
         clean_agent(self, blocks, cleaning)
         join_agent(self, entries, runtime.joins)
-        timer_agent(self, Ticking(config, runtime.sources, runtime.sender, runtime.look_at_fetches))
+        timer_agent(self, Ticking(config, runtime.sources, runtime.sender, runtime.record_fetches))
         self._set_timers()
 
     def _set_timers(self) -> None:
@@ -207,27 +207,27 @@ class JoinApp(faust.App):
 
         # apart from `say`, which waits for a broker that it sends to
         @self.timer(interval=1.0, name="refusals")  # type: ignore[untyped-decorator]  # Faust
-        async def look_for_refusals() -> None:
+        async def end_on_refusal() -> None:
             if refused := refused_since(self._started_at):  # the client would try for ever, and lock the account
                 self.fatal(refused)
 
         @self.timer(interval=10.0, name="status")  # type: ignore[untyped-decorator]  # Faust
         async def status() -> None:
             line.log()
-            self.input.look()
-            self._collector.look()
+            self.input.log_odd_streams()
+            self._collector.collect_if_due()
 
         @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust
-        async def look_for_topics() -> None:
+        async def find_deleted_topics() -> None:
             await self._failing(runtime.find_deleted_topics())
-            await self._failing(runtime.look_for_skips())
+            await self._failing(runtime.obey_skips())
 
         @self.timer(interval=60.0, name="trim")  # type: ignore[untyped-decorator]  # Faust
         async def trim() -> None:
             await self._failing(runtime.trim())
 
         @self.timer(interval=60.0, name="absent-fields")  # type: ignore[untyped-decorator]  # Faust
-        async def look_for_absent_fields() -> None:
+        async def log_absent_fields() -> None:
             self.input.fields_are_absent(self.cleaner.absent())
 
     async def _failing(self, step: Awaitable[None]) -> None:

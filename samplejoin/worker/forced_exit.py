@@ -63,12 +63,12 @@ class Ending:
                 self._end(f"has not ended within {STOP_S:.0f} s of {self._asked}: {self._cause()}")
             for number in os.read(self._signals, 64):
                 if number in ASKING:
-                    self._hear(number)
+                    self._take_signal(number)
                 if number != FAILURE[0]:
                     with suppress(OSError):  # the loop is closed already
                         os.write(self._loop, bytes([number]))
 
-    def _hear(self, number: int) -> None:
+    def _take_signal(self, number: int) -> None:
         if not self._asked:
             self._asked, self._until_s = ASKING[number], time.monotonic() + STOP_S
             faulthandler.dump_traceback_later(HARD_S, exit=True, file=STDERR)

@@ -37,12 +37,12 @@ class Watchdog(Service):
 
     async def on_start(self) -> None:
         self._main = threading.get_ident()
-        threading.Thread(target=self._look, name="watchdog", daemon=True).start()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     async def on_stop(self) -> None:
         self._ended.set()
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         seen, looks = -1, 0
         while not self._ended.wait(self.interval_s):
             beats = self.beats()

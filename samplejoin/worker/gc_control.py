@@ -26,7 +26,7 @@ class Collector:
         gc.freeze()
         gc.disable()
 
-    def look(self) -> None:
+    def collect_if_due(self) -> None:
         """Searches now, or puts it off."""
         self._put_off += 1
         if gc.get_count()[0] <= FEW_OBJECTS or self._put_off == MOST_LOOKS:

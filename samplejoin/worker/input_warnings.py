@@ -56,7 +56,7 @@ class InputWatch:
         """A label row of this key has waited for an impression in vain."""
         self._orphans[stream] = key
 
-    def look(self) -> None:
+    def log_odd_streams(self) -> None:
         """Logs, once in ten minutes each, which streams come to nothing."""
         now = self._monotonic()
         for what, said in self._odd().items():

@@ -24,7 +24,7 @@ from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.foreign_records import RefusedRecords
 from samplejoin.engine.rewinds import Rewinds
-from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.transaction import CommitFailed, Outbox, Transactions
 from samplejoin.engine.wire import GarbageError, unpack_sized
 from samplejoin.tables.partial_samples import PartialSamples
@@ -52,11 +52,11 @@ class JoinTask:
         table: PartialSamples,
         transactions: Transactions,
         emitter: Emitter,
-        turns: Turns,
+        scheduler: FairScheduler,
         on_lost: Callable[[int], None],
         fatal: Callable[[BaseException], None],
     ) -> None:
-        self.config, self.number, self.table, self.emitter, self.turns = config, number, table, emitter, turns
+        self.config, self.number, self.table, self.emitter, self.scheduler = config, number, table, emitter, scheduler
         self.transactions = transactions
         self.on_lost, self.fatal = on_lost, fatal
         self.partition = Partition(config.spec, table)
@@ -103,7 +103,7 @@ class JoinTask:
         self._outbox = Outbox(self.transactions.kafka)
         self.phase = "entering the deadlines of its open keys"
         for _ in self.table.fill(self.partition):
-            await self.turns.next()
+            await self.scheduler.next_turn()
         self.position = self.table.position
         self.phase = "closing windows that have ended"
         self.running = True
@@ -201,7 +201,7 @@ class JoinTask:
                 self.refused.add(self.config.topics.repartition, self.number, record.offset, error)
                 self.position, self._dirty = record.offset + 1, True
                 continue
-            self.rewinds.look(entry, self.partition.covered)
+            self.rewinds.count(entry, self.partition.covered)
             out = Outcomes(emit=self._sample)
             self.partition.apply(entry, record.offset, record.timestamp, out)
             self.position = record.offset + 1
@@ -230,9 +230,9 @@ class JoinTask:
         return changed + emitted > self.config.memory.uncommitted * part
 
     async def _next_turn(self) -> None:
-        await self.turns.next()
+        await self.scheduler.next_turn()
         if self._outbox is not None:
-            self._outbox.look_at_clock()
+            self._outbox.refresh_timestamp()
 
     async def _sweep(self, out: Outcomes) -> None:
         """Closes what the clock has passed, in slices; then, if samples were corrected, commits before going on."""
@@ -306,7 +306,7 @@ class JoinTask:
     async def commit(self) -> None:
         """One commit of all that was stepped so far. Raises CommitFailed: then the partition must be recovered."""
         async with self._committing:
-            await self.turns.next()
+            await self.scheduler.next_turn()
             if not self.running:
                 raise CommitFailed(f"join partition {self.number} is not running")
             try:
@@ -326,10 +326,10 @@ class JoinTask:
             self._growth = min(MOST_GROWTH, max(1.0, commit.put_bytes / self._grown))
         self._grown, self._loaded = 0, self.table.loaded
         reached("commit-begin")
-        await self.turns.next()  # collecting, packing and writing each take about 50 ms at most
+        await self.scheduler.next_turn()  # collecting, packing and writing each take about 50 ms at most
         parts = list(parts_of(commit, self.config.record_format.writes))
         commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, parts)
-        await self.turns.next()
+        await self.scheduler.next_turn()
         if not self.running:
             raise CommitFailed(f"join partition {self.number} was given up during its commit")
         reached("commit-done")

@@ -16,7 +16,7 @@ from samplejoin.engine.clients import until_there, was_cancelled
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.meters import Meters
-from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.transaction import CommitFailed, Transactions
 from samplejoin.tables.partial_samples import PartialSamples
 from samplejoin.tables.standby import Standby
@@ -50,9 +50,9 @@ class JoinTasks:
         make_table: Callable[[int], PartialSamples],
         make_standby: Callable[[int], Standby],
         fatal: Callable[[BaseException], None],
-        turns: Turns,
+        scheduler: FairScheduler,
     ) -> None:
-        self.config, self.reader, self.emitter, self.meters, self.turns = config, reader, emitter, meters, turns
+        self.config, self.reader, self.emitter, self.meters, self.scheduler = config, reader, emitter, meters, scheduler
         self.make_table, self.make_standby, self.fatal = make_table, make_standby, fatal
         self.running: dict[int, JoinTask] = {}
         #: position of each partition's last commit, after the worker's end
@@ -192,7 +192,9 @@ class JoinTasks:
         async def attempt() -> JoinTask:
             await self._ended(number)
             table, transactions = self.make_table(number), Transactions(self.config, number)
-            join = JoinTask(self.config, number, table, transactions, self.emitter, self.turns, self._lost, self.fatal)
+            join = JoinTask(
+                self.config, number, table, transactions, self.emitter, self.scheduler, self._lost, self.fatal
+            )
             self._starts[number] = join
             self._open.add(join)
             try:

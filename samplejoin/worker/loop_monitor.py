@@ -44,9 +44,9 @@ class LoopWatch(Service):
 
     def _sleep(self, sleep_s: float) -> None:
         loop = asyncio.get_running_loop()
-        self._handle = loop.call_at(loop.time() + sleep_s, self._look, loop.time(), sleep_s, time.thread_time())
+        self._handle = loop.call_at(loop.time() + sleep_s, self._measure, loop.time(), sleep_s, time.thread_time())
 
-    def _look(self, began_s: float, slept_s: float, used_before_s: float) -> None:
+    def _measure(self, began_s: float, slept_s: float, used_before_s: float) -> None:
         self.looks += 1
         late_s = max(0.0, asyncio.get_running_loop().time() - began_s - slept_s)
         self.meters.observe("loop_stall_seconds", (), late_s)

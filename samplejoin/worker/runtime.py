@@ -25,7 +25,7 @@ from samplejoin.engine.group import Group
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.offsets import commit_start, refuse_other_state
 from samplejoin.engine.progress import ProgressBoard
-from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.sender import Sender
 from samplejoin.engine.skip_topic import SkipList
 from samplejoin.engine.sources import OwnedSource, SourceBlock, Sources
@@ -76,7 +76,7 @@ class Runtime(Service):
         self.sources = Sources(config)
         self._cache = shared_cache(config.memory.block_cache, config.memory.write_buffers)
         self.emitter = Emitter(config, metrics, {})
-        self.turns = Turns()
+        self.scheduler = FairScheduler()
         self._deliver_source, self._deliver_join = deliver_source, deliver_join
         self.repartition = LateProducer()
         self.sender = Sender(
@@ -89,7 +89,9 @@ class Runtime(Service):
         self.reading = Reading(config.max_record_bytes, skipped=self._skipped, fetched_bytes=config.memory.fetched)
         assignor = JoinAssignor(self._word, config.topics.repartition, config.standby_replicas)
         self.group = Group(config, self.sources, self, assignor, self.reading, fatal)
-        self.joins = JoinTasks(config, self.group, self.emitter, metrics, self._table, self._standby, fatal, self.turns)
+        self.joins = JoinTasks(
+            config, self.group, self.emitter, metrics, self._table, self._standby, fatal, self.scheduler
+        )
         self._drained = drained
         self._drain = Drain(config, self.group, self.sources, self.sender, self.joins)
         self.hot_keys = HotKeys()
@@ -133,8 +135,8 @@ class Runtime(Service):
                 "preparing topics", config, lambda: topics.output_partitions(config)
             )
             await until_there("looking at the state", config, lambda: refuse_other_state(config))
-            self.repartition.become(producer(config))
-            self.dead_letters.become(producer(config))
+            self.repartition.set_producer(producer(config))
+            self.dead_letters.set_producer(producer(config))
             for each in (self.repartition, self.dead_letters):
                 await until_there("starting a producer", config, each.start)
             await until_there("committing the start", config, lambda: commit_start(config, self.sources.partitions))
@@ -232,7 +234,7 @@ class Runtime(Service):
         await self.sender.drain(5.0)
         await self.joins.commit()
 
-    async def look_for_skips(self) -> None:
+    async def obey_skips(self) -> None:
         """Obeys what `samplejoin skip` has been told."""
         if not self.started:
             return
@@ -270,9 +272,9 @@ class Runtime(Service):
         missing = sorted(self.group.joins - set(self.joins.running))
         return found + [f"join partition {n} is recovering ({self.joins.phase(n)})" for n in missing]
 
-    def look_at_fetches(self) -> None:
+    def record_fetches(self) -> None:
         """Tells the writers which fetches have been answered by now."""
-        self.sources.saw_fetches(self.group.consumer)
+        self.sources.record_fetches(self.group.consumer)
 
     def join_end(self, partition: int) -> int | None:
         """End of a join partition's log as last fetched."""
@@ -299,7 +301,7 @@ class Runtime(Service):
             self._owners.update(self.sources.partitions)
         for name in OWNED:
             self.metrics.forget(name)
-        self.clocks.look({number: join.partition.clock for number, join in self.joins.running.items()})
+        self.clocks.update({number: join.partition.clock for number, join in self.joins.running.items()})
         snapshot = snapshot_of(self)
         set_gauges(self.metrics, snapshot)
         said = {
@@ -319,7 +321,7 @@ class LateProducer:
     def __init__(self) -> None:
         self._producer: Any = None
 
-    def become(self, real: Any) -> None:
+    def set_producer(self, real: Any) -> None:
         """The producer that this one is from now on."""
         self._producer = real
 

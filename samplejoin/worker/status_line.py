@@ -27,7 +27,7 @@ class StatusLine:
     def log(self) -> None:
         """The line for the time since the last one, then what is wrong."""
         rates, runtime = self._rates(), self.app.runtime
-        warnings = self.app.quality.look()
+        warnings = self.app.quality.update()
         snapshot = snapshot_of(runtime)
         if snapshot.problems:
             log.info("waiting: %s", "; ".join(snapshot.problems))

@@ -15,7 +15,7 @@ from samplejoin.agents import clean
 from samplejoin.agents.clean import RUN_RECORDS, SLICE_S, Cleaning
 from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.engine.config import EngineConfig, Topics
-from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.sources import SourceBlock, Sources
 from samplejoin.job.compile import compile_job
 from samplejoin.job.load import model_of
@@ -74,7 +74,7 @@ class Play:
         sender: Any = self.sent
         meters: Any = self.meters
         letters: Any = None
-        self.cleaning = Cleaning(config, cleaner, sender, letters, meters, None, hot_keys, Turns())
+        self.cleaning = Cleaning(config, cleaner, sender, letters, meters, None, hot_keys, FairScheduler())
         self.offset = 0
         self.owned = Sources(config).add(IMPRESSIONS, 1, 0, "", 0)
 

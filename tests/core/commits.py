@@ -22,7 +22,7 @@ from samplejoin.core.spec import Spec
 from samplejoin.engine import failpoints
 from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.emitter import Emitter
-from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.transaction import CommitFailed, Transactions
 from samplejoin.engine.wire import pack_entry
 from samplejoin.stores.memory import MemoryStore
@@ -138,7 +138,7 @@ class FailingJoin:
             table.changelog = self.kafka.changelog
             emitter = Emitter(self.config, Counts(), defaultdict(lambda: 1))
             self.join = JoinTask(
-                self.config, 0, table, self.kafka, emitter, Turns(), lambda number: None, self.fatal
+                self.config, 0, table, self.kafka, emitter, FairScheduler(), lambda number: None, self.fatal
             )  # fmt: skip
             self.join.partition = self.partition = Breaking(self.config.spec, table)
             if self.runs(self.join.start(0)):

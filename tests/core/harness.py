@@ -262,7 +262,7 @@ class World:
         for name, owner in self.owners.items():
             end = len(self.sources[name])
             for _ in range(2):
-                owner.writer.saw_fetch(object(), end, end)
+                owner.writer.record_fetch(object(), end, end)
 
     def end_of_input(self) -> None:
         """The explicit end: every source is read up to the end of time."""

@@ -225,7 +225,7 @@ class Owner:
         if last >= self.position:
             self.send(last, sendable)
             self.position = last + 1
-        self.writer.saw_fetch(self.fetches, self.position, end)
+        self.writer.record_fetch(self.fetches, self.position, end)
 
     def send(self, upto: int, offsets: list[int]) -> None:
         sim = self.sim

@@ -106,7 +106,7 @@ class Ticks:
         self.prev: dict[str, int] = {}
 
     def tick(self, source: str, second: float, row_time: float | None = None, at_end: bool = True) -> int:
-        self.clock.see_append_time(int(second * 1000))
+        self.clock.record_append_time(int(second * 1000))
         row_ms = None if row_time is None else int(row_time * 1000)
         self.clock.tick(TickEntry(source, 1, None, 0, row_ms, at_end, self.prev.get(source)), 0, self.offset)
         self.prev[source] = self.offset
@@ -165,16 +165,16 @@ def test_an_end_below_what_is_covered_proves_nothing():
 @pytest.mark.rule(8)
 def test_an_end_is_proven_by_a_fetch_sent_after_the_acknowledgement():
     writer = SourceWriter(CLICKS, 1, -1, 10)
-    writer.saw_fetch(0, 0, 0)
+    writer.record_fetch(0, 0, 0)
     assert not writer.tick(0).at_end  # nothing acknowledged yet
     writer.tick_acked(0, 7)
-    writer.saw_fetch(1, 0, 0)  # may have been sent before the acknowledgement
-    writer.saw_fetch(1, 0, 0)  # the same answer again
+    writer.record_fetch(1, 0, 0)  # may have been sent before the acknowledgement
+    writer.record_fetch(1, 0, 0)  # the same answer again
     assert not writer.tick(0).at_end
-    writer.saw_fetch(2, 0, 0)
+    writer.record_fetch(2, 0, 0)
     entry = writer.tick(0)
     assert (entry.at_end, entry.prev) == (True, 7)
-    writer.saw_fetch(3, 0, 1)  # there is more to read
+    writer.record_fetch(3, 0, 1)  # there is more to read
     assert not writer.tick(0).at_end
 
 

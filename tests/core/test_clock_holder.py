@@ -25,7 +25,7 @@ class Ticks:
 
     def tick(self, second: float, *, at_end: bool = True, **times: float | None) -> None:
         """A tick for each stream in `times`: the event time that it has been read to, None if it had no event."""
-        self.clock.see_append_time(int(second * 1000))
+        self.clock.record_append_time(int(second * 1000))
         for topic, at in times.items():
             source = f"{topic} 000000"
             row_ms = None if at is None else int(at * 1000)
@@ -126,7 +126,7 @@ def test_a_backlog_read_to_its_end_is_not_late(idle):
 
 def test_by_processing_time_nothing_holds():
     clock = Clock(Spec("p", (Stream("show", "anchor", ("shows",)),), ("u",), (), window_ms=1000, clock="processing"))
-    clock.see_append_time(5000)
+    clock.record_append_time(5000)
     assert (holder_of(clock), delay_ms(clock)) == (None, 0)
 
 

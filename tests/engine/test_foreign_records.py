@@ -177,8 +177,8 @@ WORD = b'{"worker":"you","sources":{"clicks 000001":[5,false]},"lags":{"2":9}}'
 )  # fmt: skip
 def test_garbage_in_the_control_topic_does_not_deafen(tmp_path, value):
     heard, meters = board(tmp_path)
-    heard.hear(record(value))
-    heard.hear(record(WORD))
+    heard.receive_record(record(value))
+    heard.receive_record(record(WORD))
     assert heard.sources["clicks 000001"][:2] == (5, False)
     assert heard.lags[2][0] == 9
     assert meters.counted == [("refused_records", "job-progress")]
@@ -186,7 +186,7 @@ def test_garbage_in_the_control_topic_does_not_deafen(tmp_path, value):
 
 def test_words_about_what_the_job_does_not_have_are_not_kept(tmp_path):
     heard, _ = board(tmp_path)
-    heard.hear(record(b'{"worker":"you","sources":{"other 000001":[5,false]},"lags":{"-1":9,"4":9}}'))
+    heard.receive_record(record(b'{"worker":"you","sources":{"other 000001":[5,false]},"lags":{"-1":9,"4":9}}'))
     assert (heard.sources, heard.lags) == ({}, {})
 
 
@@ -197,7 +197,7 @@ def test_a_deaf_worker_says_so(tmp_path):
     assert heard.deafness() is None, "it has only just begun to speak"
     heard._spoke_at += DEAF_S
     assert "nothing heard from topic job-progress for " in str(heard.deafness())
-    heard.hear(record(b'{"worker":"me","sources":{},"lags":{}}'))
+    heard.receive_record(record(b'{"worker":"me","sources":{},"lags":{}}'))
     assert heard.deafness() is None
     assert heard.is_listening()
     assert FRESH_S < DEAF_S

@@ -26,8 +26,8 @@ class Meters:
 def test_only_the_present_owner_can_rewind(caplog, generation, rewound):
     meters = Meters()
     rewinds = Rewinds(100, meters)  # type: ignore[arg-type]
-    rewinds.look(Block("imp 000000", 5, 1000, 1100, []), {"imp 000000": 1000})
+    rewinds.count(Block("imp 000000", 5, 1000, 1100, []), {"imp 000000": 1000})
     assert not meters.found
-    rewinds.look(Block("imp 000000", generation, None, 50, []), {"imp 000000": 1100})
+    rewinds.count(Block("imp 000000", generation, None, 50, []), {"imp 000000": 1100})
     assert meters.found["rewound_entries"] == rewound
     assert ("is read again from" in caplog.text) == bool(rewound)

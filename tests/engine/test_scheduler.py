@@ -1,14 +1,14 @@
-"""Tasks that compute take turns, so that the event loop looks at its connections between any two steps."""
+"""Tasks that compute take scheduler, so that the event loop looks at its connections between any two steps."""
 
 from __future__ import annotations
 
 import asyncio
 
-from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.scheduler import FairScheduler
 
 
 class Loop:
-    """Counts the event loop's turns."""
+    """Counts the event loop's scheduler."""
 
     def __init__(self) -> None:
         self.turn = 0
@@ -20,11 +20,11 @@ class Loop:
 
 
 async def test_no_two_tasks_compute_in_one_turn_and_none_waits_longer_than_all_others_take():
-    turns, loop, steps = Turns(), Loop(), []
+    scheduler, loop, steps = FairScheduler(), Loop(), []
 
     async def work(name: str) -> None:
         for _ in range(3):
-            await turns.next()
+            await scheduler.next_turn()
             steps.append((loop.turn, name))
 
     async with asyncio.timeout(10):
@@ -34,10 +34,10 @@ async def test_no_two_tasks_compute_in_one_turn_and_none_waits_longer_than_all_o
 
 
 async def test_who_is_cancelled_while_waiting_holds_nobody_up():
-    turns, done = Turns(), []
+    scheduler, done = FairScheduler(), []
 
     async def work(name: str) -> None:
-        await turns.next()
+        await scheduler.next_turn()
         done.append(name)
 
     tasks = [asyncio.create_task(work(name)) for name in "abc"]

@@ -21,7 +21,7 @@ class Looks:
 
     def look(self, seconds: int = 1) -> None:
         for _ in range(seconds):
-            self.clocks.look({3: self.ticks.clock})
+            self.clocks.update({3: self.ticks.clock})
             self.now += 1
 
     def series(self, name: str) -> dict[str, float]:

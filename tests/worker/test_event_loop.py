@@ -15,7 +15,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 
 from samplejoin.engine.clients import FETCH_BYTES, FLOWING, STILL, pace
 from samplejoin.engine.memory_budget import Memory
-from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.worker import join_task as join_module
 from samplejoin.worker.gc_control import FEW_OBJECTS, MOST_LOOKS, Collector
 from samplejoin.worker.join_task import JoinTask
@@ -151,8 +151,14 @@ def stepping(monkeypatch):
     busy = join()
     busy.config, busy.table = SimpleNamespace(memory=Memory(1 << 30)), SimpleNamespace(loaded=0, peeked=0)
     busy._grown, busy._growth, busy._loaded = 0, 1.0, 0
-    busy._applied, busy._outbox, busy.turns, busy.position, busy.running = asyncio.Lock(), None, Turns(), 0, True
-    busy.rewinds, busy._sample = SimpleNamespace(look=lambda *_: None), None
+    busy._applied, busy._outbox, busy.scheduler, busy.position, busy.running = (
+        asyncio.Lock(),
+        None,
+        FairScheduler(),
+        0,
+        True,
+    )
+    busy.rewinds, busy._sample = SimpleNamespace(count=lambda *_: None), None
     busy.partition = SimpleNamespace(
         changed=keys, covered={}, due=lambda: False, sweep=None,
         apply=lambda entry, offset, *_: keys.update({b"%d" % offset: None}),
@@ -201,11 +207,11 @@ def test_cycles_are_searched_when_little_is_under_way_and_after_a_while_all_the_
     monkeypatch.setattr(gc, "get_count", lambda: (under_way[0], 0, 0))
     monkeypatch.setattr(gc, "collect", searched.append)
     collector = Collector()
-    collector.look()
+    collector.collect_if_due()
     assert searched == [1]
     under_way[0] = FEW_OBJECTS + 1
     for _ in range(MOST_LOOKS - 1):
-        collector.look()
+        collector.collect_if_due()
     assert searched == [1]
-    collector.look()
+    collector.collect_if_due()
     assert searched == [1, 1]

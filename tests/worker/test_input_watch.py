@@ -58,8 +58,8 @@ def test_a_stream_of_orphans_only_is_named(caplog):
     assert said.startswith(
         'none of the first 100 rows of stream click has joined an impression; keys look like ["7"]: is it the same key'
     )
-    watch.look()
-    watch.look()
+    watch.log_odd_streams()
+    watch.log_odd_streams()
     assert [record.getMessage() for record in caplog.records] == [said]
     metrics.add("joined_rows", ("click",))
     assert watch.warnings() == []
@@ -77,8 +77,8 @@ def test_a_stream_whose_records_all_give_nothing_is_named(caplog):
     (said,) = watch.warnings()
     assert said.startswith("all of the first 100 records of stream click were filtered: streams.click.clean")
     assert said.endswith("Is a `return` missing?")
-    watch.look()
-    watch.look()
+    watch.log_odd_streams()
+    watch.log_odd_streams()
     assert [record.getMessage() for record in caplog.records] == [said]
     metrics.add("events", ("click", "ok"))
     assert watch.warnings() == []

@@ -9,7 +9,7 @@ import pytest
 from samplejoin.engine import transaction
 from samplejoin.engine.clients import close_producer
 from samplejoin.engine.config import EngineConfig, Topics
-from samplejoin.engine.scheduler import Turns
+from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.transaction import CommitFailed, Transactions
 from samplejoin.worker import join_tasks as module
 from samplejoin.worker.join_tasks import JoinTasks
@@ -74,7 +74,7 @@ async def test_a_recovery_that_was_broken_off_is_begun_again(monkeypatch, config
     monkeypatch.setattr(module, "JoinTask", Join)
     monkeypatch.setattr(module, "Transactions", lambda *_: None)
     reader = Reader()
-    joins = JoinTasks(config, reader, None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type, return-value]
+    joins = JoinTasks(config, reader, None, Meters(), lambda n: None, lambda n: None, fatal.append, FairScheduler())  # type: ignore[arg-type, return-value]
     Join.first = error
     await joins.assign({1}, set(), {})
     async with asyncio.timeout(10):
@@ -92,7 +92,7 @@ async def test_a_partition_that_ended_badly_can_come_back(monkeypatch, config, e
     monkeypatch.setattr(module, "JoinTask", Join)
     monkeypatch.setattr(module, "Transactions", lambda *_: None)
     monkeypatch.setattr(Join, "ending", error)
-    joins = JoinTasks(config, Reader(), None, Meters(), lambda n: None, lambda n: None, fatal.append, Turns())  # type: ignore[arg-type, return-value]
+    joins = JoinTasks(config, Reader(), None, Meters(), lambda n: None, lambda n: None, fatal.append, FairScheduler())  # type: ignore[arg-type, return-value]
     async with asyncio.timeout(10):
         for wanted in ({1}, set(), {1}):
             await joins.assign(wanted, set(), {})
