@@ -69,8 +69,8 @@ def not_for_memory(error: BaseException, where: str) -> None:
     A dead letter for it would lose what another worker, or this one with more room, joins.
     """
     if issubclass(type(error), MemoryError):
-        text = said(error)
-        raise MemoryError(where if text == "MemoryError" else f"{where}: {text}") from error
+        text = said(error).removeprefix("MemoryError").removeprefix(": ")
+        raise MemoryError(f"{where}: {text}" if text else where) from error
 
 
 def counted(count: int, one: str, more: str | None = None) -> str:

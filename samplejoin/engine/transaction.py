@@ -12,7 +12,7 @@ from typing import Any
 
 from samplejoin.engine.access_rights import DENIALS, Denied
 from samplejoin.engine.clients import close_producer, producer, was_cancelled
-from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 
@@ -23,6 +23,10 @@ FENCE_TIMEOUT_S = 45.0
 
 class CommitFailed(Exception):
     """The outcome of a commit is unknown or it failed: the partition's state must be dropped and recovered."""
+
+
+class ChangelogMadeAgain(WorkerError):
+    """The changelog is another one than the state was committed to."""
 
 
 class Outbox:
@@ -86,15 +90,18 @@ class Transactions:
         """Gives the producer up, at once if the brokers do not answer."""
         await close_producer(self.kafka, 0.5)
 
-    async def commit(self, outbox: Outbox, changelog: list[bytes]) -> tuple[int, int]:
-        """Sends all, then commits; returns first and next offset in the changelog.
+    async def commit(self, outbox: Outbox, changelog: list[bytes], known: int = 0) -> tuple[int, int]:
+        """Sends all, then commits; returns first and next offset in the changelog, which was known up to `known`.
 
-        Raises CommitFailed; or Denied or TooLarge, if trying again cannot help.
+        Raises CommitFailed; or Denied, TooLarge or WorkerError (the changelog was made again), if trying again cannot
+        help.
         """
         try:
             # bounded, since a producer that is closed meanwhile may leave those who wait for it alone for ever
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                return await self._commit(outbox, changelog)
+                return await self._commit(outbox, changelog, known)
+        except ChangelogMadeAgain:
+            raise
         except asyncio.CancelledError:
             if was_cancelled():
                 raise
@@ -115,7 +122,7 @@ class Transactions:
         failed = waiter is not None and waiter.done() and not waiter.cancelled()
         return (waiter.exception() if failed else None) or error
 
-    async def _commit(self, outbox: Outbox, changelog: list[bytes]) -> tuple[int, int]:
+    async def _commit(self, outbox: Outbox, changelog: list[bytes], known: int) -> tuple[int, int]:
         topic, partition = self.config.topics.changelog, self.partition
         if self.config.exactly_once:
             await self.kafka.begin_transaction()
@@ -134,6 +141,12 @@ class Transactions:
             sent.append((topic, states[-1]))
         await _all([future for _, future in sent])
         reached("commit-sent")
+        first = states[0].result().offset
+        if first < known:
+            raise ChangelogMadeAgain(
+                f"topic {topic} partition {partition}: its end has gone back from {known} to {first}: "
+                "it was deleted and made again, and the state that it held is gone. Start over by `samplejoin reset`"
+            )
         if self.config.exactly_once:
             await self.kafka.commit_transaction()
         return states[0].result().offset, states[-1].result().offset + 1

@@ -217,6 +217,10 @@ class JoinApp(faust.App):
             self.input.log_odd_streams()
             self._collector.collect_if_due()
 
+        @self.timer(interval=2.0, name="topic-ids")  # type: ignore[untyped-decorator]  # Faust
+        async def find_recreated_topics() -> None:
+            await self._failing(runtime.find_recreated_topics())
+
         @self.timer(interval=10.0, name="topics")  # type: ignore[untyped-decorator]  # Faust
         async def find_deleted_topics() -> None:
             await self._failing(runtime.find_deleted_topics())

@@ -328,7 +328,8 @@ class JoinTask:
         reached("commit-begin")
         await self.scheduler.next_turn()  # collecting, packing and writing each take about 50 ms at most
         parts = list(parts_of(commit, self.config.record_format.writes))
-        commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, parts)
+        known = self.table.replica.next_offset
+        commit.first_offset, commit.next_offset = await self.transactions.commit(outbox, parts, known)
         await self.scheduler.next_turn()
         if not self.running:
             raise CommitFailed(f"join partition {self.number} was given up during its commit")

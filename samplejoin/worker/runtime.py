@@ -286,6 +286,11 @@ class Runtime(Service):
         if self.started and self.brokers.away_since is None:
             await trim(self.config, self.joins)
 
+    async def find_recreated_topics(self) -> None:
+        """Ends the worker if a topic of the job has been made again."""
+        if self.started:
+            await self._topics.find_recreated()
+
     async def find_deleted_topics(self) -> None:
         """Ends the worker if a topic of the job is gone."""
         if self.started:

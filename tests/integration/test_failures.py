@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from samplejoin.engine.wire import pack_state
@@ -15,7 +15,7 @@ from samplejoin.stores.rocks import RocksStore
 from samplejoin.tables.durable_state import META
 from tests.integration.scenes import edit_job, record, wait_for_end, watch_until
 from tests.integration.support import Worker, World, feed, wait_for
-from tests.support.kafka import create_topics
+from tests.support.kafka import create_topics, produce
 
 pytestmark = pytest.mark.kafka
 
@@ -60,6 +60,43 @@ def test_wrong_partition_counts_are_named(world, start_worker, topic):
     ends_clearly(
         start_worker(world, 1), f"topic {world.name}-{topic} has 3 partitions", "partitions: 4", "set it back to 3"
     )
+
+
+def make_again(world: World, topic: str) -> None:
+    """Deletes a topic, and makes it again as soon as the broker lets it."""
+    admin = AdminClient({"bootstrap.servers": world.kafka.bootstrap})
+    count = len(admin.list_topics(timeout=30).topics[topic].partitions)
+    admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
+
+    def made() -> bool:
+        try:
+            create_topics(world.kafka.bootstrap, {topic: count})
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+            return False
+        return True
+
+    wait_for(made, 30, lambda: topic, [])
+
+
+@pytest.mark.rule(16)
+@pytest.mark.parametrize("which", ["click", "changelog", "samples"])
+def test_a_topic_that_is_made_again_under_a_worker_ends_it(world, start_worker, which):
+    """Its offsets mean nothing there, and the client goes on at them: rows would be passed over, states be lost."""
+    worker = start_worker(world, 1)
+    world.send(feed(seed=41, seconds=60, per_second=20))
+    wait_for(lambda: world.written() > 0, 60, worker.log_tail, [worker])
+    wait_for(lambda: "lag 0," in worker.log.read_text(), 60, worker.log_tail, [worker])
+    make_again(world, f"{world.name}-{which}")
+    rows = [(number % 4, b"{}", None, None) for number in range(4000)]
+    if which == "click":  # more than the old one had
+        produce(world.kafka.bootstrap, f"{world.name}-click", rows)
+    else:
+        world.send(feed(seed=42, seconds=30, per_second=20, start_s=60))
+    log = ends_clearly(worker, "samplejoin reset")
+    made_again = f"topics {world.name}-{which} were deleted and made again while the job ran" in log
+    assert made_again or (which == "changelog" and "its end has gone back from " in log), log
 
 
 def test_internal_topics_have_the_settings_that_the_protocol_needs(world, start_worker):
