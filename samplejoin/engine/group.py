@@ -40,6 +40,7 @@ from samplejoin.engine.failpoints import reached
 from samplejoin.engine.fetched_records import Reading
 from samplejoin.engine.group_handler import GroupHandler
 from samplejoin.engine.sources import Sources, check_start, out_of_range, unreadable
+from samplejoin.engine.topic_ids import topic_ids
 from samplejoin.engine.wire import known_format
 
 log = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ class Group(Service):
 
         async def look() -> tuple[dict[Any, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
             consumer = self.consumer
+            self.sources.topic_ids |= await topic_ids(consumer._client, sorted({tp.topic for tp in tps}))
             return await self._committed(tps), await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
 
         committed, begins, ends = await until_there("reading committed offsets", self.config, look)
@@ -218,6 +220,7 @@ class Group(Service):
             return  # another assignment follows
         for tp in tps:
             offset, metadata = committed.get(tp, (fresh.get(tp, 0), ""))
+            self.sources.refuse_recreated(tp, metadata)
             check_start(tp, offset, begins[tp], ends[tp])
             self.sources.add(tp, generation, offset, metadata, ends[tp])
             self.consumer.seek(tp, offset)

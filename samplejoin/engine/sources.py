@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
@@ -78,6 +80,8 @@ class Sources:
         self.owned: dict[Any, OwnedSource] = {}
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
+        #: ids of the input topics, as far as the brokers have any
+        self.topic_ids: dict[str, UUID] = {}
         #: whether ticks are sent
         self.ticking = True
         #: whether records came lately
@@ -90,12 +94,25 @@ class Sources:
             generation,
             committed - 1,
             self.config.max_in_flight,
-            row_time=int(metadata) if metadata.lstrip("-").isdigit() else None,
+            row_time=_Noted.of(metadata).row_time_ms,
             log_end=log_end - 1,  # even where an offset was committed: a commit can be lost (ADR 11)
         )
         owned = OwnedSource(tp, writer, delivered=committed - 1, held_upto=committed - 1)
         self.owned[tp] = owned
         return owned
+
+    def _noted(self, topic: str, row_time_ms: int | None) -> str:
+        id_ = self.topic_ids.get(topic)
+        return str(_Noted(row_time_ms or None, id_.hex if id_ else ""))
+
+    def refuse_recreated(self, tp: TopicPartition, metadata: str) -> None:
+        """Raises WorkerError if an offset was committed for a topic of this name that was another one."""
+        noted, id_ = _Noted.of(metadata).topic_id, self.topic_ids.get(tp.topic)
+        if noted and id_ and noted != id_.hex:
+            raise WorkerError(
+                f"topic {tp.topic}: it was deleted and made again since it was last read: the offsets that group "
+                f"{self.config.group} has committed mean nothing in it. Start from the beginning by `samplejoin reset`"
+            )
 
     def drop(self, tps: Iterable[TopicPartition]) -> None:
         """Gives partitions up: nothing more is read, sent or committed for them."""
@@ -107,7 +124,7 @@ class Sources:
     def offsets(self) -> dict[Any, OffsetAndMetadata]:
         """What can be committed: next offsets, with the highest event time below them."""
         return {
-            tp: OffsetAndMetadata(owned.writer.acked + 1, str(owned.writer.row_time or ""))
+            tp: OffsetAndMetadata(owned.writer.acked + 1, self._noted(tp.topic, owned.writer.row_time))
             for tp, owned in self.owned.items()
             if owned.writer.acked > owned.writer.confirmed
         }
@@ -147,6 +164,26 @@ class Sources:
         """A tick for one join partition, and the sources it speaks of."""
         owned = list(self.owned.values())
         return Tick([o.writer.tick(partition) for o in owned], dict(self.partitions)), owned
+
+
+_ID = re.compile("[0-9a-f]{32}")
+
+
+class _Noted(NamedTuple):
+    """What is committed with an offset: the highest event time below it, and the id of the topic."""
+
+    row_time_ms: int | None
+    topic_id: str
+
+    @classmethod
+    def of(cls, metadata: str) -> _Noted:
+        """Of what somebody else has committed, nothing."""
+        time, _, id_ = metadata.partition(" ")
+        return cls(int(time) if time.lstrip("-").isdecimal() else None, id_ if _ID.fullmatch(id_) else "")
+
+    def __str__(self) -> str:
+        time = "" if self.row_time_ms is None else str(self.row_time_ms)
+        return f"{time} {self.topic_id}" if self.topic_id else time
 
 
 def check_start(tp: TopicPartition, committed: int, begin: int, end: int) -> None:

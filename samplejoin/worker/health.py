@@ -81,7 +81,7 @@ class TopicWatch:
         if again := sorted(name for name, id_ in ids.items() if self._ids.get(name, id_) != id_):
             self._fatal(WorkerError(
                 f"topics {', '.join(again)} were deleted and made again while the job ran: what was read and written "
-                "before means nothing in the new ones. Do not just start again: start over by `samplejoin reset`"
+                "before means nothing in the new ones. Start from the beginning by `samplejoin reset`"
             ))  # fmt: skip
         self._ids |= ids
 

@@ -70,7 +70,7 @@ class Play:
 
         monkeypatch.setattr(cleaner, "clean", slow)
         monkeypatch.setattr(clean, "time", SimpleNamespace(perf_counter=lambda: now[0], time=lambda: NOW / 1000))
-        hot_keys: Any = SimpleNamespace(see=lambda cells, rows: None)
+        hot_keys: Any = SimpleNamespace(count=lambda cells, rows: None)
         sender: Any = self.sent
         meters: Any = self.meters
         letters: Any = None

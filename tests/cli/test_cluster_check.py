@@ -101,7 +101,7 @@ def test_state_that_may_not_be_read_is_a_note(monkeypatch):
     async def refuse_other_state(_: EngineConfig) -> None:
         raise TopicAuthorizationFailedError("job-changelog")
 
-    monkeypatch.setattr(cluster_check, "look", look)
+    monkeypatch.setattr(cluster_check, "describe", look)
     monkeypatch.setattr(cluster_check, "refuse_other_state", refuse_other_state)
     found = asyncio.run(check_cluster(config))
     assert any("topic job-repartition has 6 partitions" in each for each in found.wrong)
