@@ -137,7 +137,10 @@ def test_records(tmp_path, job):
         ({"stream": "impression", "record": [1]}, "decode impression: ValueError: the record is a JSON list"),
         ({"stream": "impression", "record": ""}, "decode impression: ValueError: empty record"),
         ({"stream": "impression", "record": "{"}, "decode impression: ValueError: not JSON: unexpected end"),
-        (impression() | {"timestamp": "1"}, "timestamp is the Kafka record's own, a whole number of ms, not '1'"),
+        (
+            impression() | {"timestamp": "1"},
+            "timestamp is the Kafka record's own, a whole number of ms since 1970, not '1'",
+        ),
         ({"stream": "click", "topic": "imp", "record": {}}, "stream click does not read topic 'imp'"),
         ({"stream": "clik", "record": {}}, "no stream reads 'clik'"),
         ({"topic": "x", "record": {}}, "no stream reads 'x'"),
