@@ -51,5 +51,5 @@ class LoopWatch(Service):
         late_s = max(0.0, asyncio.get_running_loop().time() - began_s - slept_s)
         self.meters.observe("loop_stall_seconds", (), late_s)
         if late_s > LOUD_S:
-            log.warning("the event loop stood still for %.1f s", late_s)
+            log.info("the event loop stood still for %.1f s", late_s)
         self._sleep(next_sleep_s(slept_s, late_s, time.thread_time() - used_before_s))

@@ -127,6 +127,15 @@ def everywhere(job: JobTest, *, samples: int = 0) -> tuple[str, str, str]:
     return letter.reason, letter.function, letter.error
 
 
+def refused_dwell(folder: Any, agg: str, odd: str) -> tuple[str, str, str]:
+    """What becomes of a click whose cleaning gives such a dwell, next to a good impression."""
+    sample = {"pos": "impression.pos", "dwell": {"from": "click.dwell", "agg": agg}}
+    job = kit(folder, streams__click__clean="functions:clean", sample=sample)
+    shown(job)
+    clicked(job, odd={"dwell": odd})
+    return everywhere(job, samples=1)
+
+
 # ---- exact types ----------------------------------------------------------------------------------------------------
 
 ODD = ["Odd(1)", "[Odd(1)]", "Kind.A", "Text('x')", "{'a': Text('x')}", "{1, 2}", "b'x'", "{1: 2}", "'\\ud83d'"]
@@ -137,11 +146,7 @@ HOWS = ["first", "last", "min", "max", "list(3)", "top(3)", "sum", "mean", "any"
 @pytest.mark.rule(12)
 @pytest.mark.parametrize(("agg", "odd"), [*zip(HOWS, itertools.cycle(ODD)), *(("list(3)", odd) for odd in ODD)])
 def test_a_row_names_the_field_that_no_sample_can_carry(folder, agg, odd):
-    sample = {"pos": "impression.pos", "dwell": {"from": "click.dwell", "agg": agg}}
-    job = kit(folder, streams__click__clean="functions:clean", sample=sample)
-    shown(job)
-    clicked(job, odd={"dwell": odd})
-    reason, function, error = everywhere(job, samples=1)
+    reason, function, error = refused_dwell(folder, agg, odd)
     assert (reason, function) == ("row", "functions:clean")
     assert "field dwell (from click.dwell): " in error
 
@@ -433,11 +438,7 @@ TOO_LARGE = "data has over 1,048,576 elements and characters"
     ],
 )  # fmt: skip
 def test_a_row_that_expands_without_end_is_refused_at_once(folder, agg, odd):
-    sample = {"pos": "impression.pos", "dwell": {"from": "click.dwell", "agg": agg}}
-    job = kit(folder, streams__click__clean="functions:clean", sample=sample)
-    shown(job)
-    clicked(job, odd={"dwell": odd})
-    reason, _, error = everywhere(job, samples=1)
+    reason, _, error = refused_dwell(folder, agg, odd)
     assert reason == "row"
     assert TOO_LARGE in error or "needs" in error
 
