@@ -16,7 +16,7 @@ LEVELS = ["debug", "info", "warning", "error"]
 @click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set streams.click.topic=c2")
 @click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), default="info", show_default=True)
-@click.option("--web-port", type=click.IntRange(1, 65535), help="Port of /metrics, /livez and /readyz.")
+@click.option("--web-port", type=click.IntRange(1, 65535), help="Port of /metrics, /livez, /readyz, /status.json.")
 @click.option("--drain", is_flag=True, help="Join what the inputs hold now, commit, and end: before `migrate`.")
 def worker(job: Path, sets: tuple[str, ...], loglevel: str, web_port: int | None, drain: bool) -> None:
     """Run the job in the file JOB until it is stopped: SIGTERM or Ctrl-C end it within 10 seconds.
