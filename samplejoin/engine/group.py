@@ -207,7 +207,8 @@ class Group(Service):
 
         async def look() -> tuple[dict[Any, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
             consumer = self.consumer
-            self.sources.topic_ids |= await topic_ids(consumer._client, sorted({tp.topic for tp in tps}))
+            # of all: a topic that is made again has no offsets any more, and a new owner would begin at its start
+            self.sources.learn_topic_ids(await topic_ids(consumer._client, self.config.spec.topics()))
             return await self._committed(tps), await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
 
         committed, begins, ends = await until_there("reading committed offsets", self.config, look)

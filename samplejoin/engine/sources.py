@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -80,7 +80,7 @@ class Sources:
         self.owned: dict[Any, OwnedSource] = {}
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
-        #: ids of the input topics, as far as the brokers have any
+        #: ids of the job's topics, as far as the brokers have any
         self.topic_ids: dict[str, UUID] = {}
         #: whether ticks are sent
         self.ticking = True
@@ -104,6 +104,16 @@ class Sources:
     def _noted(self, topic: str, row_time_ms: int | None) -> str:
         id_ = self.topic_ids.get(topic)
         return str(_Noted(row_time_ms or None, id_.hex if id_ else ""))
+
+    def learn_topic_ids(self, ids: Mapping[str, UUID]) -> None:
+        """Raises WorkerError if a topic has another id than this worker has known: offsets mean nothing in the new one,
+        and a consumer that is not asked goes on at them, or begins again at its start."""
+        if again := sorted(topic for topic, id_ in ids.items() if self.topic_ids.get(topic, id_) != id_):
+            raise WorkerError(
+                f"topics {', '.join(again)} were deleted and made again while the job ran: what was read and written "
+                "before means nothing in the new ones. Start from the beginning by `samplejoin reset`"
+            )
+        self.topic_ids |= ids
 
     def refuse_recreated(self, tp: TopicPartition, metadata: str) -> None:
         """Raises WorkerError if an offset was committed for a topic of this name that was another one."""

@@ -141,7 +141,7 @@ class Transactions:
             sent.append((topic, states[-1]))
         await _all([future for _, future in sent])
         reached("commit-sent")
-        first = states[0].result().offset
+        first = (await states[0]).offset
         if first < known:
             raise ChangelogMadeAgain(
                 f"topic {topic} partition {partition}: its end has gone back from {known} to {first}: "

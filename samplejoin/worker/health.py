@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from uuid import UUID
 
 from aiokafka.errors import KafkaError
 
@@ -57,7 +56,6 @@ class TopicWatch:
     def __init__(self, config: EngineConfig, sources: Sources, group: Group, fatal: Callable[[BaseException], None]):
         self._config, self._sources, self._group, self._fatal = config, sources, group, fatal
         self._gone: set[str] = set()
-        self._ids: dict[str, UUID] = {}
 
     def update_growth(self) -> None:
         """New partitions of an input topic hold the clock until their first tick."""
@@ -68,22 +66,14 @@ class TopicWatch:
                 self._sources.partitions[topic] = now
 
     async def find_recreated(self) -> None:
-        """Ends the worker if a topic of the job has been deleted and made again: its name is the same, its id is not.
-
-        Offsets of the old one mean nothing in the new one, and a consumer that is not asked goes on at them.
-        """
+        """Raises WorkerError if a topic of the job has been deleted and made again."""
         names = [*self._config.spec.topics(), *self._config.topics.written]
         try:
             ids = await topic_ids(self._group.consumer._client, names)  # aiokafka has no public name for it
         except KafkaError as error:
             log.debug("looking for topic ids: %r", error)
             return
-        if again := sorted(name for name, id_ in ids.items() if self._ids.get(name, id_) != id_):
-            self._fatal(WorkerError(
-                f"topics {', '.join(again)} were deleted and made again while the job ran: what was read and written "
-                "before means nothing in the new ones. Start from the beginning by `samplejoin reset`"
-            ))  # fmt: skip
-        self._ids |= ids
+        self._sources.learn_topic_ids(ids)
 
     async def find_deleted(self) -> None:
         """Ends the worker if a topic of the job is gone, twice in a row: brokers that have just come know few."""

@@ -55,3 +55,14 @@ def test_what_others_have_committed_is_taken(sources, metadata):
     sources.topic_ids["clicks"] = ONE
     sources.refuse_recreated(TP, metadata)
     sources.add(TP, 1, 5, metadata, 10)
+
+
+@pytest.mark.rule(16)
+def test_an_id_that_changes_while_the_worker_runs_ends_it(sources):
+    """At a rebalance, say: with the topic its offsets are gone, and the new one would be read from its start."""
+    sources.learn_topic_ids({"clicks": ONE, "shows": ONE})
+    sources.learn_topic_ids({"clicks": ONE})
+    sources.learn_topic_ids({})
+    with pytest.raises(WorkerError, match="topics clicks were deleted and made again while the job ran"):
+        sources.learn_topic_ids({"clicks": OTHER, "shows": ONE})
+    assert sources.topic_ids["clicks"] == ONE
