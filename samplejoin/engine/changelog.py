@@ -146,14 +146,19 @@ class PartJoiner:
         self._where = where
         #: by id of the attempt: its first offset, and its parts so far
         self._open: dict[bytes, tuple[int, list[dict[str, Any]]]] = {}
+        #: records that none of ours wrote
+        self._foreign = 0
 
     def add(self, offset: int, value: bytes) -> Commit | None:
         """The commit that the record at `offset` ends, None if it ends none. Raises FormatError."""
         try:
             body = unpack_commit(value)
         except GarbageError as error:
-            log.error("%s offset %d: not a record of this job, passed over: %s. Only the job's workers may write "
-                      "there: look at who else does, and at the access rights", self._where, offset, error)  # fmt: skip
+            self._foreign += 1
+            if self._foreign.bit_count() == 1:  # the first, the second, the fourth …
+                log.error("%s offset %d: not a record of this job, passed over (%d so far): %s. Only the job's workers "
+                          "may write there: look at who else does, and at the access rights",
+                          self._where, offset, self._foreign, error)  # fmt: skip
             return None
         first, parts = self._open.pop(body["id"], (offset, []))
         if len(parts) != body["part"]:

@@ -35,8 +35,14 @@ def issues_of(job: JobModel) -> list[Issue]:
         _columns,
         _outputs,
         _security,
+        _state_dir,
     )
     return [issue for check in checks for issue in check(job)]
+
+
+def _state_dir(job: JobModel) -> Iterator[Issue]:
+    if "\0" in job.state_dir:
+        yield Issue(("state_dir",), "holds a null character, which no path can have")
 
 
 def internal_topics(job: JobModel) -> re.Pattern[str]:

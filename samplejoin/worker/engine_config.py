@@ -36,7 +36,7 @@ def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, A
         fingerprint=job.fingerprint,
         topics=topics_of(model),
         partitions=model.partitions,
-        state_dir=Path(model.state_dir),
+        state_dir=Path(model.state_dir).absolute(),  # a user's function may change the working directory
         connection=connection,
         exactly_once=model.guarantee == "exactly_once",
         combine=model.combine,

@@ -46,3 +46,9 @@ def test_a_drain_is_no_static_member(tmp_path, monkeypatch):
     assert config_of(tmp_path).instance_id == "pod-1"
     monkeypatch.setenv("SAMPLEJOIN_DRAIN", "true")
     assert config_of(tmp_path).instance_id is None
+
+
+def test_a_relative_state_directory_stays_where_the_worker_began(tmp_path, monkeypatch):
+    """A user's function may change the working directory."""
+    monkeypatch.chdir(tmp_path)
+    assert config_of(tmp_path, state_dir="state").state_dir == tmp_path / "state"

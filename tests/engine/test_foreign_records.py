@@ -90,6 +90,13 @@ def test_a_commit_without_its_fields_is_passed_over(body, caplog):
     assert whole.puts == [(b"k", b"v")]
 
 
+def test_many_foreign_records_in_a_changelog_are_few_lines(caplog):
+    joiner = PartJoiner("topic job-changelog partition 3")
+    for offset in range(1000):
+        assert joiner.add(offset, b"junk") is None
+    assert [record.args[2] for record in caplog.records] == [2**n for n in range(10)]
+
+
 @pytest.mark.parametrize("value", [squeezed(b"B", b"\x95\xa1a" + DEEP), squeezed(b"T", b"\x92" + DEEP)])
 def test_nesting_without_end_is_garbage(value):
     with pytest.raises(GarbageError):
@@ -107,7 +114,9 @@ def test_garbage_in_the_repartition_topic_is_told(value):
 def test_garbage_in_the_changelog_is_passed_over(value, caplog):
     assert PartJoiner("topic job-changelog partition 3").add(7, value) is None
     (said,) = caplog.messages
-    assert said.startswith("topic job-changelog partition 3 offset 7: not a record of this job, passed over: it")
+    assert said.startswith(
+        "topic job-changelog partition 3 offset 7: not a record of this job, passed over (1 so far): it"
+    )
 
 
 def test_our_own_records_are_none():

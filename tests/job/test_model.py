@@ -338,3 +338,8 @@ def changed(data: Any, path: tuple[str, ...], value: Any) -> Any:
     if len(path) == 1 and value is REMOVED:
         return {key: each for key, each in data.items() if key != path[0]}
     return {**data, path[0]: changed(data.get(path[0], {}), path[1:], value)}
+
+
+def test_a_state_directory_with_a_null_character_is_a_problem():
+    with pytest.raises(JobError, match="state_dir: holds a null character"):
+        model_of(job_data(state_dir="a\0b"), environ={})
