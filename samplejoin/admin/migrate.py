@@ -24,7 +24,7 @@ from samplejoin.engine.config import EngineConfig, WorkerError, refuse_edited
 from samplejoin.engine.offsets import commit_offsets, last_commits
 from samplejoin.engine.topics import existing, prepare
 from samplejoin.engine.transaction import Outbox, Transactions
-from samplejoin.engine.wire import pack_state, unpack_state
+from samplejoin.engine.wire import pack_state, unpack_partition_state, unpack_state
 from samplejoin.stores.memory import MemoryStore
 from samplejoin.tables.durable_state import Replica
 
@@ -98,7 +98,7 @@ async def _refuse_no_cut(
             at = "nothing" if commit is None else f"position {commit.position}"
             raise WorkerError(f"join partition {number} has committed {at}, its log ends at {end}: {DRAIN}")
         refuse_edited(old, number, commit.fingerprint)
-        has = unpack_state(commit.partition_state)[0]  # maybe also sources that the job no longer has
+        has = unpack_partition_state(commit.partition_state).covered  # maybe also sources that the job no longer has
         if any(has.get(source, -1) != upto for source, upto in covered.items()):
             raise WorkerError(f"join partition {number} has covered other records than those committed: {DRAIN}")
 
@@ -145,7 +145,7 @@ async def _fenced(config: EngineConfig, number: int) -> AsyncIterator[Transactio
 
 async def _copy(old: EngineConfig, new: EngineConfig, last: dict[int, Commit]) -> int:
     try:
-        state = merged_state(old.spec, [unpack_state(commit.partition_state) for commit in last.values()])
+        state = merged_state(old.spec, [unpack_partition_state(commit.partition_state) for commit in last.values()])
     except NoCutError as error:
         raise WorkerError(f"{error}: {DRAIN}") from None
     count = 0

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 
 from samplejoin.commands.shared import clear_errors
 from samplejoin.core.user_errors import counted
+from samplejoin.engine.aiokafka_private import network_client
 from samplejoin.engine.clients import running
 from samplejoin.printable import printable
 
@@ -61,7 +62,7 @@ async def _consume(brokers: str, topic: str) -> list[Any]:
     )
     records: list[ConsumerRecord] = []
     async with running(consumer):
-        tps = [TopicPartition(topic, number) for number in await _partitions(consumer._client, topic)]
+        tps = [TopicPartition(topic, number) for number in await _partitions(network_client(consumer), topic)]
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
         for tp in tps:

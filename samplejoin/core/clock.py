@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from samplejoin.core.identity import source_id
 from samplejoin.core.messages import Source, TickEntry
+from samplejoin.core.partition_state import ClockState
 from samplejoin.core.spec import Spec
 
 NEVER = -(1 << 62)
@@ -217,22 +217,28 @@ class Clock:
             if state.stalled_ms >= limit_ms:
                 self.left_out.add(source)
 
-    def dump(self) -> list[Any]:
-        """Plain data for the changelog."""
+    def dump(self) -> ClockState:
+        """The clock at rest."""
         sources = {
             name: [getattr(state, slot) for slot in SourceClock.__slots__] for name, state in self.sources.items()
         }
-        return [
-            self.value, self.now, dict(self.partitions), sources,
-            sorted(self.silent), dict(self.spent), sorted(self.left_out), self.rise_at,
-        ]  # fmt: skip
+        return ClockState(
+            value=self.value,
+            now=self.now,
+            partitions=dict(self.partitions),
+            sources=sources,
+            silent=sorted(self.silent),
+            spent=dict(self.spent),
+            left_out=sorted(self.left_out),
+            rise_at=self.rise_at,
+        )
 
-    def load(self, data: list[Any]) -> None:
-        """What `dump` gave."""
-        self.value, self.now = data[0], data[1]
-        self.partitions, self.spent = dict(data[2]), dict(data[5])
-        self.sources = {name: SourceClock(*values) for name, values in data[3].items()}
-        self.silent, self.left_out, self.rise_at = set(data[4]), set(data[6]), data[7]
+    def load(self, state: ClockState) -> None:
+        """Restores what `dump` gave."""
+        self.value, self.now, self.rise_at = state.value, state.now, state.rise_at
+        self.partitions, self.spent = dict(state.partitions), dict(state.spent)
+        self.sources = {name: SourceClock(*fields) for name, fields in state.sources.items()}
+        self.silent, self.left_out = set(state.silent), set(state.left_out)
 
 
 def _raise_to(state: SourceClock, watermark: int) -> None:

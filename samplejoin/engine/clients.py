@@ -25,6 +25,7 @@ from samplejoin.connection_errors import refused_since, why_away
 from samplejoin.core.user_errors import said
 from samplejoin.engine.access_rights import DENIALS, Denied
 from samplejoin.engine.admin_client import AdminClient
+from samplejoin.engine.aiokafka_private import closing_steps, set_fetch_wait
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.fetched_records import Reading
 
@@ -73,8 +74,7 @@ def group_consumer(config: EngineConfig, assignor: Any, reading: Reading) -> Any
 
 def pace(consumer: AIOKafkaConsumer, flowing: bool) -> None:
     """Sets how long the next fetches wait: many small ones cost a third more CPU, many empty ones a core never idle."""
-    fetcher = consumer._fetcher  # aiokafka has no public name for it
-    fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = FLOWING if flowing else STILL
+    set_fetch_wait(consumer, *(FLOWING if flowing else STILL))
 
 
 def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> Any:
@@ -129,8 +129,7 @@ async def close_producer(client: Any, timeout_s: float) -> bool:
             raise
     except Exception as error:  # what it holds is aborted by its timeout or by the next owner, or sent by that one
         log.debug("stopping a producer: %r", error)
-    client._closed = True
-    for close in (client._sender.close, client.client.close):  # `stop` had no time for them: their tasks would stay
+    for close in closing_steps(client):
         try:
             async with asyncio.timeout(0.5):
                 await close()

@@ -21,6 +21,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
+from samplejoin.engine.aiokafka_private import send_request
 from samplejoin.engine.clients import admin, running
 from samplejoin.engine.config import EngineConfig, WorkerError
 
@@ -170,7 +171,7 @@ async def delete_group(config: EngineConfig) -> bool:
     """Deletes the group with its offsets; False if there was none. Raises WorkerError if it has members."""
     async with running(admin(config)) as client:
         node = await client.find_coordinator(config.group)
-        response = await client._send_request(DeleteGroupsRequest([config.group]), node)  # no public name for it
+        response = await send_request(client, DeleteGroupsRequest([config.group]), node)
     ((_, code),) = response.results
     if code == NON_EMPTY_GROUP:
         raise WorkerError(f"group {config.group} has members: stop all workers of the job first")

@@ -21,6 +21,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
 from samplejoin.core.skipped_offsets import Skips
+from samplejoin.engine.aiokafka_private import fetched_partitions
 from samplejoin.engine.damaged_batches import Damaged, records_of
 from samplejoin.engine.decompression import ExpandError
 from samplejoin.engine.record_batches import BatchPart, Header, is_small, parts
@@ -60,7 +61,7 @@ class Reading:
         wait_ms = 0 if self.unfinished.intersection(tps) else timeout_ms  # nobody wakes who waits for what is here
         self.begin(tps)
         fetched: dict[Any, list[Any]] = await consumer.getmany(*tps, timeout_ms=wait_ms, max_records=most)
-        waiting = consumer._fetcher._records  # aiokafka has no public name for it
+        waiting = fetched_partitions(consumer)
         for tp in self.unfinished.intersection(waiting):
             waiting.move_to_end(tp)  # the others first
         if not fetched:

@@ -25,17 +25,11 @@ from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
 from samplejoin.core.user_errors import brief, said
+from samplejoin.engine.aiokafka_private import group_generation, network_client, raise_group_error, request_rejoin
 from samplejoin.engine.assignor import JoinAssignor, same_job
 from samplejoin.engine.clients import committed_offsets, group_consumer, is_away, pace, until_there, was_cancelled
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.coordinator import (
-    CoordinatorFailed,
-    Failures,
-    Listener,
-    generation,
-    raise_failure,
-    request_rejoin,
-)
+from samplejoin.engine.coordinator import CoordinatorFailed, Failures, Listener
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.fetched_records import Reading
 from samplejoin.engine.group_handler import GroupHandler
@@ -139,7 +133,7 @@ class Group(Service):
     @property
     def generation(self) -> int:
         """The group generation of the present assignment, -1 before the first."""
-        return generation(self.consumer)
+        return group_generation(self.consumer)
 
     # ---- assignments --------------------------------------------------------------------------------------------
 
@@ -208,7 +202,7 @@ class Group(Service):
         async def look() -> tuple[dict[Any, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
             consumer = self.consumer
             # of all: a topic that is made again has no offsets any more, and a new owner would begin at its start
-            self.sources.learn_topic_ids(await topic_ids(consumer._client, self.config.spec.topics()))
+            self.sources.learn_topic_ids(await topic_ids(network_client(consumer), self.config.spec.topics()))
             return await self._committed(tps), await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
 
         committed, begins, ends = await until_there("reading committed offsets", self.config, look)
@@ -321,7 +315,7 @@ class Group(Service):
 
     async def _fetch(self, tps: list[TopicPartition]) -> dict[Any, list[Any]]:
         if not tps:
-            raise_failure(self.consumer)
+            raise_group_error(self.consumer)
             await asyncio.sleep(0.02)
             return {}
         return await self.reading.fetch(self.consumer, tps, POLL_MS, MAX_RECORDS)

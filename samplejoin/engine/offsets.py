@@ -17,7 +17,7 @@ from samplejoin.engine.changelog import Commit, join_parts
 from samplejoin.engine.clients import committed_offsets, reader, running
 from samplejoin.engine.config import EngineConfig, Start, WorkerError, refuse_edited
 from samplejoin.engine.topics import existing
-from samplejoin.engine.wire import unpack_state
+from samplejoin.engine.wire import unpack_partition_state
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ async def _refuse_forgotten_sources(config: EngineConfig, commits: Iterable[Comm
 
     Kafka forgets the offsets with a topic; read from its beginning, the new one's rows would count as joined before.
     """
-    joined = {source for commit in commits for source in unpack_state(commit.partition_state)[0]}
+    joined = {source for commit in commits for source in unpack_partition_state(commit.partition_state).covered}
     tps = {_source(source): source for source in joined if _source(source).topic in config.spec.topics()}
     committed = await committed_offsets(config, set(tps)) if tps else {}
     forgotten = sorted(tps[tp] for tp in tps.keys() - committed.keys()) if committed else []

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from samplejoin.engine.access_rights import DENIALS, Denied
+from samplejoin.engine.aiokafka_private import transaction_error
 from samplejoin.engine.clients import close_producer, producer, was_cancelled
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.failpoints import reached
@@ -116,11 +117,7 @@ class Transactions:
 
     def _cause(self, error: BaseException) -> BaseException:
         """What broke the transaction: whoever sends on in it is only told that there is none."""
-        waiter: Any = getattr(
-            self.kafka._txn_manager, "_transaction_waiter", None
-        )  # aiokafka has no public name for it
-        failed = waiter is not None and waiter.done() and not waiter.cancelled()
-        return (waiter.exception() if failed else None) or error
+        return transaction_error(self.kafka) or error
 
     async def _commit(self, outbox: Outbox, changelog: list[bytes], known: int) -> tuple[int, int]:
         topic, partition = self.config.topics.changelog, self.partition

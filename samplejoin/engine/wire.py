@@ -12,6 +12,7 @@ import msgspec
 
 from samplejoin.core.cells import WireCell
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
+from samplejoin.core.partition_state import PartitionState
 from samplejoin.engine.config import WorkerError
 from samplejoin.engine.decompression import zstd
 from samplejoin.engine.record_format import NEWEST, OLDEST
@@ -148,6 +149,11 @@ def pack_state(state: Any) -> bytes:
 def unpack_state(value: bytes) -> Any:
     """What `pack_state` was given, tuples as lists."""
     return _decode(value)
+
+
+def unpack_partition_state(value: bytes) -> PartitionState:
+    """The `PartitionState` that `pack_state` was given."""
+    return PartitionState.read(_decode(value))
 
 
 def pack_cell(cell: tuple[int, int, int, list[Any]]) -> bytes:

@@ -15,7 +15,7 @@ from mode import Service
 from samplejoin.core.identity import source_id
 from samplejoin.engine import topics
 from samplejoin.engine.assignor import JoinAssignor, MemberState
-from samplejoin.engine.clients import close_producer, producer, until_there
+from samplejoin.engine.clients import until_there
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.failpoints import reached
@@ -24,6 +24,7 @@ from samplejoin.engine.foreign_records import RefusedRecords
 from samplejoin.engine.group import Group
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.offsets import commit_start, refuse_other_state
+from samplejoin.engine.plain_producer import PlainProducer
 from samplejoin.engine.progress import ProgressBoard
 from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.sender import Sender
@@ -78,11 +79,11 @@ class Runtime(Service):
         self.emitter = Emitter(config, metrics, {})
         self.scheduler = FairScheduler()
         self._deliver_source, self._deliver_join = deliver_source, deliver_join
-        self.repartition = LateProducer()
+        self.repartition = PlainProducer(config)
         self.sender = Sender(
             self.repartition, config.topics.repartition, fatal, config.memory.unacked, config.record_format
         )
-        self.dead_letters = LateProducer()
+        self.dead_letters = PlainProducer(config)
         self.progress = ProgressBoard(config, worker, self.dead_letters, metrics, fatal)
         refused = RefusedRecords(metrics, "Nothing is passed over because of it")
         self.skips = SkipList(config, refused.add)
@@ -135,8 +136,6 @@ class Runtime(Service):
                 "preparing topics", config, lambda: topics.output_partitions(config)
             )
             await until_there("looking at the state", config, lambda: refuse_other_state(config))
-            self.repartition.set_producer(producer(config))
-            self.dead_letters.set_producer(producer(config))
             for each in (self.repartition, self.dead_letters):
                 await until_there("starting a producer", config, each.start)
             await until_there("committing the start", config, lambda: commit_start(config, self.sources.partitions))
@@ -318,25 +317,3 @@ class Runtime(Service):
             await self.progress.publish(said, lags)
         except KafkaError as error:
             log.debug("progress topic: %r", error)
-
-
-class LateProducer:
-    """A producer that is made once the broker answers; what is built on it before can already hold it."""
-
-    def __init__(self) -> None:
-        self._producer: Any = None
-
-    def set_producer(self, real: Any) -> None:
-        """The producer that this one is from now on."""
-        self._producer = real
-
-    async def start(self) -> None:
-        await self._producer.start()
-
-    async def close(self) -> None:
-        """Stops it, for one and a half seconds at most."""
-        if self._producer is not None and not await close_producer(self._producer, 0.5):
-            log.warning("a producer did not stop in time; what it had not sent will be sent by the next owner")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._producer, name)

@@ -17,6 +17,7 @@ from samplejoin.core.keys import partition_of
 from samplejoin.core.messages import Block, Entry, Tick
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
+from samplejoin.core.partition_state import PartitionState
 from samplejoin.core.spec import Spec
 from tests.core.invariants import Watched
 from tests.core.oracle import Row
@@ -107,7 +108,7 @@ def restarted(partition: Partition, pages: Pages | None = None) -> Partition:
         pages += partition.deadlines.take_new()
         if not partition.due():  # as the engine does: what has been looked at is not entered again
             pages[:] = [(slice_, keys) for slice_, keys in pages if slice_ > partition.clock.slice]
-    fresh.load(data)
+    fresh.load(PartitionState.read(data))
     for slice_, keys in pages or ():
         fresh.deadlines.restore(slice_, keys)
     if pages is None:

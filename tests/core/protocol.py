@@ -21,6 +21,7 @@ from samplejoin.core.keys import encode_key, partition_of
 from samplejoin.core.messages import Block, Source, Tick, TickEntry
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
+from samplejoin.core.partition_state import PartitionState
 from samplejoin.core.spec import JSON, Field, Spec, Stream
 from samplejoin.formats.payload import CODEC
 from tests.core.commits import FailingJoin
@@ -151,7 +152,7 @@ class Join:
         fresh = self.fresh()
         fresh.keys.update(dict(states))
         self.pages += self.partition.deadlines.take_new()
-        fresh.load(data)
+        fresh.load(PartitionState.read(data))
         for slice_, keys in self.pages:
             fresh.deadlines.restore(slice_, keys)
         self.partition = fresh
