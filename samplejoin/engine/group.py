@@ -33,7 +33,8 @@ from samplejoin.engine.coordinator import CoordinatorFailed, Failures, Listener
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.fetched_records import Reading
 from samplejoin.engine.group_handler import GroupHandler
-from samplejoin.engine.sources import Sources, check_start, out_of_range, unreadable
+from samplejoin.engine.log_bounds import OutsideLog
+from samplejoin.engine.sources import Sources, check_start, unreadable
 from samplejoin.engine.topic_ids import topic_ids
 from samplejoin.engine.wire import known_format
 
@@ -66,6 +67,7 @@ class Group(Service):
         self._ready_joins: dict[int, Any] = {}
         self._flowed_at = -STILL_S
         self._starting: set[asyncio.Task[None]] = set()
+        self._outside = OutsideLog()
         self._failures = Failures(config.group, config.session_timeout_ms)
         self._commit_lock = asyncio.Lock()
         self._ending = False
@@ -270,7 +272,7 @@ class Group(Service):
             except asyncio.CancelledError:
                 raise
             except OffsetOutOfRangeError as error:
-                self.fatal(out_of_range(error))
+                await self._outside_log(error)
             except RecordTooLargeError as error:
                 self.fatal(WorkerError(f"a record is larger than a fetch may be: {error}"))
             except CorruptRecordException as error:
@@ -286,6 +288,13 @@ class Group(Service):
                 if isinstance(known, CoordinatorFailed):
                     request_rejoin(self.consumer)
                 await asyncio.sleep(1.0)
+
+    async def _outside_log(self, error: OffsetOutOfRangeError) -> None:
+        try:
+            await self._outside.refuse(self.consumer, error)
+        except (KafkaError, WorkerError) as final:
+            self.fatal(final)
+        await asyncio.sleep(RETRY_S)
 
     async def _read_sources(self) -> None:
         """One fetch of all sources that may be read now, one block of each that has something."""

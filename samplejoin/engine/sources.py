@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.core.covering import SourceWriter
@@ -204,16 +204,6 @@ def check_start(tp: TopicPartition, committed: int, begin: int, end: int) -> Non
             f"[{begin}, {end}]. Its records were deleted by retention before they were read, or the topic was created "
             "again. Start the job under a new name, or from the beginning by `samplejoin reset`"
         )
-
-
-def out_of_range(error: OffsetOutOfRangeError) -> WorkerError:
-    """What ends a worker whose position has no record any more."""
-    offsets = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-    where = ", ".join(f"{tp.topic} partition {tp.partition} offset {o}" for tp, o in offsets.items()) or str(error)
-    return WorkerError(
-        f"{where}: outside its log. Records were deleted by retention before they were read, or the topic was created "
-        "again. Start the job under a new name, or from the beginning by `samplejoin reset`"
-    )
 
 
 def unreadable(error: CorruptRecordException) -> WorkerError:

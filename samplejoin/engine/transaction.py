@@ -12,6 +12,7 @@ from typing import Any
 
 from samplejoin.engine.access_rights import DENIALS, Denied
 from samplejoin.engine.aiokafka_private import transaction_error
+from samplejoin.engine.changelog import ChangelogReader
 from samplejoin.engine.clients import close_producer, producer, was_cancelled
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.failpoints import reached
@@ -91,8 +92,10 @@ class Transactions:
         """Gives the producer up, at once if the brokers do not answer."""
         await close_producer(self.kafka, 0.5)
 
-    async def commit(self, outbox: Outbox, changelog: list[bytes], known: int = 0) -> tuple[int, int]:
-        """Sends all, then commits; returns first and next offset in the changelog, which was known up to `known`.
+    async def commit(self, outbox: Outbox, changelog: list[bytes], known: int | None = None) -> tuple[int, int]:
+        """Sends all, then commits; returns first and next offset in the changelog.
+
+        `known` is the next changelog offset by the state that is committed; None: the log is being filled.
 
         Raises CommitFailed; or Denied, TooLarge or WorkerError (the changelog was made again), if trying again cannot
         help.
@@ -119,7 +122,7 @@ class Transactions:
         """What broke the transaction: whoever sends on in it is only told that there is none."""
         return transaction_error(self.kafka) or error
 
-    async def _commit(self, outbox: Outbox, changelog: list[bytes], known: int) -> tuple[int, int]:
+    async def _commit(self, outbox: Outbox, changelog: list[bytes], known: int | None) -> tuple[int, int]:
         topic, partition = self.config.topics.changelog, self.partition
         if self.config.exactly_once:
             await self.kafka.begin_transaction()
@@ -139,14 +142,28 @@ class Transactions:
         await _all([future for _, future in sent])
         reached("commit-sent")
         first = (await states[0]).offset
-        if first < known:
+        if known is not None and first < known:
             raise ChangelogMadeAgain(
                 f"topic {topic} partition {partition}: its end has gone back from {known} to {first}: "
                 "it was deleted and made again, and the state that it held is gone. Start over by `samplejoin reset`"
             )
+        if self.config.exactly_once and known is not None and first > known + 1:  # one is a transaction's marker
+            await self._refuse_unread(known, first)
         if self.config.exactly_once:
             await self.kafka.commit_transaction()
         return states[0].result().offset, states[-1].result().offset + 1
+
+    async def _refuse_unread(self, known: int, first: int) -> None:
+        """Raises CommitFailed if the changelog holds a commit between what the state was recovered from and this one.
+
+        A broker that no longer led the partition can have told the recovery an end that was too low.
+        """
+        async with ChangelogReader(self.config, self.partition) as changelog:
+            unread = changelog.end < first
+            async for _ in changelog.read(known):
+                unread = True
+        if unread:
+            raise CommitFailed(f"the state was recovered without the commits at changelog offsets [{known}, {first})")
 
 
 def _watched(future: asyncio.Future[Any]) -> asyncio.Future[Any]:

@@ -73,7 +73,7 @@ class Log(Transactions):
     async def close(self) -> None:
         """Nor is anything open."""
 
-    async def _commit(self, outbox: Any, changelog: list[bytes], known: int) -> tuple[int, int]:
+    async def _commit(self, outbox: Any, changelog: list[bytes], known: int | None) -> tuple[int, int]:
         records = [{"topic": topic, **record} for (topic, _), batches in outbox.batches.items()
                    for batch in batches for record in batch]  # fmt: skip
         first = len(self.changelog)
