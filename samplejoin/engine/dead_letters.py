@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiokafka import ConsumerRecord
 from aiokafka.structs import RecordMetadata
 
 from samplejoin.cleaning.cleaned import DeadRecord
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.plain_producer import PlainProducer
@@ -36,13 +36,13 @@ def headers_of_record(dead: DeadRecord, job: str) -> list[tuple[str, bytes]]:
     )  # fmt: skip
 
 
-def original(record: ConsumerRecord) -> bytes:
+def original(record: KafkaRecord) -> bytes:
     """As much of a record's value as its dead letter carries."""
     value: bytes | None = record.head if type(record) is RefusedRecord else record.value
     return (value or b"")[:MAX_ORIGINAL_BYTES]
 
 
-def length_of(record: ConsumerRecord) -> int:
+def length_of(record: KafkaRecord) -> int:
     """Bytes of a record's value."""
     return record.length if type(record) is RefusedRecord else len(record.value or b"")
 

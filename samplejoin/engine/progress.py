@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import RecordMetadata
 from mode import Service
 
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import said
 from samplejoin.engine.clients import is_away, reader, until_there
 from samplejoin.engine.config import EngineConfig
@@ -144,7 +145,7 @@ class ProgressBoard(Service):
             if 0 <= partition < self.config.partitions:
                 self.lags[partition] = (lag, now)
 
-    def receive_record(self, record: ConsumerRecord) -> None:
+    def receive_record(self, record: KafkaRecord) -> None:
         """Takes a record of the topic in, whoever wrote it."""
         try:
             word = _decode(record.value or b"")

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.core.covering import SourceWriter
 from samplejoin.core.identity import source_id
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.messages import Tick
 from samplejoin.core.user_errors import said
 from samplejoin.engine.config import EngineConfig, WorkerError
@@ -28,7 +29,7 @@ class SourceBlock:
     """Records of one source partition, fetched together. They cover its offsets up to `upto`."""
 
     owned: OwnedSource
-    records: list[ConsumerRecord]
+    records: list[KafkaRecord]
     upto: int
 
 
@@ -67,7 +68,7 @@ class OwnedSource:
         self.held.extend(records)
         self.held_upto = max(self.held_upto, upto)
 
-    def _block(self, records: list[ConsumerRecord], upto: int) -> SourceBlock:
+    def _block(self, records: list[KafkaRecord], upto: int) -> SourceBlock:
         self.delivered = upto
         return SourceBlock(self, records, upto)
 

@@ -95,12 +95,12 @@ def pack_entry(entry: Entry, writes: int = NEWEST) -> bytes:
     return _seal(_TICK, writes, [entries, entry.partitions])
 
 
-def unpack_entry(value: bytes) -> Entry:
+def unpack_entry(value: bytes | None) -> Entry:
     """The block or tick of a record value. Raises GarbageError, or FormatError for a format that is newer."""
     return unpack_sized(value)[0]
 
 
-def unpack_sized(value: bytes) -> tuple[Entry, int]:
+def unpack_sized(value: bytes | None) -> tuple[Entry, int]:
     """The same, with about how many bytes its rows take."""
     kind, body = _open(value)
     try:
@@ -127,7 +127,7 @@ def pack_commit(body: dict[str, Any], writes: int = NEWEST) -> bytes:
     return _seal(_COMMIT, writes, body)
 
 
-def unpack_commit(value: bytes) -> dict[str, Any]:
+def unpack_commit(value: bytes | None) -> dict[str, Any]:
     """What `pack_commit` was given. Raises GarbageError, or FormatError for a format that is newer."""
     kind, body = _open(value)
     if kind != _COMMIT:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from samplejoin.core import spec as core
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
 from samplejoin.core.json_values import SCALARS, bounded
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import mistakes, said
 from samplejoin.decoding import decoders
 from samplejoin.errors import RefusedError
@@ -36,7 +37,7 @@ class Input:
 
     plan: core.StreamLayout
     #: record -> dict, or None to filter it; raises ValueError if it cannot (a user's decoder: anything)
-    decode: Callable[[Any], Any]
+    decode: Callable[[KafkaRecord], Any]
     #: the user's cleaning function, or one that returns the record itself
     clean: Callable[[dict[str, Any]], Any]
     #: its name for counts and dead letters

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from mode import Service
 
 from samplejoin.core.identity import source_id
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.engine import topics
 from samplejoin.engine.assignor import JoinAssignor, MemberState
 from samplejoin.engine.clients import until_there
@@ -66,8 +66,8 @@ class Runtime(Service):
         config: EngineConfig,
         metrics: Metrics,
         *,
-        deliver_source: Callable[[Any], Awaitable[None]],
-        deliver_join: Callable[[int, list[Any]], Awaitable[None]],
+        deliver_source: Callable[[SourceBlock], Awaitable[None]],
+        deliver_join: Callable[[int, Sequence[KafkaRecord]], Awaitable[None]],
         fatal: Callable[[BaseException], None],
         worker: str,
         drained: Callable[[], None] | None = None,
@@ -211,7 +211,7 @@ class Runtime(Service):
         """To the clean agent."""
         await self._deliver_source(block)
 
-    async def on_join_records(self, partition: int, records: list[ConsumerRecord]) -> None:
+    async def on_join_records(self, partition: int, records: Sequence[KafkaRecord]) -> None:
         """To the join agent."""
         await self._deliver_join(partition, records)
 

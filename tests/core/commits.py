@@ -41,6 +41,9 @@ class Entered:
     offset: int
     value: bytes
     timestamp: int
+    timestamp_type: int = 1
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Batch(list[Any]):
