@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from samplejoin.core.user_errors import counted, said
+from samplejoin.core.values import Fields
 from samplejoin.engine.clients import TRANSACTION_TIMEOUT_MS, admin, running
 from samplejoin.engine.cluster import (
     NO_TRANSACTIONS,
@@ -104,7 +104,7 @@ def _unknown(config: EngineConfig, cluster: Cluster, found: ClusterFindings) -> 
         )
 
 
-def _shape(topic: dict[str, Any]) -> tuple[int, int]:
+def _shape(topic: Fields) -> tuple[int, int]:
     return len(topic["partitions"]), min((len(p["replicas"]) for p in topic["partitions"]), default=0)
 
 

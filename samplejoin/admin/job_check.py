@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from samplejoin.core.fingerprint import short
 from samplejoin.core.user_errors import counted, said
+from samplejoin.core.values import Fields
 from samplejoin.errors import RefusedError
 from samplejoin.job.compile import Job, assume_topics, compile_issues, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
@@ -38,7 +39,7 @@ class CheckReport:
     #: what is probably a mistake, though it can be meant
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, object] = field(default_factory=dict)
     records: list[Tried] = field(default_factory=list)
     samples: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
@@ -117,7 +118,9 @@ def _resolved(report: CheckReport, model: JobModel, topics: set[str] | None) -> 
     return resolve_topics(model, topics)
 
 
-async def _topics(report: CheckReport, model: JobModel, connection: dict[str, Any], required: bool) -> set[str] | None:
+async def _topics(
+    report: CheckReport, model: JobModel, connection: dict[str, object], required: bool
+) -> set[str] | None:
     """The cluster's topics; None, with a note or a problem, if no broker answers. A refusal is a problem always."""
     from samplejoin.connection_errors import Refused, why_away
 
@@ -137,14 +140,14 @@ async def _topics(report: CheckReport, model: JobModel, connection: dict[str, An
     return None
 
 
-async def _ask(connection: dict[str, Any]) -> set[str]:
+async def _ask(connection: dict[str, object]) -> set[str]:
     from samplejoin.engine.clients import list_topics
 
     async with asyncio.timeout(BROKER_TIMEOUT_S):
         return set(await list_topics({**connection, "request_timeout_ms": int(BROKER_TIMEOUT_S * 1000)}))
 
 
-async def _check_cluster(report: CheckReport, job: Job, connection: dict[str, Any]) -> None:
+async def _check_cluster(report: CheckReport, job: Job, connection: dict[str, object]) -> None:
     """What the cluster says apart from its topics' names; what it does not tell becomes a note."""
     from samplejoin.admin.access_check import missing_rights
     from samplejoin.admin.cluster_check import check_cluster
@@ -183,7 +186,7 @@ def _rights(job: Job) -> list[str]:
     return commands_of(job.model, job.spec.topics(), f"User:{job.model.security.username or 'PRINCIPAL'}")
 
 
-def _summary(job: Job) -> dict[str, Any]:
+def _summary(job: Job) -> Fields:
     model = job.model
     shown = model.places.secrets.shown
     return {

@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
@@ -36,7 +35,7 @@ AT_ONCE = 64
 """New partitions that are filled together: each has a producer of its own, with some sockets."""
 DRAIN = "run `samplejoin worker JOB --drain` with the old generation's job file first"
 
-Offsets = dict[Any, tuple[int, str]]
+Offsets = dict[TopicPartition, tuple[int, str]]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Cleaner:
 
     def __init__(
         self, job: Job, running: RunningCall | None = None, start_ms: int | None = None,
-        pack: Callable[[tuple[int, int, int, list[Any]]], bytes] | None = None,
+        pack: Callable[[tuple[int, int, int, list[object]]], bytes] | None = None,
     ) -> None:  # fmt: skip
         self.job = job
         self.running = running or RunningCall()

@@ -65,7 +65,7 @@ class WatchingCleaner(Cleaner):
     """
 
     def __init__(
-        self, job: Job, running: RunningCall, pack: Callable[[tuple[int, int, int, list[Any]]], bytes],
+        self, job: Job, running: RunningCall, pack: Callable[[tuple[int, int, int, list[object]]], bytes],
         on_null: Callable[[str, str, str], None],
     ) -> None:  # fmt: skip
         super().__init__(job, running, job.model.start_ms, pack)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -89,7 +89,7 @@ def _record_text(tried: Tried) -> list[str]:
     return rows if more <= 0 else [*rows[:ROWS_SHOWN], f"{head} ... {counted(more, 'more row', 'more rows')}"]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, dict):
         return "".join(f"\n    {name}: {text}" for name, text in value.items())
     return ", ".join(value) if isinstance(value, list) else str(value)

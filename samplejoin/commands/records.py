@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.client import AIOKafkaClient
 
 from samplejoin.commands.shared import clear_errors
 from samplejoin.core.user_errors import counted
@@ -56,7 +57,7 @@ async def _produce(brokers: str, topic: str, values: Iterable[bytes]) -> int:
     return len(sent)
 
 
-async def _consume(brokers: str, topic: str) -> list[Any]:
+async def _consume(brokers: str, topic: str) -> list[ConsumerRecord]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=brokers, enable_auto_commit=False, isolation_level="read_committed", fetch_max_wait_ms=50
     )
@@ -72,7 +73,7 @@ async def _consume(brokers: str, topic: str) -> list[Any]:
     return records
 
 
-async def _partitions(client: Any, topic: str) -> list[int]:
+async def _partitions(client: AIOKafkaClient, topic: str) -> list[int]:
     """Of a topic that is there. Raises ClickException for another: nobody should make one by a slip of the pen."""
     metadata = await client.fetch_all_metadata()
     if topic not in metadata.topics():
@@ -96,6 +97,6 @@ def _on_one_line(value: bytes | None) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def _done(work: Coroutine[Any, Any, Any]) -> Any:
+def _done(work: Coroutine[object, object, object]) -> Any:
     with clear_errors():
         return asyncio.run(work)

@@ -6,7 +6,6 @@ import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -74,7 +73,7 @@ def _text(plan: ResetPlan) -> list[str]:
 
 def _say_done(config: EngineConfig, plan: ResetPlan, dry_run: bool, output: str) -> None:
     if output == "json":
-        result: dict[str, Any] = {"done": not dry_run, **asdict(plan)}
+        result: dict[str, object] = {"done": not dry_run, **asdict(plan)}
         click.echo(json.dumps(result, indent=2))
     elif dry_run:
         click.echo("nothing was done (--dry-run)")

@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
 
 from samplejoin.core.user_errors import said
+from samplejoin.core.values import Fields
 from samplejoin.errors import SamplejoinError
 from samplejoin.job.event_times import read_iso
 from samplejoin.job.open_job import open_job
@@ -118,7 +118,7 @@ def _progress() -> Iterator[Shown]:
         yield lambda what, done, whole: None
         return
     with Progress(console=console, transient=True) as bar:
-        tasks: dict[str, Any] = {}
+        tasks: Fields = {}
 
         def shown(what: str, done: int, whole: int) -> None:
             if what not in tasks:

@@ -18,9 +18,9 @@ from samplejoin.core import exact_sum
 from samplejoin.core.json_values import at_rest, given, kept, number, opened
 from samplejoin.core.user_errors import mistakes, not_for_memory, said
 from samplejoin.core.value_order import Descending, canonical, one_kind, rank, scalar, truth
-from samplejoin.core.values import Partial, Value
+from samplejoin.core.values import Partial, Partials, Value
 
-Order = tuple[int, str, int, int] | list[Any]
+Order = tuple[int, str, int, int] | list[object]
 
 
 class Aggregate:
@@ -104,16 +104,16 @@ class Mean(Aggregate):
 
     name = "mean"
 
-    def zero(self) -> list[Any]:
+    def zero(self) -> list[object]:
         return [0, 0]
 
-    def add(self, partial: list[Any], value: Value, order: Order) -> list[Any]:
+    def add(self, partial: Partials, value: Value, order: Order) -> Partials:
         return [exact_sum.add(partial[0], number(value, self.name)), partial[1] + 1]
 
-    def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
+    def merge(self, a: Partials, b: Partials) -> Partials:
         return [exact_sum.add(a[0], b[0]), a[1] + b[1]]
 
-    def result(self, partial: list[Any]) -> float | None:
+    def result(self, partial: Partials) -> float | None:
         return exact_sum.mean(partial[0], partial[1]) if partial[1] else None
 
 
@@ -270,19 +270,19 @@ class _Ranked(Aggregate):
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
-    def zero(self) -> list[Any]:
+    def zero(self) -> Partials:
         return []
 
     def sort_key(self, item: Any) -> Partial:
         return list(item[0])
 
-    def add(self, partial: list[Any], value: Value, order: Order) -> list[Any]:
+    def add(self, partial: list[object], value: Value, order: Order) -> list[object]:
         return self.merge(partial, [[list(order), at_rest(value)]])
 
-    def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
+    def merge(self, a: list[object], b: list[object]) -> list[object]:
         return sorted([*a, *b], key=self.sort_key)[: self.limit]
 
-    def result(self, partial: list[Any]) -> list[Any]:
+    def result(self, partial: Partials) -> Partials:
         return [opened(value) for _, value in partial]
 
 
@@ -311,11 +311,11 @@ class Top(_Ranked):
     def sort_key(self, item: Any) -> Partial:
         return [Descending(item[1]), list(item[0])]
 
-    def add(self, partial: list[Any], value: Value, order: Order) -> list[Any]:
+    def add(self, partial: list[object], value: Value, order: Order) -> list[object]:
         value = scalar(value, self.name)
         return partial if value != value else super().add(partial, value, order)
 
-    def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
+    def merge(self, a: Partials, b: Partials) -> Partials:
         if a and b:
             one_kind(a[0][1], b[0][1], self.name)
         return super().merge(a, b)
@@ -343,7 +343,7 @@ class Custom(Aggregate):
     def result(self, partial: Partial) -> Partial:
         return self._held(given, "result", copy.deepcopy(partial))
 
-    def _held(self, check: Callable[[Any], Any], method: str, *arguments: Any) -> Partial:
+    def _held(self, check: Callable[[object], object], method: str, *arguments: object) -> Partial:
         """What the user's method returns, held to its promise. Raises TypeError or ValueError, naming the method."""
         try:
             value = getattr(self.user, method)(*arguments)

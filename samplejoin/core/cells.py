@@ -38,7 +38,7 @@ MARK = 4
 CELLS, BODY, CLOSED = range(3)
 
 
-def partials_of(plan: StreamLayout, row: Fields, order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
+def partials_of(plan: StreamLayout, row: Fields, order: tuple[int, str, int, int], codec: Codec) -> Partials:
     """The partials of a single row. Raises TypeError or ValueError, naming the field, on a value it cannot take."""
     first = last = None
     if plan.needs_first:
@@ -103,7 +103,7 @@ def of_field(field: Field, error: BaseException) -> TypeError | ValueError:
     return kind(f"field {field.name} (from {source}): {text}")
 
 
-def merge_partials(plan: StreamLayout, a: list[Any], b: list[Any]) -> list[Any]:
+def merge_partials(plan: StreamLayout, a: Partials, b: Partials) -> Partials:
     """The partials of both sets of rows. Raises TypeError or ValueError, naming the field, as an aggregate does."""
     first, last = a[0], a[1]
     if first is not None and tuple(b[0][0]) < tuple(first[0]):
@@ -149,7 +149,7 @@ def combine(spec: Spec, cells: list[WireCell], above: int) -> list[WireCell]:
     return apart + list(merged.values())
 
 
-def _partials(spec: Spec, cell: WireCell) -> list[Any]:
+def _partials(spec: Spec, cell: WireCell) -> Partials:
     waiting = cell[WIRE_PARTIALS]
     partials: Partials = spec.codec.loads(waiting)[PARTIALS] if type(waiting) is bytes else waiting
     return partials

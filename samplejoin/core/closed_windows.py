@@ -13,7 +13,7 @@ from samplejoin.core.fold import Window
 SLICE, ORDER, END, REVISION, WEIGHT, DIRTY = range(6)
 
 
-def closed_window(window: Window, weight: float) -> list[Any]:
+def closed_window(window: Window, weight: float) -> list[object]:
     """What to remember of a window whose first sample goes out; weight 0: nothing went out."""
     return [window.slice, list(window.first[0]), window.end, 0, weight, False]
 

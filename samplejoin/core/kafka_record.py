@@ -30,5 +30,5 @@ class KafkaRecord(Protocol):
         """None: the record has no value."""
 
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
         """Names can repeat."""

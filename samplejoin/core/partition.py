@@ -289,7 +289,7 @@ class Partition:
         windows = windows_of(spec, state[CELLS])
         pending = assign_labels(spec, windows, state[CELLS])
         kept: list[Cell] = []
-        closed: list[Any] = []
+        closed: list[object] = []
         is_open = False
         for window in windows:
             is_open = is_open or window.end > clock
@@ -340,7 +340,7 @@ class Partition:
             self._looked.add(key)
         return left - closing.left
 
-    def _emit(self, key: bytes, state: KeyState, window: Window, out: Outcomes, revise: bool) -> list[Any]:
+    def _emit(self, key: bytes, state: KeyState, window: Window, out: Outcomes, revise: bool) -> list[object]:
         """Sends the window's sample, its correction, or nothing if it has gone out unchanged; returns its record."""
         spec = self.spec
         if spec.clock == "processing" and not spec.plans[window.anchor[STREAM]].anchor:

@@ -78,7 +78,7 @@ def csv_decoder(columns: Columns, delimiter: str = ",") -> Decode:
     return decode_csv
 
 
-def user_decoder(name: str, function: Callable[[Any], Any]) -> Decode:
+def user_decoder(name: str, function: Callable[[object], object]) -> Decode:
     """A user's decoder, held to its promise of a dict or None; what it raises comes out as it is."""
 
     def decode(record: KafkaRecord) -> Fields | None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 import orjson
@@ -98,7 +97,7 @@ def bandit_events(data: Path) -> list[Event]:
 
 def _impression(
     row: dict[str, str], request_id: str, policy: str, shown_at: int, item_feature: float
-) -> dict[str, Any]:
+) -> dict[str, object]:
     item = row["item_id"]
     return {
         "type": "impression",

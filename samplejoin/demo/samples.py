@@ -27,9 +27,9 @@ class DemoSample:
     payload: bytes
 
     @property
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """The payload, decoded."""
-        fields: dict[str, Any] = orjson.loads(self.payload)
+        fields: dict[str, object] = orjson.loads(self.payload)
         return fields
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.json import JSON
 from rich.table import Table
 
+from samplejoin.core.values import Fields
 from samplejoin.demo.data import Dataset
 from samplejoin.demo.progress import Progress
 from samplejoin.demo.samples import DemoSample
@@ -64,7 +64,7 @@ def quantiles(values: Iterable[float]) -> tuple[float, float, float] | None:
     return tenths[4], tenths[8], ordered[-1]
 
 
-def _labels(example: Dataset, progress: Progress, fields: Sequence[dict[str, Any]]) -> Table:
+def _labels(example: Dataset, progress: Progress, fields: Sequence[Fields]) -> Table:
     table = Table()
     for name in ("label", "events", "joined", "orphans", "samples", "join ratio", "delay p50", "p90", "max"):
         table.add_column(name, justify="left" if name == "label" else "right")
@@ -81,7 +81,7 @@ def _labels(example: Dataset, progress: Progress, fields: Sequence[dict[str, Any
     return table
 
 
-def _arms(arm: str, fields: Sequence[dict[str, Any]]) -> Table:
+def _arms(arm: str, fields: Sequence[Fields]) -> Table:
     table = Table()
     for name in (arm, "samples", "positive", "ratio"):
         table.add_column(name, justify="left" if name == arm else "right")
@@ -91,7 +91,7 @@ def _arms(arm: str, fields: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _chosen(fields: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _chosen(fields: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     """A positive sample and a negative one, as far as there are."""
     positives = [f for f in fields if f["label"]]
     negatives = [f for f in fields if not f["label"]]

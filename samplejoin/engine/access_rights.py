@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -102,7 +103,7 @@ class OnTopics(NamedTuple):
     absent: set[str]
 
 
-async def missing_on_topics(client: Any, wanted: dict[str, set[str]]) -> OnTopics:
+async def missing_on_topics(client: AIOKafkaAdminClient, wanted: dict[str, set[str]]) -> OnTopics:
     """Asks for the operations wanted per topic, but for Create, which means nothing on a topic that is there."""
     response = await send_request(client, _AskAllowed(sorted(wanted)))
     found = OnTopics({}, set())

@@ -64,7 +64,7 @@ class Group(Service):
         #: positions last committed to the group, by join partition
         self._said: dict[int, int] = {}
         self.assigned = False
-        self._ready_joins: dict[int, Any] = {}
+        self._ready_joins: dict[int, TopicPartition] = {}
         self._flowed_at = -STILL_S
         self._starting: set[asyncio.Task[None]] = set()
         self._outside = OutsideLog()
@@ -201,7 +201,7 @@ class Group(Service):
             return
         generation = self.generation
 
-        async def look() -> tuple[dict[Any, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
+        async def look() -> tuple[dict[object, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
             consumer = self.consumer
             # of all: a topic that is made again has no offsets any more, and a new owner would begin at its start
             self.sources.learn_topic_ids(await topic_ids(network_client(consumer), self.config.spec.topics()))
@@ -227,7 +227,7 @@ class Group(Service):
         """Hands the join partitions over, with the positions that they have certainly reached."""
         tps = {TopicPartition(self.config.topics.repartition, number) for number in joins}
 
-        async def look() -> dict[Any, tuple[int, str]]:
+        async def look() -> dict[TopicPartition, tuple[int, str]]:
             return await committed_offsets(self.config, tps) if tps else {}
 
         committed = await until_there("reading committed positions", self.config, look)
@@ -239,7 +239,7 @@ class Group(Service):
         self.assignor.rejoins += 1
         request_rejoin(self.consumer)
 
-    async def _committed(self, tps: set[TopicPartition]) -> dict[Any, tuple[int, str]]:
+    async def _committed(self, tps: set[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
         """Committed next offset and metadata per partition that has one."""
         return await committed_offsets(self.config, tps)
 
@@ -322,7 +322,7 @@ class Group(Service):
             if tp.partition in self._ready_joins:
                 await self.handler.on_join_records(tp.partition, records)
 
-    async def _fetch(self, tps: list[TopicPartition]) -> dict[Any, list[Any]]:
+    async def _fetch(self, tps: list[TopicPartition]) -> dict[TopicPartition, list[Any]]:
         if not tps:
             raise_group_error(self.consumer)
             await asyncio.sleep(0.02)

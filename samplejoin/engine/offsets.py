@@ -92,12 +92,12 @@ async def _last_commits(
 
 async def _read(
     consumer: AIOKafkaConsumer, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
-) -> dict[Any, list[tuple[int, bytes]]]:
+) -> dict[TopicPartition, list[tuple[int, bytes]]]:
     """(offset, value) of the records of each partition from its start up to its end."""
     consumer.assign(set(starts))
     for tp, start in starts.items():
         consumer.seek(tp, start)
-    read: dict[Any, list[tuple[int, bytes]]] = {tp: [] for tp in starts}
+    read: dict[TopicPartition, list[tuple[int, bytes]]] = {tp: [] for tp in starts}
     open_ = set(starts)
     while open_:
         for tp, records in (await consumer.getmany(*open_, timeout_ms=200)).items():
@@ -145,7 +145,7 @@ async def _refuse_migrated(config: EngineConfig) -> None:
         )
 
 
-async def commit_offsets(config: EngineConfig, offsets: dict[Any, Any]) -> None:
+async def commit_offsets(config: EngineConfig, offsets: dict[object, object]) -> None:
     """Commits next offsets for the group, which must have no members (CommitFailedError else)."""
     async with running(AIOKafkaConsumer(**config.connection, group_id=config.group, enable_auto_commit=False)) as group:
         group.assign(set(offsets))

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -42,7 +42,7 @@ class OwnedSource:
     #: last offset handed to the clean agent, by a block
     delivered: int
     #: fetched records beyond the writer's limit
-    held: deque[Any] = field(default_factory=deque)
+    held: deque[KafkaRecord] = field(default_factory=deque)
     held_upto: int = -1
     alive: bool = True
     #: highest event time handed over, for alignment
@@ -63,7 +63,7 @@ class OwnedSource:
             return self._block(records, self.held_upto)
         return None
 
-    def hold_back(self, records: Iterable[Any], upto: int) -> None:
+    def hold_back(self, records: Iterable[KafkaRecord], upto: int) -> None:
         """Keeps fetched records; `upto` is the offset before the next one to be fetched."""
         self.held.extend(records)
         self.held_upto = max(self.held_upto, upto)
@@ -78,7 +78,7 @@ class Sources:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self.owned: dict[Any, OwnedSource] = {}
+        self.owned: dict[TopicPartition, OwnedSource] = {}
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
         #: ids of the job's topics, as far as the brokers have any
@@ -132,7 +132,7 @@ class Sources:
             if owned is not None:
                 owned.alive = False
 
-    def offsets(self) -> dict[Any, OffsetAndMetadata]:
+    def offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """What can be committed: next offsets, with the highest event time below them."""
         return {
             tp: OffsetAndMetadata(owned.writer.acked + 1, self._noted(tp.topic, owned.writer.row_time))
@@ -140,7 +140,7 @@ class Sources:
             if owned.writer.acked > owned.writer.confirmed
         }
 
-    def confirm(self, offsets: dict[Any, OffsetAndMetadata]) -> None:
+    def confirm(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         """The group has committed `offsets`."""
         for tp, offset in offsets.items():
             owned = self.owned.get(tp)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from samplejoin.engine.access_rights import DENIALS, Denied
 from samplejoin.engine.aiokafka_private import transaction_error
@@ -37,9 +40,9 @@ class Outbox:
     They are stamped with the time that `refresh_timestamp` saw last: asking for each would cost a tenth of adding it.
     """
 
-    def __init__(self, kafka: Any) -> None:
+    def __init__(self, kafka: AIOKafkaProducer) -> None:
         self.kafka = kafka
-        self.batches: dict[tuple[str, int], list[Any]] = {}
+        self.batches: dict[tuple[str, int], list[BatchBuilder]] = {}
         self.records = 0
         #: batches that were full, of `BATCH_BYTES` each
         self.full = 0
@@ -71,7 +74,7 @@ class Transactions:
         transactional_id = config.transactional_id(partition) if config.exactly_once else None
         self.kafka = producer(config, transactional_id, config.compression)
         #: of the commit under way, by topic
-        self._sent: list[tuple[str, asyncio.Future[Any]]] = []
+        self._sent: list[tuple[str, asyncio.Future[RecordMetadata]]] = []
 
     async def start(self) -> None:
         """InitProducerId: retried by the client, without end, while an earlier transaction is still ending.
@@ -166,17 +169,17 @@ class Transactions:
             raise CommitFailed(f"the state was recovered without the commits at changelog offsets [{known}, {first})")
 
 
-def _watched(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
+def _watched(future: asyncio.Future[RecordMetadata]) -> asyncio.Future[RecordMetadata]:
     """Marks the future's exception as retrieved: asyncio does not warn if an earlier failure ends the commit."""
     future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
     return future
 
 
-def _refused_size(sent: asyncio.Future[Any]) -> bool:
+def _refused_size(sent: asyncio.Future[RecordMetadata]) -> bool:
     return sent.done() and not sent.cancelled() and isinstance(sent.exception(), TOO_LARGE)
 
 
-async def _all(futures: list[Any]) -> None:
+async def _all(futures: list[asyncio.Future[RecordMetadata]]) -> None:
     """Awaits every future; raises the first failure only when all have ended."""
     for outcome in await asyncio.gather(*futures, return_exceptions=True):
         if isinstance(outcome, BaseException):

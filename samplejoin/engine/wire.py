@@ -13,6 +13,7 @@ import msgspec
 from samplejoin.core.cells import WireCell
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
 from samplejoin.core.partition_state import PartitionState
+from samplejoin.core.values import Fields, Partials
 from samplejoin.engine.config import WorkerError
 from samplejoin.engine.decompression import zstd
 from samplejoin.engine.record_format import NEWEST, OLDEST
@@ -122,18 +123,18 @@ def _block(body: Any) -> tuple[str, int, int | None, int, Any]:
         return _decode_bare(body)
 
 
-def pack_commit(body: dict[str, Any], writes: int = NEWEST) -> bytes:
+def pack_commit(body: Fields, writes: int = NEWEST) -> bytes:
     """One part of a commit record, in format `writes`."""
     return _seal(_COMMIT, writes, body)
 
 
-def unpack_commit(value: bytes | None) -> dict[str, Any]:
+def unpack_commit(value: bytes | None) -> Fields:
     """What `pack_commit` was given. Raises GarbageError, or FormatError for a format that is newer."""
     kind, body = _open(value)
     if kind != _COMMIT:
         raise GarbageError("it is a block or tick, which belongs into the repartition topic")
     try:
-        part: dict[str, Any] = _decode_commit(body)  # type: ignore[assignment]
+        part: Fields = _decode_commit(body)  # type: ignore[assignment]
     except _NOT_OURS as error:
         raise GarbageError(f"its fields are not those of a commit ({error})") from error
     if part["last"] and not part.keys() >= _ENDS:
@@ -156,7 +157,7 @@ def unpack_partition_state(value: bytes) -> PartitionState:
     return PartitionState.read(_decode(value))
 
 
-def pack_cell(cell: tuple[int, int, int, list[Any]]) -> bytes:
+def pack_cell(cell: tuple[int, int, int, Partials]) -> bytes:
     """A cell of a key's state, `(stream, slice, rows, partials)`, as it travels and rests."""
     return _encode(cell)
 

@@ -14,6 +14,7 @@ from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
 from samplejoin.core.json_values import SCALARS, bounded
 from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import mistakes, said
+from samplejoin.core.values import Fields
 from samplejoin.decoding import decoders
 from samplejoin.errors import RefusedError
 from samplejoin.formats import FORMATS, json
@@ -39,14 +40,14 @@ class Input:
     #: record -> dict, or None to filter it; raises ValueError if it cannot (a user's decoder: anything)
     decode: Callable[[KafkaRecord], Any]
     #: the user's cleaning function, or one that returns the record itself
-    clean: Callable[[dict[str, Any]], Any]
+    clean: Callable[[dict[str, object]], Any]
     #: its name for counts and dead letters
     clean_name: str
     #: path in the decoded record, or `@timestamp` for the record's own
     time_field: str
     time_unit: str
     #: value -> epoch ms; raises ValueError if it is not a time
-    read_time: Callable[[Any], int]
+    read_time: Callable[[object], int]
     #: the users' functions that its records go through, in words
     functions: str
 
@@ -72,7 +73,7 @@ class _Problems:
     def __init__(self) -> None:
         self.issues: list[Issue] = []
 
-    def trying(self, path: JobPath, make: Callable[[], Any], instead: Any = None) -> Any:
+    def trying(self, path: JobPath, make: Callable[[], object], instead: object = None) -> object:
         """What `make` returns, or `instead` and one more issue."""
         try:
             return make()
@@ -85,8 +86,8 @@ class _Parts(NamedTuple):
     """What the job's names stand for."""
 
     fields: tuple[core.Field, ...]
-    label: Any
-    format: Any
+    label: object
+    format: object
     #: stream -> its decode, clean and the name of clean
     functions: dict[str, tuple[Any, Any, str]]
 
@@ -246,7 +247,7 @@ def _custom(name: str, base_dir: Path) -> Aggregate:
 # ---- streams ------------------------------------------------------------------------------------------------------
 
 
-def _functions_of(problems: _Problems, name: str, stream: StreamSection, base_dir: Path) -> tuple[Any, Any, str]:
+def _functions_of(problems: _Problems, name: str, stream: StreamSection, base_dir: Path) -> tuple[object, object, str]:
     """A stream's decode, clean and the name of clean."""
     path = ("streams", name)
     decode = problems.trying((*path, "decode"), lambda: _decode(stream, base_dir))
@@ -272,7 +273,7 @@ def _decode(stream: StreamSection, base_dir: Path) -> decoders.Decode:
     return decoders.user_decoder(stream.decode, _callable_with_one(stream.decode, base_dir))
 
 
-def _itself(record: dict[str, Any]) -> dict[str, Any]:
+def _itself(record: dict[str, object]) -> dict[str, object]:
     return record
 
 
@@ -294,7 +295,9 @@ def _callable_with_one(name: str, base_dir: Path) -> Any:
 # ---- label and format ---------------------------------------------------------------------------------------------
 
 
-def _label(model: JobModel, fields: tuple[core.Field, ...], base_dir: Path) -> Callable[[dict[str, Any]], Any] | None:
+def _label(
+    model: JobModel, fields: tuple[core.Field, ...], base_dir: Path
+) -> Callable[[dict[str, object]], object] | None:
     name = model.label
     if name is None:
         return None
@@ -322,17 +325,17 @@ def _try_label(model: JobModel, fields: tuple[core.Field, ...], label: Any) -> N
         raise RefusedError(f"fails for a sample without label rows: {said(error)}", hint) from error
 
 
-def _format(model: JobModel, base_dir: Path) -> Callable[[dict[str, Any]], bytes | None]:
+def _format(model: JobModel, base_dir: Path) -> Callable[[Fields], bytes | None]:
     if model.format in FORMATS:
         return FORMATS[model.format].encoder(model.columns)
     return user_format(model.format, _callable_with_one(model.format, base_dir))
 
 
-def user_format(name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], bytes | None]:
+def user_format(name: str, function: Callable[[dict[str, object]], Any]) -> Callable[[Fields], bytes | None]:
     """The user's formatting function, its result as bytes: a dict as JSON (NaN becomes null), text as UTF-8."""
     dumps, all_scalar = json.dumps, SCALARS.issuperset
 
-    def format_sample(sample: dict[str, Any]) -> bytes | None:
+    def format_sample(sample: Fields) -> bytes | None:
         result = function(sample)
         if type(result) is bytes or result is None:
             return result

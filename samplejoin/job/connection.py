@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Any
 
 from samplejoin.errors import RefusedError
 from samplejoin.job.errors import Issue, JobError
@@ -12,10 +11,10 @@ from samplejoin.job.files import open_regular
 from samplejoin.job.model import JobModel
 
 
-def client_options(model: JobModel, base_dir: Path | str) -> dict[str, Any]:
+def client_options(model: JobModel, base_dir: Path | str) -> dict[str, object]:
     """Keyword arguments of every aiokafka client. Raises JobError if a TLS file cannot be used."""
     security = model.security
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "bootstrap_servers": ",".join(model.brokers),
         "security_protocol": security.protocol,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -17,7 +16,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _PER_MS = {"ms": 1, "us": 1000, "ns": 1_000_000}
 
 
-def time_reader(unit: str) -> Callable[[Any], int]:
+def time_reader(unit: str) -> Callable[[object], int]:
     """The function that reads a time of that unit (`s`, `ms`, `us`, `ns`, `iso`) as epoch ms, rounding down.
 
     It raises ValueError for whatever is not a time from 1970 to 9999: booleans, NaN, other types, other text.
@@ -28,7 +27,7 @@ def time_reader(unit: str) -> Callable[[Any], int]:
         return read_ms
     factor, divisor = (1000, 1) if unit == "s" else (1, _PER_MS[unit])
 
-    def read(value: Any) -> int:
+    def read(value: object) -> int:
         if type(value) is int:
             ms = value * factor // divisor
             if 0 <= ms <= MAX_MS:
@@ -38,7 +37,7 @@ def time_reader(unit: str) -> Callable[[Any], int]:
     return read
 
 
-def read_iso(value: Any) -> int:
+def read_iso(value: object) -> int:
     """Epoch ms of text in ISO 8601; without an offset it is UTC. Raises ValueError."""
     if type(value) is not str:
         raise ValueError(f"a time in iso must be text, not {type(value).__name__}")
@@ -51,13 +50,13 @@ def read_iso(value: Any) -> int:
     return _in_range((moment - _EPOCH) // _MILLISECOND, value)
 
 
-def read_ms(value: Any) -> int:
+def read_ms(value: object) -> int:
     if type(value) is int and 0 <= value <= MAX_MS:
         return value
     return _read_slowly(value, "ms", 1, 1)
 
 
-def _read_slowly(value: Any, unit: str, factor: int, divisor: int) -> int:
+def _read_slowly(value: object, unit: str, factor: int, divisor: int) -> int:
     """Floats as the digits they are written with, and numbers in text; errors for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"a time in {unit} must be a number, not {type(value).__name__}")
@@ -81,7 +80,7 @@ def _meant(number: Decimal) -> str:
     return ""
 
 
-def _in_range(ms: int, value: Any) -> int:
+def _in_range(ms: int, value: object) -> int:
     if not 0 <= ms <= MAX_MS:
         raise ValueError(f"{str(value)[:60]} is not between the years 1970 and 9999")
     return ms

@@ -6,13 +6,12 @@ import ast
 import operator
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
 
 from samplejoin.core.json_values import MAX_BITS, NUMBERS, named
 from samplejoin.errors import RefusedError, did_you_mean
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"len": len, "min": min, "max": max, "abs": abs}
-ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+FUNCTIONS: dict[str, Callable[..., object]] = {"len": len, "min": min, "max": max, "abs": abs}
+ARITHMETIC: dict[type[ast.operator], Callable[[object, object], object]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
     ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
 }  # fmt: skip
@@ -31,7 +30,7 @@ def names_in(text: str) -> set[str]:
     return {node.id for node in ast.walk(_parse(text)) if isinstance(node, ast.Name) and node.id not in FUNCTIONS}
 
 
-def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str, Any]], Any]:
+def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str, object]], object]:
     """A function of the sample; true and false come out as 1 and 0.
 
     Arithmetic takes numbers (true and false count as 1 and 0) and raises TypeError for all else, ValueError for
@@ -50,7 +49,7 @@ def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str
         raise RefusedError("is nested too deeply", _HINT) from None
     scope = {"__builtins__": {}, **FUNCTIONS, **_GUARDS}
 
-    def label(sample: dict[str, Any]) -> Any:
+    def label(sample: dict[str, object]) -> object:
         try:
             value = eval(code, scope, sample)  # only nodes of _ALLOWED: no attribute, no subscript, no other call
         except TypeError as error:
@@ -62,7 +61,7 @@ def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str
     return label
 
 
-def results_in(text: str) -> Iterator[Any]:
+def results_in(text: str) -> Iterator[object]:
     """The constants that an expression can result in: what stands at an end of its `and`, `or` and `if`."""
     waiting: list[ast.expr] = [_parse(text).body]
     while waiting:
@@ -89,8 +88,8 @@ class _Guarded(ast.NodeTransformer):
         return ast.Call(name, [self.visit(node.left), self.visit(node.right), *texts], [])
 
 
-def _guarded(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any, str, str], Any]:
-    def guarded(a: Any, b: Any, left: str, right: str) -> Any:
+def _guarded(compute: Callable[[object, object], object]) -> Callable[[object, object, str, str], object]:
+    def guarded(a: object, b: object, left: str, right: str) -> object:
         for value, text in ((a, left), (b, right)):
             if type(value) not in NUMBERS and type(value) is not bool:
                 kind = "null" if value is None else named(value)

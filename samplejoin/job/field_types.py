@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
@@ -157,7 +157,7 @@ def _holds_rows(size: int) -> int:
 LOGINS = {"OAUTHBEARER": "OAuth", "GSSAPI": "Kerberos", "AWS_MSK_IAM": "IAM of Amazon MSK"}
 
 
-def _mechanism(value: Any) -> Any:
+def _mechanism(value: object) -> object:
     """Raises RefusedError for a login that Kafka knows and this version does not."""
     if isinstance(value, str) and value in LOGINS:
         raise RefusedError(
@@ -167,7 +167,7 @@ def _mechanism(value: Any) -> Any:
     return value
 
 
-def brokers_of(value: Any) -> Any:
+def brokers_of(value: object) -> object:
     """`a:9092,b:9092` or a list as the list of its brokers. Raises RefusedError for what is not `host:port`."""
     brokers = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(brokers, list | tuple) or not all(isinstance(b, str) for b in brokers) or not brokers:

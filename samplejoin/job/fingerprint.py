@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from samplejoin.core.fingerprint import compose
+from samplejoin.core.values import Fields
 from samplejoin.job.model import JobModel
 
 PLAIN = {
@@ -15,7 +14,7 @@ PLAIN = {
 
 def fingerprint_of(model: JobModel) -> str:
     """The fingerprint of a job whose patterns are resolved: some 300 bytes, the same on every machine."""
-    data: dict[str, Any] = model.model_dump(mode="json", include=PLAIN)
+    data: Fields = model.model_dump(mode="json", include=PLAIN)
     data["rows"], data["key_bytes"] = model.limits.rows, model.limits.key_bytes
     data["streams"] = [
         [name, s.role, s.pattern or sorted(s.topic_names), s.decode, s.columns, s.time_field, s.time_unit, s.id]

@@ -41,7 +41,7 @@ class References:
         self.secrets = secrets
         self.issues: list[Issue] = []
 
-    def resolve(self, value: Any, path: Path = ()) -> Any:
+    def resolve(self, value: object, path: Path = ()) -> Any:
         """The value with all references in its strings resolved; what cannot be is in `issues`."""
         if isinstance(value, str):
             return self._text(value, path) if "${" in value else value

@@ -10,13 +10,13 @@ from samplejoin.errors import RefusedError
 from samplejoin.job.expression import results_in
 from samplejoin.job.field_types import FUNCTION
 
-Label = Callable[[dict[str, Any]], Any]
+Label = Callable[[dict[str, object]], object]
 
 
 def of_function(name: str, function: Label) -> Label:
     """The user's function, held to its promise: raises TypeError or ValueError for what it must not return."""
 
-    def label(sample: dict[str, Any]) -> Any:
+    def label(sample: dict[str, object]) -> object:
         value = function(sample)
         kind = type(value)
         if kind is bool or kind is int:
@@ -41,7 +41,7 @@ def sampled(name: str, label: Label) -> Label:
             if not _tells(value):
                 raise RefusedError(f"can be {value!r}: {_WANTED}", _HINT)
 
-    def held(sample: dict[str, Any]) -> Any:
+    def held(sample: dict[str, object]) -> object:
         value = label(sample)
         if not _tells(value):
             raise ValueError(f"the label of {name} is {named(value)}: {_WANTED}")

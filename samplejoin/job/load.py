@@ -33,7 +33,7 @@ def load_job(path: FilePath | str, sets: Sets = (), environ: Mapping[str, str] |
 
 
 def model_of(
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     base_dir: FilePath | str = ".",
     places: Places | None = None,
     sets: Sets = (),
@@ -88,7 +88,7 @@ def _read(path: FilePath) -> str:
         raise refused(f"is not UTF-8 text: byte {content[error.start]:#x} in line {line}") from error
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: object) -> Any:
     """Copies of mappings and lists: laying values over them must not change the caller's."""
     if isinstance(value, Mapping):
         return {key: _copy(item) for key, item in value.items()}

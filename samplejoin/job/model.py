@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -64,7 +64,7 @@ def _format(value: str) -> str:
     return value
 
 
-def _junk_key(value: Any) -> str | int:
+def _junk_key(value: object) -> str | int:
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     raise RefusedError("must be text or a whole number", 'quote it: "true"')

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from samplejoin.job.compile import Job, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
 from samplejoin.job.load import Sets, load_job
 
-Connection = Mapping[str, Any]
+Connection = Mapping[str, object]
 """Arguments of aiokafka's clients."""
 
 

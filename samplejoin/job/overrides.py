@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from samplejoin.core.values import Fields
 from samplejoin.errors import did_you_mean
 from samplejoin.job.errors import Issue, Path, Place, Places, dotted
 from samplejoin.job.yamlfile import parse_value
@@ -29,7 +30,7 @@ _SHORT = {"outputs": "topic", "sample": "from"}
 class Overlay:
     """Lays values over a job's data; remembers the text of each, in case text is what is needed."""
 
-    def __init__(self, data: dict[str, Any], places: Places) -> None:
+    def __init__(self, data: Fields, places: Places) -> None:
         self.data = data
         self.places = places
         self.texts: dict[Path, str] = {}

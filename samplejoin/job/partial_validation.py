@@ -12,23 +12,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from samplejoin.core.values import Fields
 from samplejoin.job import validation
 from samplejoin.job.errors import Issue, Path
 from samplejoin.job.model import ALONE, JobModel
 
 ROUNDS = 3
 """A wrong value is taken out, then a required one put in its place."""
-_NEEDED: dict[str, Any] = {"name": "job", "window": "1h", "key": ["key"], "sample": {}}
+_NEEDED: dict[str, object] = {"name": "job", "window": "1h", "key": ["key"], "sample": {}}
 _PARTS = ("streams", "sample", "key", "label", "format")
 
 
-def model_of_rest(data: Mapping[str, Any], errors: Iterable[Mapping[str, Any]]) -> tuple[JobModel, list[Issue]] | None:
+def model_of_rest(
+    data: Mapping[str, object], errors: Iterable[Mapping[str, Any]]
+) -> tuple[JobModel, list[Issue]] | None:
     """The job with others in place of its wrong parts, and what is wrong between the right ones.
 
     `errors` are those of the `ValidationError`. None if too little is left. The model breaks rules: it tells
     `compile_issues` what to look at, and does not run.
     """
-    mended: dict[str, Any] = copy.deepcopy(dict(data))
+    mended: dict[str, object] = copy.deepcopy(dict(data))
     wrong: set[Path] = set()
     for _ in range(ROUNDS):
         paths = {tuple(part for part in error["loc"] if part != "[key]") for error in errors} - {()}
@@ -45,7 +48,7 @@ def model_of_rest(data: Mapping[str, Any], errors: Iterable[Mapping[str, Any]]) 
     return None
 
 
-def _mend(data: dict[str, Any], path: Path) -> bool:
+def _mend(data: Fields, path: Path) -> bool:
     """Replaces what is wrong at the path, or takes it out where that says less; False if nothing is left to say."""
     top = path[0]
     streams = data.get("streams")

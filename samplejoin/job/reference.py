@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
+from samplejoin.core.values import Fields
 from samplejoin.job.schema import job_schema
 
 _SECTIONS = (
@@ -58,7 +58,7 @@ def job_reference() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _table(part: dict[str, Any]) -> str:
+def _table(part: Fields) -> str:
     rows = ["| key | type | default | |", "|---|---|---|---|"]
     required = part.get("required", ())
     for key, value in part["properties"].items():
@@ -68,14 +68,14 @@ def _table(part: dict[str, Any]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _default(value: dict[str, Any]) -> str:
+def _default(value: Fields) -> str:
     default = value.get("default")
     if default is None or default == {}:
         return ""
     return f"`{default}`" if isinstance(default, str) else f"`{json.dumps(default)}`"
 
 
-def _type(value: dict[str, Any]) -> str:
+def _type(value: Fields) -> str:
     choices = value.get("anyOf") or value.get("oneOf")
     if choices:
         return " or ".join(dict.fromkeys(_type(c) for c in choices if c.get("type") != "null"))
@@ -93,7 +93,7 @@ def _type(value: dict[str, Any]) -> str:
     return _TYPES[value["type"]] + _bounds(value)
 
 
-def _bounds(value: dict[str, Any]) -> str:
+def _bounds(value: Fields) -> str:
     low = value.get("minimum", value.get("exclusiveMinimum"))
     high = value.get("maximum", value.get("exclusiveMaximum"))
     if value["type"] == "string" or low is None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from samplejoin.core.values import Fields
 from samplejoin.job.model import JobModel
 from samplejoin.job.units import format_duration, format_size
 
 _WRITTEN = {"duration": format_duration, "size": format_size}
 
 
-def job_schema() -> dict[str, Any]:
+def job_schema() -> Fields:
     """JSON Schema (draft 2020-12) of a job file."""
     schema = JobModel.model_json_schema(by_alias=True, mode="validation")
     _tidy(schema)
@@ -19,7 +18,7 @@ def job_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "samplejoin job"}
 
 
-def _tidy(part: dict[str, Any]) -> None:
+def _tidy(part: Fields) -> None:
     """Defaults as text where they have a unit, none for whole parts; no generated titles."""
     part.pop("title", None)
     for value in part.get("properties", {}).values():
@@ -31,6 +30,6 @@ def _tidy(part: dict[str, Any]) -> None:
             del value["default"]
 
 
-def _unit(value: dict[str, Any]) -> str | None:
+def _unit(value: Fields) -> str | None:
     units = [v.get("x-unit") for v in (value, *value.get("anyOf", ()))]
     return next((unit for unit in units if unit), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
@@ -20,7 +20,7 @@ MAX_DURATION_MS = 3660 * 86_400_000
 """About ten years: longer is a slip of the pen."""
 
 
-def parse_duration(value: Any) -> int:
+def parse_duration(value: object) -> int:
     """Milliseconds of a duration such as `1h30m`. Raises RefusedError, also for a bare number."""
     if type(value) is int and value >= 0:
         raise RefusedError(f"{value} has no unit", f"write {value}s, {value}m or {value}ms")
@@ -52,7 +52,7 @@ def format_duration(ms: int) -> str:
     return "".join(parts) or "0s"
 
 
-def parse_size(value: Any) -> int:
+def parse_size(value: object) -> int:
     """Bytes of a size such as `64MiB`. Raises RefusedError, also for a bare number."""
     if isinstance(value, int) and not isinstance(value, bool):
         raise RefusedError(f"{value} has no unit", f"write {value}B, or KiB, MiB, GiB")
@@ -75,14 +75,14 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
-def _positive(value: Any) -> int:
+def _positive(value: object) -> int:
     ms = parse_duration(value)
     if not ms:
         raise RefusedError("must be longer than 0s")
     return ms
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return {"bool": "true or false", "NoneType": "null", "list": "a list", "dict": "a mapping"}.get(
         type(value).__name__, type(value).__name__
     )

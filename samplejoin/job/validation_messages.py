@@ -23,14 +23,14 @@ _BOUNDS = {
 }  # fmt: skip
 
 
-def issues_of(errors: Iterable[Mapping[str, Any]]) -> list[Issue]:
+def issues_of(errors: Iterable[Mapping[str, object]]) -> list[Issue]:
     """The issues behind the errors of a `ValidationError`."""
     return [issue for error in errors for issue in _explain(error)]
 
 
 def keys_at(path: Path) -> list[str]:
     """The keys that the job file knows at a path, empty where it knows none or any."""
-    kind: Any = JobModel
+    kind: object = JobModel
     for part in path:
         kind = _below(_bare(kind), part)
     kind = _bare(kind)
@@ -85,7 +85,7 @@ def _what(value: Any) -> str:
     return "nothing" if value is None else names.get(type(value), type(value).__name__)
 
 
-def _type_hint(path: Path, kind: str, value: Any) -> str | None:
+def _type_hint(path: Path, kind: str, value: object) -> str | None:
     if path == ("label",) and isinstance(value, bool | int | float):
         return f'an expression, such as clicks > 0; "{str(value).lower()}" in quotes labels every sample so'
     if kind == "string_type" and isinstance(value, bool | int | float):
@@ -103,7 +103,7 @@ def _type_hint(path: Path, kind: str, value: Any) -> str | None:
     return None
 
 
-def _bare(kind: Any) -> Any:
+def _bare(kind: object) -> object:
     """A type without `Annotated` and `| None`."""
     while True:
         if get_origin(kind) is Annotated:
@@ -114,7 +114,7 @@ def _bare(kind: Any) -> Any:
             return kind
 
 
-def _below(kind: Any, part: str | int) -> Any:
+def _below(kind: object, part: str | int) -> object:
     """The type of what stands under a key."""
     if get_origin(kind) is dict:
         return get_args(kind)[1]

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from samplejoin.core.values import Fields
 from samplejoin.job.errors import Issue, JobError, Path, Place, Places, Problem, dotted
 
 MAX_BYTES = 256 << 10
@@ -19,7 +20,7 @@ _TAG = "tag:yaml.org,2002:"
 class _Loader(yaml.SafeLoader):
     """Composes nodes only; scalars are resolved as in YAML 1.2, without dates, octals and `yes`/`no`."""
 
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  PyYAML's own way to set it
+    yaml_implicit_resolvers: dict[object, object] = {}  # noqa: RUF012  PyYAML's own way to set it
 
 
 for _name, _pattern, _first in (
@@ -33,7 +34,7 @@ for _name, _pattern, _first in (
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
-def parse_file(text: str, file: str) -> tuple[dict[str, Any], Places]:
+def parse_file(text: str, file: str) -> tuple[dict[str, object], Places]:
     """The mapping that a YAML file holds, and the line of every path. Raises JobError."""
     places = Places(Place(file))
     if len(text) > MAX_BYTES:
@@ -48,7 +49,7 @@ def parse_file(text: str, file: str) -> tuple[dict[str, Any], Places]:
     return value, places
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str) -> object:
     """A value given as text on the command line or in the environment, as in a file; text that is not YAML as it is."""
     reader = _Reader(Places(), None)
     value = reader.read(text)
@@ -65,7 +66,7 @@ class _Reader:
         self._count = 0
         self._open: set[int] = set()
 
-    def read(self, text: str) -> Any:
+    def read(self, text: str) -> object:
         """The document's value; what is wrong is in `issues`."""
         try:
             node = yaml.compose(text, Loader=_Loader)
@@ -125,10 +126,10 @@ class _Reader:
         self._issue(path, f"the tag {node.tag} is not allowed", line)
         return None
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> Fields:
         if node.tag != _TAG + "map":
             self._issue(path, f"the tag {node.tag} is not allowed", node.start_mark.line + 1)
-        values: dict[str, Any] = {}
+        values: Fields = {}
         lines: dict[str, int] = {}
         merged: list[yaml.Node] = []
         for key_node, value_node in node.value:
@@ -150,7 +151,7 @@ class _Reader:
             self._merge(values, other, path)
         return values
 
-    def _merge(self, values: dict[str, Any], node: yaml.Node, path: Path) -> None:
+    def _merge(self, values: Fields, node: yaml.Node, path: Path) -> None:
         """`<<: *other`: the keys of another mapping, where there are none yet."""
         if not isinstance(node, yaml.MappingNode):
             self._issue(path, "<< needs a mapping", node.start_mark.line + 1)

@@ -70,7 +70,7 @@ class Tried:
 class FailedSample:
     """A sample that is a dead letter, by the values of its key."""
 
-    key: list[Any]
+    key: list[object]
     letter: DeadLetter
 
 
@@ -94,7 +94,7 @@ class _Watching(Cleaner):
         self.far = {**out.far, **self.far}
         return out
 
-    def _call(self, one: OneRecord, decoded: Any) -> Any:
+    def _call(self, one: OneRecord, decoded: object) -> object:
         given = self.asked[one.each.plan.stream.name].given(decoded)
         return plain(super()._call(one, given))
 

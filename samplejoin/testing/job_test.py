@@ -86,7 +86,7 @@ class JobTest:
 
     def __init__(
         self,
-        job: Path | str | Mapping[str, Any] | Job,
+        job: Path | str | Mapping[str, object] | Job,
         sets: Sets = (),
         *,
         environ: Mapping[str, str] | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from samplejoin.core.fold import Window
 from samplejoin.core.keys import decode_key, partition_of
@@ -48,7 +47,7 @@ def time_text(ms: int) -> str:
         return f"{ms} ms"
 
 
-def key_of(key: bytes) -> Any:
+def key_of(key: bytes) -> object:
     """The join key's values, or its text where it is none of ours."""
     try:
         return decode_key(key)

@@ -30,7 +30,7 @@ class TopicReader:
     """Read-only access to the brokers of a job. `connection` are aiokafka's arguments; inputs hold no record over
     `record_bytes`."""
 
-    def __init__(self, connection: Mapping[str, Any], record_bytes: int = RECORD_BYTES) -> None:
+    def __init__(self, connection: Mapping[str, object], record_bytes: int = RECORD_BYTES) -> None:
         self._connection, self._record_bytes = dict(connection), record_bytes
         #: what is passed over, as workers do, and how many records that were by topic
         self.skips: Skips = {}
@@ -49,7 +49,9 @@ class TopicReader:
         finally:
             await consumer.stop()
 
-    def read_inputs(self, begins: Mapping[Any, int], ends: Mapping[Any, int]) -> AsyncIterator[tuple[Any, list[Any]]]:
+    def read_inputs(
+        self, begins: Mapping[object, int], ends: Mapping[object, int]
+    ) -> AsyncIterator[tuple[Any, list[Any]]]:
         """As `read`, and as workers read: what is to be skipped is left out, too large records come as `Refused`."""
 
         def skipped(topic: str, _: int, records: int) -> None:
@@ -102,7 +104,7 @@ class TopicReader:
         async with self._consumer() as consumer:
             return dict(await consumer.beginning_offsets(tps)), dict(await consumer.end_offsets(tps))
 
-    async def at_time(self, tps: Iterable[TopicPartition], time_ms: int) -> dict[Any, int | None]:
+    async def at_time(self, tps: Iterable[TopicPartition], time_ms: int) -> dict[TopicPartition, int | None]:
         """The offset of the first record with that Kafka timestamp or a later one; None: there is none."""
         async with self._consumer() as consumer:
             found = await consumer.offsets_for_times(dict.fromkeys(tps, time_ms))
@@ -115,8 +117,8 @@ class TopicReader:
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
     async def read(
-        self, begins: Mapping[Any, int], ends: Mapping[Any, int], reading: Reading | None = None
-    ) -> AsyncIterator[tuple[Any, list[Any]]]:
+        self, begins: Mapping[object, int], ends: Mapping[object, int], reading: Reading | None = None
+    ) -> AsyncIterator[tuple[object, list[Any]]]:
         """(partition, records) of each partition from its begin up to its end, in offset order."""
         left = {tp for tp, end in ends.items() if begins[tp] < end}
         if not left:
@@ -135,11 +137,13 @@ class TopicReader:
                     left -= done
 
 
-async def _poll(consumer: AIOKafkaConsumer, left: set[Any], reading: Reading | None) -> dict[Any, list[Any]]:
+async def _poll(
+    consumer: AIOKafkaConsumer, left: set[TopicPartition], reading: Reading | None
+) -> dict[TopicPartition, list[Any]]:
     try:
         if reading is not None:
             return await reading.fetch(consumer, list(left), POLL_MS, POLL_RECORDS)
-        found: dict[Any, list[Any]] = await consumer.getmany(*left, timeout_ms=POLL_MS)
+        found: dict[object, list[object]] = await consumer.getmany(*left, timeout_ms=POLL_MS)
         return found
     except OffsetOutOfRangeError as error:
         gone = ", ".join(sorted({str(tp.topic) for tp in left}))

@@ -19,7 +19,7 @@ CELL_BYTES = 32
 class Overfull:
     """The buckets (slices divided by `window`) of a key with more label cells, or perhaps bytes, than its bounds."""
 
-    def __init__(self, spec: Spec, rows: Sequence[list[Any]]) -> None:
+    def __init__(self, spec: Spec, rows: Sequence[list[object]]) -> None:
         self._spec, self._buckets = spec, _overfull(spec, rows)
 
     def __bool__(self) -> bool:

@@ -63,7 +63,7 @@ def refuse_relative_workdir(arguments: list[str]) -> None:
             )
 
 
-def log_level(context: click.Context | None, level: Any) -> Any:
+def log_level(context: click.Context | None, level: object) -> Any:
     """The level to log at: Faust's command says WARN unless told otherwise, a worker's lines of start and status are
     for everybody."""
     return level if level and (_given(context, "loglevel") or str(level).upper() not in ("WARN", "30")) else "INFO"
@@ -86,7 +86,7 @@ def show_what_is_there() -> None:
     ModelsCommand.run = _models  # type: ignore[method-assign,assignment]
 
 
-def _no_banner(command: Any, worker: Any) -> None:
+def _no_banner(command: object, worker: object) -> None:
     """The banner names Faust's own broker and stores, not this job's."""
 
 
