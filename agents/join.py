@@ -1,4 +1,4 @@
-"""The join agent: entries of the repartition log in, samples and state changes out, by each partition's commits."""
+"""The join agent: steps the entries of the repartition log; each partition's commits send samples and state changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Joins(Protocol):
     """The join partitions of the worker: `worker/join_tasks.py`."""
 
     async def apply(self, partition: int, records: Sequence[KafkaRecord]) -> None:
-        """Steps records of the repartition log, in the order of their offsets."""
+        """Steps records of the repartition log, in offset order."""
 
     def fatal(self, error: BaseException) -> None:
         """Ends the worker."""

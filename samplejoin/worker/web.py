@@ -1,4 +1,4 @@
-"""The worker's pages: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/status.json` for people."""
+"""The worker's pages: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/status.json` for humans."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from samplejoin.worker.snapshot import snapshot_of
 
 
 def pages(app: Any) -> Pages:
-    """The pages of a worker. An event loop that does not turn answers none of them, `/livez` least of all."""
+    """Returns the pages of a worker by path. A blocked event loop answers none of them, so `/livez` fails too."""
 
     def metrics() -> Answer:
         return Answer(200, "text/plain; version=0.0.4", app.metrics.text())
