@@ -123,7 +123,7 @@ def _start_text(config: EngineConfig, to: To | None) -> str:
     if start == "earliest":
         text = "the earliest records of the inputs"
     elif start == "latest":
-        text = "the ends of the inputs; what lies between is never joined"
+        text = "the ends of the inputs; unread records before them are never joined"
     else:
         text = f"the first records whose Kafka timestamp is {iso(int(start))} or later"
     return text if to is not None else f"{text} (the job's `start`)"

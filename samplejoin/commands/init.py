@@ -17,7 +17,7 @@ SUFFIX = ".tmpl"
 
 @click.command()
 @click.argument("name")
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Parent folder of NAME/.")
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="The folder for NAME/.")
 def init(name: str, into: Path) -> None:
     """Make a project NAME/ with a job file, functions, a test, sample records and a Kafka to try it on."""
     try:

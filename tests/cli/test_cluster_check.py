@@ -105,7 +105,7 @@ def test_state_that_may_not_be_read_is_a_note(monkeypatch):
     monkeypatch.setattr(cluster_check, "refuse_other_state", refuse_other_state)
     found = asyncio.run(check_cluster(config))
     assert any("topic job-repartition has 6 partitions" in each for each in found.wrong)
-    assert any("is not known: TopicAuthorizationFailedError: " in each for each in found.notes)
+    assert any("open keys were made: TopicAuthorizationFailedError: " in each for each in found.notes)
     assert "the cluster has one broker: data that it loses cannot be recovered" in found.notes
 
 
