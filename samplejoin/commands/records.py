@@ -1,4 +1,4 @@
-"""`samplejoin produce` and `samplejoin consume`: records in and out of a topic, for trying a job."""
+"""`samplejoin produce` and `samplejoin consume`: write records to a topic and read them, to try a job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAIT_S = 10.0
 
 _brokers = click.option(
     "--brokers", envvar="SAMPLEJOIN_BROKERS", default="localhost:9092", show_default=True, metavar="HOST:PORT",
-    show_envvar=True, help="Without TLS or a login: it is for trying out.",
+    show_envvar=True, help="Connected without TLS or a login: for trying out.",
 )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ _brokers = click.option(
 @click.argument("lines", type=click.File("rb"), default="-")
 @_brokers
 def produce(topic: str, lines: Any, brokers: str) -> None:
-    """Send each line of the file LINES (else of standard input) as a record to TOPIC, which must exist."""
+    """Send each line of the file LINES (default: standard input) as a record to TOPIC, which must exist."""
     count = _done(_produce(brokers, topic, (line.rstrip(b"\r\n") for line in lines)))
     click.echo(f"{counted(count, 'record')} sent to {topic}")
 
@@ -40,7 +40,7 @@ def produce(topic: str, lines: Any, brokers: str) -> None:
 @click.option("--headers", is_flag=True, help="Print key and headers before the value.")
 @_brokers
 def consume(topic: str, headers: bool, brokers: str) -> None:
-    """Print what TOPIC holds now, a record a line: what is committed, partition by partition."""
+    """Print the committed records that TOPIC holds now, one a line, partition by partition."""
     for record in _done(_consume(brokers, topic)):
         if headers or sys.stdout.isatty():
             click.echo(_text(record) if headers else _shown_value(record))
@@ -74,7 +74,7 @@ async def _consume(brokers: str, topic: str) -> list[ConsumerRecord]:
 
 
 async def _partitions(client: AIOKafkaClient, topic: str) -> list[int]:
-    """Of a topic that is there. Raises ClickException for another: nobody should make one by a slip of the pen."""
+    """Returns the topic's partitions. Raises ClickException if it does not exist, so that no typo creates a topic."""
     metadata = await client.fetch_all_metadata()
     if topic not in metadata.topics():
         there = ", ".join(sorted(name for name in metadata.topics() if not name.startswith("__"))) or "none"
@@ -92,7 +92,7 @@ def _shown_value(record: ConsumerRecord) -> str:
 
 
 def _on_one_line(value: bytes | None) -> str:
-    """The text of a key or header, control characters escaped."""
+    """Returns the text of a key or header with control characters escaped."""
     text = (value or b"").decode("utf-8", "replace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 

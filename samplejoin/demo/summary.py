@@ -1,4 +1,4 @@
-"""What is printed at the end: ratios, delays, arms, a few finished samples, what to do next."""
+"""Prints the summary at the end: ratios, delays, arms, a few finished samples, what to do next."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Next, in a clone after `. .venv/bin/activate`:
 
 
 def print_summary(console: Console, example: Dataset, progress: Progress, samples: Sequence[DemoSample]) -> None:
-    """One job's results."""
+    """Prints one job's results."""
     fields = [sample.fields for sample in samples]
     console.print()
     console.rule(f"[bold]{progress.name}", align="left")
@@ -50,13 +50,13 @@ def print_summary(console: Console, example: Dataset, progress: Progress, sample
 
 
 def print_next(console: Console) -> None:
-    """What to do after the demo."""
+    """Prints what to do after the demo."""
     console.print()
     console.print(NEXT, highlight=False, markup=False, soft_wrap=True)
 
 
 def quantiles(values: Iterable[float]) -> tuple[float, float, float] | None:
-    """Median, 90 % quantile and maximum, None of nothing."""
+    """Returns median, 90 % quantile and maximum, None if there are no values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -92,7 +92,7 @@ def _arms(arm: str, fields: Sequence[Fields]) -> Table:
 
 
 def _chosen(fields: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """A positive sample and a negative one, as far as there are."""
+    """Returns a positive and a negative sample, as far as there are any."""
     positives = [f for f in fields if f["label"]]
     negatives = [f for f in fields if not f["label"]]
     return [*positives[: SHOWN - 1], *negatives][:SHOWN]

@@ -238,7 +238,7 @@ def test_rights_are_named_when_they_miss_and_when_they_go(secured, tmp_path):
     lines = workers_rights(world)
     rights.give(lines)
     rights.take("acl-samples", "Create")
-    assert problems(world).startswith("topic acl-samples does not exist, and cannot be made: the right Create on it")
+    assert problems(world).startswith("topic acl-samples does not exist and cannot be created: the right Create on it")
     rights.give([line for line in lines if "--topic acl-samples" in line])
     assert problems(world) == ""
 
