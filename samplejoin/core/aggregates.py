@@ -1,10 +1,10 @@
-"""Aggregates of a field over the rows of a window: small classes with `zero`, `add`, `merge`, `result`.
+"""Aggregates of a field over the rows of a window: small classes with `zero`, `add`, `merge` and `result`.
 
-Their docstrings make the table of docs/aggregates.md; a line with an arrow is an example, which a test runs.
+The table of docs/aggregates.md is generated from their docstrings. A line with an arrow is an example that a test runs.
 
-A partial is plain data (numbers, strings, bytes, lists), so it can wait in a changelog. Laws, held by tests: `merge`
-is associative and commutative, `zero()` is its identity, and adding rows one by one equals merging their partials
-(rule 2). `order` is the row's place, `(event time in ms, source partition, offset, index)`, and breaks every tie.
+A partial is plain data (numbers, strings, bytes, lists), so that it can be stored in a changelog. Tests check these
+laws: `merge` is associative and commutative, `zero()` is its identity, and adding rows one by one equals merging their
+partials (rule 2). `order` is `(event time in ms, source partition, offset, index)` of the row and breaks every tie.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ Order = tuple[int, str, int, int] | list[object]
 
 
 class Aggregate:
-    """One aggregate. `add` takes a row's value (never None) and its order; it raises TypeError on a wrong type."""
+    """Base class of aggregates. `add` takes a row's value, never None, and raises TypeError if its type is wrong."""
 
     name: ClassVar[str]
 
     def zero(self) -> Partial:
-        """The partial of no rows."""
+        """Returns the partial of no rows."""
         return None
 
     def add(self, partial: Partial, value: Value, order: Order) -> Partial:
-        """The partial with one more row."""
+        """Returns the partial with one more row."""
         raise TypeError(f"{self.name} cannot add")
 
     def merge(self, a: Partial, b: Partial) -> Partial:
-        """The partial of both sets of rows."""
+        """Returns the partial of the rows of both partials."""
         raise TypeError(f"{self.name} cannot merge")
 
     def result(self, partial: Partial) -> Partial:
-        """What the sample carries."""
+        """Returns the value of the sample's field."""
         return partial
 
 
 class Count(Aggregate):
-    """How many rows joined, or how many of them have the field.
+    """The number of rows that joined, or of those that have the field.
 
     Takes: anything
     No rows: 0
@@ -66,7 +66,7 @@ class Count(Aggregate):
 
 
 class Sum(Aggregate):
-    """The sum, exact and rounded once. Integers stay integers, of any size; with a float it is a float.
+    """The exact sum, rounded once. A sum of integers is an integer of any size; with any float it is a float.
 
     Takes: numbers; true and false are refused, convert them with `int()`
     No rows: 0
@@ -86,7 +86,7 @@ class Sum(Aggregate):
         return self.merge(partial, exact_sum.of(number(value, self.name)))
 
     def merge(self, a: exact_sum.Partial, b: exact_sum.Partial) -> exact_sum.Partial:
-        if type(a) is int and a == 0:  # one float needs no exact form yet
+        if type(a) is int and a == 0:  # a single float does not need the exact form yet
             return b
         return a if type(b) is int and b == 0 else exact_sum.add(a, b)
 
@@ -95,7 +95,7 @@ class Sum(Aggregate):
 
 
 class Mean(Aggregate):
-    """The exact sum over the number of rows that have the field, rounded once.
+    """The exact sum divided by the number of rows that have the field, rounded once.
 
     Takes: numbers
     No rows: null
@@ -118,7 +118,7 @@ class Mean(Aggregate):
 
 
 class _Extreme(Aggregate):
-    """The smallest or largest value in `rank` order; NaN is not a value."""
+    """The smallest or largest value in the order of `rank`. NaN is skipped."""
 
     largest: ClassVar[bool]
 
@@ -161,7 +161,7 @@ class Max(_Extreme):
 
 
 class First(Aggregate):
-    """The field of the earliest row; of a label stream, of the rows that have it.
+    """The field of the earliest row. In a label stream, only rows that have the field count.
 
     Takes: anything
     No rows: null
@@ -183,7 +183,7 @@ class First(Aggregate):
 
 
 class Last(First):
-    """The field of the latest row; of a label stream, of the rows that have it.
+    """The field of the latest row. In a label stream, only rows that have the field count.
 
     Takes: anything
     No rows: null
@@ -199,7 +199,7 @@ class Last(First):
 
 
 class Any_(Aggregate):
-    """Whether any value is true, or not 0; of a stream itself, whether any row joined.
+    """Whether any value is true or not 0. For a stream itself, whether any row joined.
 
     Takes: booleans and numbers; text is refused, since "0" and "false" would be true; NaN is skipped
     No rows: false
@@ -221,7 +221,7 @@ class Any_(Aggregate):
 
 
 class All(Any_):
-    """Whether no value is false, or 0.
+    """Whether no value is false or 0.
 
     Takes: as `any`
     No rows: true
@@ -239,7 +239,7 @@ class All(Any_):
 
 
 class Distinct(Aggregate):
-    """How many different values there are: a number, not a list.
+    """The number of different values, not a list of them.
 
     Takes: anything. 1, 1.0, true and "1" differ; the order of an object's keys does not matter
     No rows: 0
@@ -265,7 +265,7 @@ class Distinct(Aggregate):
 
 
 class _Ranked(Aggregate):
-    """The best `limit` of `[order, value]` by some sort key: keeping the best of a union is associative."""
+    """The first `limit` items `[order, value]` by `sort_key`. Keeping the first items of a union is associative."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -298,7 +298,7 @@ class List(_Ranked):
 
 
 class Top(_Ranked):
-    """The `n` largest values, largest first; among equals the earlier row comes first.
+    """The `n` largest values, largest first. Of equal values, that of the earlier row comes first.
 
     Takes: as `min`
     No rows: []
@@ -322,9 +322,9 @@ class Top(_Ranked):
 
 
 class Custom(Aggregate):
-    """A user's class with `zero()`, `add(partial, value)`, `merge(a, b)`, `result(partial)`; partials are JSON data.
+    """Wraps a user's class with `zero()`, `add(partial, value)`, `merge(a, b)` and `result(partial)` over JSON data.
 
-    The user's code gets copies: `a.extend(b); return a` must not change a partial that waits in a key's state.
+    The user's code gets copies, so that `a.extend(b); return a` does not change a partial in a key's state.
     """
 
     def __init__(self, name: str, user: Any) -> None:
@@ -344,7 +344,7 @@ class Custom(Aggregate):
         return self._held(given, "result", copy.deepcopy(partial))
 
     def _held(self, check: Callable[[object], object], method: str, *arguments: object) -> Partial:
-        """What the user's method returns, held to its promise. Raises TypeError or ValueError, naming the method."""
+        """Calls the user's method and checks its result. Raises TypeError or ValueError that names the method."""
         try:
             value = getattr(self.user, method)(*arguments)
         except mistakes() as error:
@@ -354,10 +354,10 @@ class Custom(Aggregate):
         try:
             return check(value)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{self.name}.{method}() returned what cannot be kept: {error}") from None
+            raise type(error)(f"{self.name}.{method}() returned a value that cannot be kept: {error}") from None
 
 
-#: aggregates without an argument, and those with one: `list(20)`
+#: aggregates without an argument; those of `LIMITED` take one, as in `list(20)`
 PLAIN: dict[str, Callable[[], Aggregate]] = {
     c.name: c for c in (Count, Sum, Mean, Min, Max, First, Last, Any_, All, Distinct)
 }
