@@ -67,7 +67,7 @@ class SourceWriter:
 
     `start` is the last offset below the committed position, -1 if there is none. `log_end` is the last offset that
     existed at the assignment. It must be given if nothing was committed yet, or if a confirmed commit may have been
-    lost, because the earlier owner may have sent rows up to there. `row_time` is the highest committed event time in ms.
+    lost, because the earlier owner may have sent rows up to there. `row_time` is the highest committed event time, ms.
     """
 
     source: Source

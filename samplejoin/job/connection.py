@@ -1,4 +1,4 @@
-"""How the clients of a job reach its brokers, in aiokafka's words."""
+"""Translates the job's brokers and `security` to arguments of aiokafka's clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from samplejoin.job.model import JobModel
 
 
 def client_options(model: JobModel, base_dir: Path | str) -> dict[str, object]:
-    """Keyword arguments of every aiokafka client. Raises JobError if a TLS file cannot be used."""
+    """Returns the keyword arguments of every aiokafka client. Raises JobError if a TLS file cannot be used."""
     security = model.security
     options: dict[str, object] = {
         "bootstrap_servers": ",".join(model.brokers),
@@ -53,9 +53,9 @@ def _tls(model: JobModel, base_dir: Path) -> ssl.SSLContext:
 
 
 class _EncryptedKey(Exception):
-    """The client's key wants a passphrase."""
+    """The client's key is encrypted with a passphrase."""
 
 
 def _no_prompt() -> str:
-    """An encrypted key fails instead of asking on the terminal. Raises _EncryptedKey."""
+    """Raises _EncryptedKey, so that OpenSSL does not ask for a passphrase on the terminal."""
     raise _EncryptedKey

@@ -1,4 +1,4 @@
-"""The job file's JSON Schema, for editors: completion, types, descriptions, defaults as they are written."""
+"""The job file's JSON Schema, for completion and checks in editors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WRITTEN = {"duration": format_duration, "size": format_size}
 
 
 def job_schema() -> Fields:
-    """JSON Schema (draft 2020-12) of a job file."""
+    """Returns the JSON Schema (draft 2020-12) of a job file."""
     schema = JobModel.model_json_schema(by_alias=True, mode="validation")
     _tidy(schema)
     for part in schema.get("$defs", {}).values():
@@ -19,7 +19,7 @@ def job_schema() -> Fields:
 
 
 def _tidy(part: Fields) -> None:
-    """Defaults as text where they have a unit, none for whole parts; no generated titles."""
+    """Writes defaults with their unit; removes defaults of whole sections, and generated titles."""
     part.pop("title", None)
     for value in part.get("properties", {}).values():
         value.pop("title", None)
