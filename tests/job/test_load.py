@@ -40,7 +40,7 @@ def test_a_file(tmp_path):
         ("name: feed", "---\nname: a\n---\nname: feed", "not valid YAML: but found another document"),
         ("key: [uid, mid]", "key: [uid, ${env:X}]", "job.yaml:8: not valid YAML: "),
         ("key: [uid, mid]", "key: [uid, ${env:X}]", "(hint: quote references inside {...} and [...]"),
-        ("name: feed", "name: ${env:NAME", "job.yaml:1: name: has a ${ without its }"),
+        ("name: feed", "name: ${env:NAME", "job.yaml:1: name: has a ${ without a closing }"),
         ("name: feed", "name: ${env:NAME}", "job.yaml:1: name: no environment variable NAME"),
         ("name: feed", "name: ${var:NAME}", "job.yaml:1: name: ${var:NAME} is not a valid reference"),
         ("name: feed", "name: ${file:none}", "job.yaml:1: name: none cannot be read: No such file"),
