@@ -2,7 +2,7 @@
 
 Sources get rows, owners read them, die, pause and double; sends are late, fail, or are half acknowledged; commits lag
 and get lost; join partitions crash. After the chaos comes a calm, and then every row must have been merged once, none
-while the clock was past it, and no clock may stand still. Times are tenths of a second; everything hangs on the seed.
+while the clock was past it, and no clock may stand still. Times are tenths of a second; the seed decides everything.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What is played beside the ordinary chaos."""
+    """Events that are played in addition to the ordinary chaos."""
 
     idle: Any = "advance"
     steps: int = 500
