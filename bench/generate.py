@@ -70,7 +70,7 @@ def events(impressions: int, shape: Shape = USUAL, seed: int = 7) -> Iterator[tu
 
 
 class Truth(NamedTuple):
-    """The result of a correct join: by windows of event time, and by key, with windows that hold all events of a key."""
+    """The correct result: by windows of event time, and by key, with windows that hold all events of a key."""
 
     samples: int
     clicks: int
