@@ -1,4 +1,4 @@
-"""What a cluster of several brokers gives rise to: problems, and notes."""
+"""The problems and notes that `check` finds in a cluster of several brokers."""
 
 from __future__ import annotations
 

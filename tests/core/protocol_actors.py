@@ -36,7 +36,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What is played beside the ordinary chaos."""
+    """Events that are played in addition to the ordinary chaos."""
 
     idle: Any = "advance"
     steps: int = 500

@@ -1,5 +1,5 @@
-"""A real Kafka with TLS, logins and ACLs: brokers that will not have this client are told apart in one line each,
-rights that miss are named, and a login or a right that is taken away ends a worker."""
+"""A real Kafka with TLS, logins and ACLs: brokers that refuse this client are told apart in one line each,
+missing rights are named, and a login or a right that is revoked ends a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job may say, and what does not go together."""
+"""What a job file may contain, and which values conflict."""
 
 from __future__ import annotations
 

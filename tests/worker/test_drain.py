@@ -1,4 +1,4 @@
-"""When a drain has come to its cut: against a log, a join and a group that do what Kafka may do meanwhile."""
+"""When a drain has reached its cut, with a log, a join and a group that change as Kafka may change them."""
 
 from __future__ import annotations
 
