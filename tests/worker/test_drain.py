@@ -212,7 +212,7 @@ def test_another_worker_that_joins(stage, monkeypatch):
     async def join() -> None:
         stage.sources.drop([SHOWS])
 
-    with pytest.raises(WorkerError, match=r"members are one at 127\.0\.0\.1, two at 127\.0\.0\.1: stop all workers"):
+    with pytest.raises(WorkerError, match=r"members are one at 127\.0\.0\.1, two at 127\.0\.0\.1\. Stop all workers"):
         asyncio.run(stage.play(join()))
 
 
