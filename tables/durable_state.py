@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 STATE, META, PAGE = b"s", b"m", b"d"
 #: 3: with large keys in leaves; a store of an earlier format is rebuilt from the changelog
 STORE_FORMAT = 3
-#: rows written to the store at once: a batch holds the interpreter
+#: rows written to the store at once: the interpreter waits for a batch
 BATCH_ROWS = 20_000
-#: and bytes: they wait in memory until then
+#: bytes that may wait in memory for a batch
 BATCH_BYTES = 16 << 20
 _PAGE = struct.Struct(">qqI")
 
@@ -66,7 +66,7 @@ class Replica:
         self._begin()
 
     def _begin(self) -> None:
-        """Nothing is known yet."""
+        """Resets to a state of which nothing is known."""
         #: next offset in the repartition log, and the partition's own state there, packed
         self.position = 0
         self.partition_state: bytes | None = None
@@ -78,7 +78,7 @@ class Replica:
         self._unproven_from: int | None = None
         #: the slice up to which every deadline has been looked at: pages mix those with later ones
         self._swept: int | None = None
-        #: False: some deadlines stand in no page, and must be found by a scan of all keys
+        #: False: some deadlines are in no page, and a scan of all keys must find them
         self.paged = True
         #: rows taken from the changelog since it was opened
         self.replayed = 0
@@ -98,14 +98,14 @@ class Replica:
     # ---- bringing it forward ------------------------------------------------------------------------------------
 
     def needed_after(self, swept: int | None) -> int | None:
-        """The oldest changelog offset that a commit made now must be able to be recovered from; None: its own."""
+        """Returns the oldest changelog offset that recovery needs after a commit made now; None: that commit's own."""
         if swept is not None:
             while self._live and self._live[0][1] <= swept:
                 self._live.popleft()
         return self._live[0][0] if self._live else None
 
     def store_commit(self, commit: Commit) -> None:
-        """Brings the store to a commit that Kafka has."""
+        """Writes a commit that Kafka has to the store."""
         self._advance_to(commit)
         reached("commit-storing")
         self._write(commit, commit.puts, commit.deletes)
@@ -137,7 +137,7 @@ class Replica:
         self.paged = self.paged and commit.pages is not None
         self._swept = self._swept if commit.swept is None else commit.swept
         self._live.append((commit.first_offset, commit.deadline))
-        if commit.pages is None:  # of the first format, which does not say
+        if commit.pages is None:  # the first format does not say
             self.needed = self._live[0][0]
         else:
             self.needed = commit.first_offset if commit.needed is None else commit.needed
@@ -146,7 +146,7 @@ class Replica:
         self.next_offset = commit.next_offset
 
     def _needed_from(self, offset: int) -> None:
-        """Forgets what its writer knew to hold nothing open; the front may stand for several commits."""
+        """Drops commits below `offset`, which hold nothing open; the first entry may stand for several commits."""
         live = self._live
         while len(live) > 1 and live[1][0] <= offset:
             live.popleft()
@@ -154,7 +154,7 @@ class Replica:
             live[0] = (offset, live[0][1])
 
     def flush(self) -> dict[bytes, bytes | None]:
-        """Writes what waits, in one batch, with the place that has been reached; returns the rows (None: deleted)."""
+        """Writes the waiting rows and the position reached, in one batch; returns the rows (None: deleted)."""
         commit = self._last
         if commit is None:
             return {}
@@ -164,7 +164,7 @@ class Replica:
         return rows
 
     def _write(self, commit: Commit, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> None:
-        """One batch: rows, pages, and the commit that they bring the store to."""
+        """Writes one batch: rows, pages, and the commit that they complete."""
         pages, self._new_pages = self._new_pages, []
         deletes = [STATE + key for key in deletes]
         while self._pages and commit.swept is not None and self._pages[0][0] <= commit.swept:
@@ -184,7 +184,7 @@ class Replica:
             swept=self._swept,
         )
         rows = [(STATE + key, value) for key, value in puts]
-        if self._failed is not None:  # what that write was to bring is missing: nothing may follow it
+        if self._failed is not None:  # that write is missing, so nothing may follow it
             raise self._failed
         try:
             self.store.write([*rows, *pages, (META, pack_state(meta))], deletes)
@@ -202,7 +202,7 @@ class Replica:
         while True:
             try:
                 return await self._recover(room, room_bytes)
-            except OffsetOutOfRangeError:  # its last owner has trimmed what was to be read next
+            except OffsetOutOfRangeError:  # its last owner has trimmed the records to be read next
                 log.info("join partition %d: the changelog was trimmed, reading it again", self.partition)
                 self._begin()
 
@@ -227,14 +227,14 @@ class Replica:
         return rows
 
     async def follow(self) -> None:
-        """Keeps the store near the changelog's end, until it is cancelled: a standby."""
+        """Keeps the store near the changelog's end until it is cancelled. A standby does this."""
         async with ChangelogReader(self.config, self.partition) as changelog:
             async for commit in changelog.read(await self._start(changelog), ending=False):
                 self.replay(commit)
                 self.flush()
 
     async def _start(self, changelog: ChangelogReader) -> int:
-        """The changelog offset to read from: what the store holds is kept if it is a prefix of this changelog."""
+        """Returns the changelog offset to read from. The store is kept if it is a prefix of this changelog."""
         meta = self._meta()
         if meta is not None:
             if await self._is_prefix(meta, changelog):
@@ -254,7 +254,7 @@ class Replica:
         return bool(await changelog.id_at(meta.next_offset - 1) == meta.commit_id)
 
     def _meta(self) -> StoreMeta | None:
-        """What the store says of itself, None if it is empty."""
+        """Returns the store's metadata; None if it is empty. Raises WorkerError for another job or a newer format."""
         raw = self.store.get(META)
         if raw is None:
             return None
@@ -270,7 +270,7 @@ class Replica:
         return meta
 
     def load(self) -> None:
-        """Takes over what the store holds, without a changelog to compare it with."""
+        """Loads the store's content without comparing it with a changelog."""
         meta = self._meta()
         if meta is not None:
             self._load(meta)
@@ -301,14 +301,14 @@ class Replica:
         )
 
     def deadlines(self) -> Iterator[tuple[int, list[bytes]]]:
-        """What the pages hold and has not been looked at: keys by slice."""
+        """Yields the deadlines in the pages that are still ahead: keys by slice."""
         for _, page in self.store.scan(PAGE):
             for slice_, keys in unpack_state(page):
                 if self._swept is None or slice_ > self._swept:
                     yield slice_, keys
 
     def states(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every open key with its packed state."""
+        """Yields every open key with its packed state."""
         for key, state in self.store.scan(STATE):
             yield key[len(STATE) :], state
 
@@ -316,7 +316,7 @@ class Replica:
 def _applied(
     rows: dict[bytes, bytes] | None, changed: dict[bytes, bytes | None], room: int, room_bytes: int
 ) -> dict[bytes, bytes] | None:
-    """All rows after a change; None once they are, or were, more than `room`, of keys or of bytes."""
+    """Returns all rows after a change; None once they exceed, or exceeded, `room` keys or `room_bytes`."""
     if rows is None:
         return None
     for key, state in changed.items():

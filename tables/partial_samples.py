@@ -31,23 +31,23 @@ class PartialSamples:
         self.replica = Replica(config, partition, store)
         #: states as bytes at rest, which cost the garbage collector nothing, opened while they change
         self.cache: dict[bytes, KeyState | bytes] = {}
-        #: every open key is in the cache, so none is ever looked for in the store
+        #: whether every open key is in the cache, so that the store is never read
         self.complete = True
-        #: next offset in the repartition log: of what has been given to a commit, and of the last one Kafka has
+        #: next offsets in the repartition log: of the last commit begun, and of the last one that Kafka has
         self.position = self.committed_position = 0
-        #: keys changed since the last commit: one that is not in the cache is deleted
+        #: keys changed since the last commit; one that is not in the cache was deleted
         self.changed: dict[bytes, None] = {}
         #: keys deleted by a commit that the store does not have yet
         self._deleting: set[bytes] = set()
-        #: keys and states at rest in the cache, in bytes: never less, since what they replace is not looked at
+        #: bytes of the cached keys and states at rest; an upper bound, since replaced ones are not subtracted
         self._bytes = 0
-        #: bytes that `need` has brought back, and `peek` has read, ever
+        #: bytes that `need` and `peek` have read from the store since the start
         self.loaded = self.peeked = 0
-        #: keys deleted since a warming began, None while none is under way
+        #: keys deleted since a preload began; None while none runs
         self._deleted: set[bytes] | None = None
 
     def need(self, keys: Iterable[bytes]) -> None:
-        """Brings those of the keys into the cache that are open and have been dropped from it."""
+        """Loads the given keys into the cache where they are open and were dropped from it."""
         if self.complete:
             return
         cache, changed, deleting = self.cache, self.changed, self._deleting
@@ -60,7 +60,7 @@ class PartialSamples:
                 self.loaded += len(state)
 
     def peek(self, key: bytes) -> bytes | None:
-        """The state of an open key that has been dropped from the cache, as it is in the store: it is not brought."""
+        """Returns the stored state of an open key that is not in the cache, without loading it."""
         if self.complete or key in self.changed or key in self._deleting:
             return None
         state = self.store.get(STATE + key)
@@ -68,7 +68,7 @@ class PartialSamples:
         return state
 
     def __len__(self) -> int:
-        """Open keys in the cache: all of them unless it had to drop some."""
+        """Returns the number of open keys in the cache: all of them, unless some were dropped."""
         return len(self.cache)
 
     # ---- commits ------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class PartialSamples:
         return taken
 
     def write(self, commit: Commit) -> None:
-        """Brings RocksDB to a commit that Kafka has; then old clean keys may leave a cache that is too large."""
+        """Writes a commit that Kafka has to RocksDB, then drops old clean keys if the cache is too large."""
         self.replica.store_commit(commit)
         self.committed_position = commit.position
         self._deleting = set()
@@ -121,13 +121,13 @@ class PartialSamples:
                 self._evict()
 
     def is_full(self, part: float = 1.0) -> bool:
-        """Whether the cache has come to that part of its share, of memory or of keys."""
+        """Whether the cache has reached this part of its limit, in bytes or in keys."""
         keys = len(self.cache)
         room = self.config.memory.cached * part - KEY_BYTES * keys
         return keys > self.config.cache_keys * part or self._bytes > room
 
     def _evict(self) -> None:
-        """Drops the longest-cached clean keys, down to three quarters; what has changed stays until its commit."""
+        """Drops the oldest clean keys down to three quarters of the limit; changed keys stay until their commit."""
         for key in [key for key in self.cache if key not in self.changed]:
             if not self.is_full(3 / 4):
                 break
@@ -137,7 +137,7 @@ class PartialSamples:
         self._set_complete(False)
 
     def _set_complete(self, complete: bool) -> None:
-        """Whether every open key is in the cache: only without that the store is read between its writes."""
+        """Sets whether every open key is in the cache; only if not, the store is read between its writes."""
         self.complete = complete
         self.store.expect_reads(not complete)
 
@@ -148,7 +148,7 @@ class PartialSamples:
         self.resume(await self.replica.recover(self.config.cache_keys, self.config.memory.cached))
 
     def resume(self, rows: dict[bytes, bytes] | None) -> None:
-        """Goes on from the replica; `rows` are all open keys, None: they are in the store."""
+        """Continues from the replica; `rows` are all open keys, None: they are in the store."""
         self.position = self.committed_position = self.replica.position
         self._set_complete(rows is not None)
         self.cache.clear()
@@ -174,7 +174,7 @@ class PartialSamples:
             self.replica.paged = True  # the next commit gives them all to be kept
 
     async def warm(self) -> None:
-        """Brings open keys into the cache after a recovery, a few at a time; then a miss needs no read."""
+        """Loads open keys into the cache after a recovery, a few at a time, so that a miss needs no read."""
         if self.complete:
             return
         self._deleted = deleted = set(self._deleting)

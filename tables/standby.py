@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Standby:
-    """Follows one partition's changelog from `start` to `stop`; `fatal` hears of what cannot go on."""
+    """Follows one partition's changelog from `start` to `stop`; `fatal` is called with an error that ends it."""
 
     def __init__(
         self, config: EngineConfig, partition: int, open_store: Callable[[], Store],
@@ -30,7 +30,7 @@ class Standby:
 
     @property
     def next_offset(self) -> int:
-        """The changelog offset that it has reached."""
+        """The changelog offset that the standby has reached."""
         return self._replica.next_offset if self._replica is not None else 0
 
     def start(self) -> None:
@@ -38,7 +38,7 @@ class Standby:
         self._task = asyncio.create_task(self._run(), name=f"standby-{self.partition}")
 
     async def stop(self) -> None:
-        """Stops following and closes the store, which its next user then opens."""
+        """Stops following and closes the store, so that its next user can open it."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -65,7 +65,7 @@ class Standby:
         self._replica = Replica(self.config, self.partition, store)
         try:
             await self._replica.follow()
-        except OffsetOutOfRangeError:  # it was so far behind that what it would read next is trimmed
+        except OffsetOutOfRangeError:  # it was so far behind that the next records are trimmed
             log.info("standby of join partition %d starts again: the changelog was trimmed", self.partition)
         except asyncio.CancelledError:
             if was_cancelled():

@@ -1,4 +1,4 @@
-"""What a worker looks at before it joins its group: whose state is there, and where a job that never ran begins."""
+"""Offsets and state that a worker checks before it joins its group, and the start of a job that never ran."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAIL_RECORDS = 8
 async def refuse_other_state(config: EngineConfig) -> None:
     """Raises WorkerError if open keys were made by an edited job; says which of its keys were edited.
 
-    It fences nobody, so the workers that run the job as it was go on.
+    It fences nobody, so workers that run the job as it was before the edit go on.
     """
     commits = await last_commits(config)
     for partition, commit in sorted(commits.items()):
@@ -70,7 +70,7 @@ async def last_commits(config: EngineConfig) -> dict[int, Commit]:
                 return await _last_commits(
                     consumer, await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
                 )
-            except OffsetOutOfRangeError:  # trimmed meanwhile by the workers that run
+            except OffsetOutOfRangeError:  # the running workers have trimmed it meanwhile
                 await asyncio.sleep(0)
 
 
@@ -86,7 +86,7 @@ async def _last_commits(
             if commits:
                 found[tp.partition] = replace(commits[-1], puts=[], deletes=[], pages=[])
         missing = {tp for tp in missing if tp.partition not in found and starts[tp] > begins[tp]}
-        reach *= 8  # a commit of many records, or many that were aborted
+        reach *= 8  # the last commit has many records, or aborted ones follow it
     return found
 
 
@@ -155,7 +155,7 @@ async def commit_offsets(config: EngineConfig, offsets: dict[object, object]) ->
 async def start_offsets(
     config: EngineConfig, tps: set[TopicPartition], start: Start | None = None
 ) -> dict[TopicPartition, int]:
-    """Per partition the offset that `start` means, the job's unless another is given."""
+    """Returns per partition the offset that `start` stands for: the job's, unless another is given."""
     start = config.start if start is None else start
     async with running(reader(config)) as consumer:
         if start == "earliest":

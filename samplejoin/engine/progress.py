@@ -1,7 +1,8 @@
-"""The progress topic: what every worker says of its sources and of the lag of its join partitions.
+"""The progress topic: every worker reports its sources and the lag of its join partitions.
 
 It serves alignment (sources read too far ahead in event time wait) and back-pressure (cleaning waits for a join that
-is behind). Losing or doubling any of it costs speed or memory, never a row: correctness does not read it.
+is behind). Losing or doubling a message costs speed or memory, never a row: nothing that decides
+about a row reads it.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from samplejoin.engine.plain_producer import PlainProducer
 log = logging.getLogger(__name__)
 
 FRESH_S = 5.0
-#: a worker that has not heard itself for so long although Kafka takes its words is deaf
+#: a worker whose own messages Kafka accepts but does not return for this long counts as deaf
 DEAF_S = 30.0
 RETRY_S = 1.0
 
 
 class ProgressMessage(msgspec.Struct, forbid_unknown_fields=True):
-    """What a worker says: per source the event time read up to, in ms, and whether it is at its end; per join
+    """One report of a worker: per source the event time read up to, in ms, and whether it is at its end; per join
     partition the records that it is behind."""
 
     worker: str
@@ -47,7 +48,7 @@ _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(ProgressM
 
 
 class ProgressBoard(Service):
-    """Keeps the latest word of every worker; `may_read` is asked before each fetch."""
+    """Keeps the latest report of every worker, which decides before each fetch whether a source may be read."""
 
     def __init__(
         self,
@@ -64,9 +65,9 @@ class ProgressBoard(Service):
         self.sources: dict[str, tuple[int, bool, float]] = {}
         #: join partition -> (records behind, heard at)
         self.lags: dict[int, tuple[int, float]] = {}
-        #: when this worker's own word last came back through the topic
+        #: when this worker's own report last came back through the topic
         self.heard_itself_at = -FRESH_S
-        #: since when this worker has spoken without a pause, and when it last did
+        #: since when this worker has reported without a pause, and when it last did
         self._speaking_since = self._spoke_at = -FRESH_S
         self._rose: tuple[int, float] = (-1, 0.0)
         self._unanswered_since: float | None = None
@@ -76,7 +77,7 @@ class ProgressBoard(Service):
         self.add_future(self._listen_or_end())
 
     async def publish(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
-        """One word to everybody, this worker included."""
+        """Sends a report to all workers, this one included."""
         word = ProgressMessage(self.worker, sources, lags)
         self._receive(word)
         now = time.monotonic()
@@ -89,7 +90,7 @@ class ProgressBoard(Service):
         sent.add_done_callback(self._sent)
 
     def silent_s(self) -> float:
-        """For how long the brokers have owed an acknowledgement to this worker, which speaks every second."""
+        """Returns for how many seconds the brokers have not acknowledged a report; one is sent every second."""
         return 0.0 if self._unanswered_since is None else time.monotonic() - self._unanswered_since
 
     def _sent(self, word: asyncio.Future[RecordMetadata]) -> None:
@@ -97,11 +98,11 @@ class ProgressBoard(Service):
             self._unanswered_since = None
 
     def is_listening(self) -> bool:
-        """Whether what others say is heard here: this worker's own words come back."""
+        """Whether reports of others arrive here: this worker's own come back."""
         return time.monotonic() - self.heard_itself_at < FRESH_S
 
     def deafness(self) -> str | None:
-        """What is wrong if this worker does not hear what it says itself, in words; None while it does."""
+        """Returns the problem in words if this worker's own reports do not come back; None while they do."""
         deaf_s = self._spoke_at - max(self.heard_itself_at, self._speaking_since)
         if deaf_s < DEAF_S or self.silent_s() > FRESH_S:
             return None
@@ -134,7 +135,7 @@ class ProgressBoard(Service):
         return read_time > slowest + self.config.align_ms and now - self._rose[1] < patience_s
 
     def _receive(self, word: ProgressMessage, back: bool = False) -> None:
-        """Takes a word in; `back`: it has come through the topic."""
+        """Records a report; `back`: it came through the topic."""
         now, topics = time.monotonic(), self.config.spec.topics()
         if back and word.worker == self.worker:
             self.heard_itself_at = now
@@ -146,7 +147,7 @@ class ProgressBoard(Service):
                 self.lags[partition] = (lag, now)
 
     def receive_record(self, record: KafkaRecord) -> None:
-        """Takes a record of the topic in, whoever wrote it."""
+        """Records a report from the topic; a record that is not one is counted and passed over."""
         try:
             word = _decode(record.value or b"")
         except (msgspec.MsgspecError, ValueError) as error:
@@ -155,7 +156,7 @@ class ProgressBoard(Service):
         self._receive(word, back=True)
 
     async def _listen_or_end(self) -> None:
-        """A worker that no longer listens would go on, blind to the others."""
+        """Ends the worker if reading the topic fails: it would go on without knowing of the others."""
         try:
             await self._listen()
         except Exception as error:

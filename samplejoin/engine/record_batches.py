@@ -17,11 +17,11 @@ from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.damaged_batches import HEADER, HEADER_AT, LOG_APPEND_TIME, varint
 from samplejoin.engine.decompression import NONE, ExpandError, pieces
 
-#: what is expanded at once
+#: bytes that are expanded at once
 PIECE_BYTES = 8 << 20
-#: records of a part: each is looked at for its end
+#: records of a part
 PART_RECORDS = 4000
-#: of a refused record's value, for its dead letter
+#: bytes of a refused record's value that its dead letter carries
 HEAD_BYTES = 64 << 10
 HEADER_BYTES = 61
 _CODEC = 0x07
@@ -36,7 +36,7 @@ class BatchPart:
 
 
 class Header:
-    """A batch's header, as far as its records need it."""
+    """The fields of a batch's header that reading its records needs."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw[:HEADER_BYTES]
@@ -54,7 +54,7 @@ class Header:
         return BatchPart(bytes(header + records))
 
     def refused(self, head: bytes, size: int, limit: int) -> RefusedRecord:
-        """A record that is not read, of the beginning of its bytes."""
+        """Returns the stand-in for a record that is not read, from the beginning of its bytes."""
         delta_ms, at = varint(head, 1)
         offset, at = varint(head, at)
         length, at = varint(head, at)
@@ -86,7 +86,7 @@ def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[KafkaRecord
 
 
 def _first_piece(expanded: Iterator[bytes]) -> tuple[bytes, int]:
-    """As much as may be expanded at once: blocks can be small."""
+    """Joins small expanded blocks into pieces of the size that may be expanded at once."""
     got: list[bytes] = []
     size = 0
     for piece in expanded:

@@ -1,4 +1,5 @@
-"""Offsets that somebody moved back: read again, and skipped again, which changes nothing. That is said loudly."""
+"""Detects offsets that somebody moved back. Their records are read and skipped again, which changes nothing; a warning
+says so."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Rewinds:
-    """Looks for sources that are read again from further back than any crash explains.
+    """Finds sources that are read again from further back than any crash explains.
 
     What a new owner sends again lies less than `max_in_flight` below what was merged: nothing is sent beyond the
     committed offset by more (docs/architecture.md).
@@ -21,11 +22,11 @@ class Rewinds:
     def __init__(self, max_in_flight: int, meters: Meters) -> None:
         self._max_in_flight, self._meters = max_in_flight, meters
         self._said: set[Source] = set()
-        #: the latest group generation that has spoken of a source: a paused owner's last words are none of this
+        #: per source the latest group generation that sent an entry: entries of a paused former owner do not count
         self._generations: dict[Source, int] = {}
 
     def count(self, entry: Entry, covered: Mapping[Source, int]) -> None:
-        """Looks at an entry before it is stepped; `covered` is the partition's H."""
+        """Counts an entry, before it is stepped, that lies too far back; `covered` is the partition's H."""
         for each in (entry,) if isinstance(entry, Block) else entry.entries:
             if each.generation < self._generations.setdefault(each.source, each.generation):
                 continue

@@ -1,4 +1,4 @@
-"""The clean side of a worker: which source partitions it owns, how far each has been read, acknowledged, committed."""
+"""The clean side of a worker: the source partitions it owns, and how far each is read, acknowledged and committed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OwnedSource:
 
     tp: TopicPartition
     writer: SourceWriter
-    #: last offset handed to the clean agent, by a block
+    #: last offset that a block has handed to the clean agent
     delivered: int
     #: fetched records beyond the writer's limit
     held: deque[KafkaRecord] = field(default_factory=deque)
@@ -49,10 +49,10 @@ class OwnedSource:
     read_time: int | None = None
 
     def next_block(self) -> SourceBlock | None:
-        """The held records that may be sent now, as a block."""
+        """Returns the held records that may be sent now as a block; None if there are none."""
         limit = self.writer.limit
         if self.held and self.held[0].offset > limit and self.held[0].offset - 1 > self.delivered:
-            # a gap in the offsets wider than max_in_flight: nothing is in it, so it can be covered and committed
+            # a gap in the offsets wider than max_in_flight holds no records, so it can be covered and committed
             return self._block([], self.held[0].offset - 1)
         records = []
         while self.held and self.held[0].offset <= limit:
@@ -83,13 +83,13 @@ class Sources:
         self.partitions: dict[str, int] = {}
         #: ids of the job's topics, as far as the brokers have any
         self.topic_ids: dict[str, UUID] = {}
-        #: whether ticks are sent
+        #: whether this worker sends ticks
         self.ticking = True
-        #: whether records came lately
+        #: whether records arrived within the last second
         self.flowing = False
 
     def add(self, tp: TopicPartition, generation: int, committed: int, metadata: str, log_end: int) -> OwnedSource:
-        """Starts on a partition whose next offset is `committed`, and whose log ends at `log_end` now."""
+        """Takes over a partition whose next offset is `committed` and whose log ends at `log_end` now."""
         writer = SourceWriter(
             source_id(tp.topic, tp.partition),
             generation,
@@ -133,7 +133,7 @@ class Sources:
                 owned.alive = False
 
     def offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        """What can be committed: next offsets, with the highest event time below them."""
+        """Returns the offsets that can be committed: next offsets, with the highest event time below them."""
         return {
             tp: OffsetAndMetadata(owned.writer.acked + 1, self._noted(tp.topic, owned.writer.row_time))
             for tp, owned in self.owned.items()
@@ -141,14 +141,14 @@ class Sources:
         }
 
     def confirm(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
-        """The group has committed `offsets`."""
+        """Records that the group has committed `offsets`."""
         for tp, offset in offsets.items():
             owned = self.owned.get(tp)
             if owned is not None:
                 owned.writer.confirm(offset.offset - 1)
 
     def confirmed(self) -> int:
-        """How many sources the group has all acknowledged offsets of."""
+        """Returns for how many sources every acknowledged offset is committed."""
         return sum(owned.writer.acked == owned.writer.confirmed for owned in self.owned.values())
 
     def record_fetches(self, consumer: AIOKafkaConsumer) -> None:
@@ -161,7 +161,7 @@ class Sources:
                 owned.writer.record_fetch(stamp, owned.delivered + 1, end)
 
     def slice(self) -> int | None:
-        """The slice that the watermarks of all owned sources have come to; None while one has no time."""
+        """Returns the slice that all owned sources have reached; None while one of them has no event time."""
         spec, lowest = self.config.spec, None
         for owned in self.owned.values():
             row_time = owned.writer.row_time
@@ -172,7 +172,7 @@ class Sources:
         return None if lowest is None else lowest // spec.resolution_ms
 
     def tick(self, partition: int) -> tuple[Tick, list[OwnedSource]]:
-        """A tick for one join partition, and the sources it speaks of."""
+        """Returns a tick for one join partition, and the sources it reports."""
         owned = list(self.owned.values())
         return Tick([o.writer.tick(partition) for o in owned], dict(self.partitions)), owned
 
@@ -181,14 +181,14 @@ _ID = re.compile("[0-9a-f]{32}")
 
 
 class _Noted(NamedTuple):
-    """What is committed with an offset: the highest event time below it, and the id of the topic."""
+    """The metadata of a committed offset: the highest event time below it, and the id of the topic."""
 
     row_time_ms: int | None
     topic_id: str
 
     @classmethod
     def of(cls, metadata: str) -> _Noted:
-        """Of what somebody else has committed, nothing."""
+        """Parses committed metadata; metadata that no worker wrote gives no time and no id."""
         time, _, id_ = metadata.partition(" ")
         return cls(int(time) if time.lstrip("-").isdecimal() else None, id_ if _ID.fullmatch(id_) else "")
 
@@ -208,7 +208,7 @@ def check_start(tp: TopicPartition, committed: int, begin: int, end: int) -> Non
 
 
 def unreadable(error: CorruptRecordException) -> WorkerError:
-    """What ends a worker that cannot read a batch."""
+    """Returns the error that ends a worker which cannot read a batch."""
     return WorkerError(
         f"{said(error)}. The records cannot be read, here or by any other worker. If they cannot be restored on the "
         "brokers, pass over them: samplejoin skip JOB TOPIC/PARTITION/FIRST-LAST --reason TEXT"

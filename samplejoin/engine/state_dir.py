@@ -1,4 +1,4 @@
-"""The state directory of a worker: made, tried and locked before anything else starts, closed to all other users."""
+"""The state directory of a worker: created, tested and locked before anything else starts; closed to other users."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class StateDir:
             return []
 
     def unlock(self) -> None:
-        """Gives the lock up."""
+        """Releases the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def _close_to_others(self) -> None:
-        """Takes the rights of others on what is here, an earlier version's files among it."""
+        """Removes the access of other users to everything here, files of an earlier version included."""
         self._refuse_shared_parent()
         here = self.path.lstat()
         if not stat.S_ISDIR(here.st_mode) or here.st_uid != os.geteuid():

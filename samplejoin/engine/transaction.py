@@ -31,13 +31,13 @@ class CommitFailed(Exception):
 
 
 class ChangelogMadeAgain(WorkerError):
-    """The changelog is another one than the state was committed to."""
+    """The changelog was deleted and created again: it is not the one that the state was committed to."""
 
 
 class Outbox:
     """Records waiting for the next commit of one join partition, built into batches as they come.
 
-    They are stamped with the time that `refresh_timestamp` saw last: asking for each would cost a tenth of adding it.
+    Their timestamp is the one that `refresh_timestamp` took last: a clock call for each would cost a tenth of adding it.
     """
 
     def __init__(self, kafka: AIOKafkaProducer) -> None:
@@ -49,7 +49,7 @@ class Outbox:
         self.refresh_timestamp()
 
     def refresh_timestamp(self) -> None:
-        """Records that are added from now on are of now."""
+        """Takes the time that records added from now on are stamped with."""
         self._now_ms = int(time.time() * 1000)
 
     def add(
@@ -73,7 +73,7 @@ class Transactions:
         self.config, self.partition = config, partition
         transactional_id = config.transactional_id(partition) if config.exactly_once else None
         self.kafka = producer(config, transactional_id, config.compression)
-        #: of the commit under way, by topic
+        #: the sends of the current commit, with their topics
         self._sent: list[tuple[str, asyncio.Future[RecordMetadata]]] = []
 
     async def start(self) -> None:
@@ -92,19 +92,19 @@ class Transactions:
             ) from None
 
     async def close(self) -> None:
-        """Gives the producer up, at once if the brokers do not answer."""
+        """Stops the producer, at once if the brokers do not answer."""
         await close_producer(self.kafka, 0.5)
 
     async def commit(self, outbox: Outbox, changelog: list[bytes], known: int | None = None) -> tuple[int, int]:
         """Sends all, then commits; returns first and next offset in the changelog.
 
-        `known` is the next changelog offset by the state that is committed; None: the log is being filled.
+        `known` is the changelog offset after the last commit in the state that is committed now; None skips the check.
 
         Raises CommitFailed; or Denied, TooLarge or WorkerError (the changelog was made again), if trying again cannot
         help.
         """
         try:
-            # bounded, since a producer that is closed meanwhile may leave those who wait for it alone for ever
+            # bounded, because a producer that is closed meanwhile may never answer those who wait for it
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
                 return await self._commit(outbox, changelog, known)
         except ChangelogMadeAgain:
@@ -122,7 +122,7 @@ class Transactions:
             raise CommitFailed(f"commit of join partition {self.partition}: {cause!r}") from error
 
     def _cause(self, error: BaseException) -> BaseException:
-        """What broke the transaction: whoever sends on in it is only told that there is none."""
+        """Returns the error that broke the transaction; later sends only report that there is none."""
         return transaction_error(self.kafka) or error
 
     async def _commit(self, outbox: Outbox, changelog: list[bytes], known: int | None) -> tuple[int, int]:

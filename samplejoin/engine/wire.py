@@ -1,4 +1,4 @@
-"""The bytes of our own topics: msgpack, compressed by zstd level 1, behind a two-byte mark of kind and version.
+"""The bytes of the job's internal topics: msgpack, compressed by zstd level 1, after two bytes for kind and version.
 
 Compression happens here and not in the producer: aiokafka compresses at fixed, slower levels.
 """
@@ -18,7 +18,7 @@ from samplejoin.engine.config import WorkerError
 from samplejoin.engine.decompression import zstd
 from samplejoin.engine.record_format import NEWEST, OLDEST
 
-#: that a record of ours expands to, at the most
+#: bytes that a record of ours may expand to
 MOST_BYTES = 64 << 20
 _BLOCK, _TICK, _COMMIT = b"B", b"T", b"C"
 
@@ -30,11 +30,11 @@ _all_packed = frozenset((bytes,)).issuperset
 
 
 class FormatError(WorkerError):
-    """A record of our own topics that this version cannot read."""
+    """A record of an internal topic that this version cannot read."""
 
 
 class GarbageError(FormatError):
-    """A record in one of our own topics that no version of ours wrote: the message says why not."""
+    """A record in an internal topic that no version of samplejoin wrote; the message says how it shows."""
 
 
 #: in all formats, those to come too, a record begins with its kind, its format and a zstd frame: so that what is only
@@ -71,13 +71,13 @@ class _Part(TypedDict, total=False):
 
 
 _decode_commit = msgspec.msgpack.Decoder(_Part).decode
-#: `swept` and `needed` came later
+#: fields that every last part has; `swept` and `needed` were added later
 _ENDS = {"start", "position", "state", "fingerprint", "deadline", "format"}
 _NOT_OURS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def known_format(number: int) -> int:
-    """The number, if it is one that this version can write. Raises FormatError."""
+    """Returns the number if this version can write that format. Raises FormatError if not."""
     if not OLDEST <= number <= NEWEST:
         raise FormatError(f"the group writes record format {number}, this version {OLDEST} to {NEWEST}: upgrade it")
     return number
@@ -102,7 +102,7 @@ def unpack_entry(value: bytes | None) -> Entry:
 
 
 def unpack_sized(value: bytes | None) -> tuple[Entry, int]:
-    """The same, with about how many bytes its rows take."""
+    """As `unpack_entry`, with the approximate bytes of its rows."""
     kind, body = _open(value)
     try:
         if kind == _BLOCK:
@@ -119,7 +119,7 @@ def unpack_sized(value: bytes | None) -> tuple[Entry, int]:
 def _block(body: Any) -> tuple[str, int, int | None, int, Any]:
     try:
         return _decode_block(body)
-    except msgspec.ValidationError:  # one that covers offsets and has no cells, which is rare, or none of ours
+    except msgspec.ValidationError:  # a block without cells, which is rare, or a record that is not ours
         return _decode_bare(body)
 
 
@@ -129,7 +129,7 @@ def pack_commit(body: Fields, writes: int = NEWEST) -> bytes:
 
 
 def unpack_commit(value: bytes | None) -> Fields:
-    """What `pack_commit` was given. Raises GarbageError, or FormatError for a format that is newer."""
+    """Returns the body that `pack_commit` was given. Raises GarbageError, or FormatError for a format that is newer."""
     kind, body = _open(value)
     if kind != _COMMIT:
         raise GarbageError("it is a block or tick, which belongs into the repartition topic")
@@ -143,17 +143,17 @@ def unpack_commit(value: bytes | None) -> Fields:
 
 
 def pack_state(state: Any) -> bytes:
-    """A key's state, or a partition's own, uncompressed: it is small, and stands in batches that are compressed."""
+    """Packs a key's or a partition's state, uncompressed: it is small, and its batch is compressed."""
     return _encode(state)
 
 
 def unpack_state(value: bytes) -> Any:
-    """What `pack_state` was given, tuples as lists."""
+    """Returns what `pack_state` was given, with lists in place of tuples."""
     return _decode(value)
 
 
 def unpack_partition_state(value: bytes) -> PartitionState:
-    """The `PartitionState` that `pack_state` was given."""
+    """Returns the `PartitionState` that `pack_state` was given."""
     return PartitionState.read(_decode(value))
 
 
@@ -172,7 +172,7 @@ def _seal(kind: bytes, writes: int, body: Any) -> bytes:
 
 
 def _open(value: bytes | None) -> tuple[bytes, bytes]:
-    """Kind and packed fields of a record."""
+    """Returns kind and packed fields of a record. Raises GarbageError or FormatError."""
     if not value or value[:1] not in (_BLOCK, _TICK, _COMMIT) or value[2:6] != _MAGIC:
         raise GarbageError("it does not begin as records of samplejoin do")
     if not OLDEST <= value[1] <= NEWEST:
