@@ -50,7 +50,7 @@ def escaped(name: str) -> str:
 
 
 def value_at(data: Fields, path: str, missing: object = None) -> object:
-    """The value that the path leads to, `missing` if there is none."""
+    """Returns the value at the path; `missing` if there is none."""
     value: Value = data
     for name in names_of(path):
         if not isinstance(value, dict) or name not in value:

@@ -21,9 +21,9 @@ class Finisher:
         self._reset()
         self.readers = Readers(spec)
         self.anchors = {plan.index for plan in spec.plans if plan.anchor}
-        #: streams whose rows can be sent twice by their producer
+        #: streams whose producers may send a row twice
         self._with_id = {plan.index for plan in spec.plans if plan.stream.id_field}
-        #: nothing is remembered of a window, drawn for it, or known of it that is not in its cells
+        #: whether a window's cells tell everything: no correction, no down-sampling
         self._short = (
             not spec.correction and spec.keep_negatives >= 1.0 and spec.clock == "event"
             and not self._with_id
@@ -33,7 +33,7 @@ class Finisher:
         self, key: bytes, window: Window | LargeWindow, out: Outcomes, *, revision: int = 0,
         previous_weight: float = 0.0, truncated: bool = False, missing: tuple[str, ...] = (),
     ) -> float:  # fmt: skip
-        """Emits the window's sample into `out`; returns its weight, 0 if nothing went out."""
+        """Emits the window's sample to `out`; returns its weight, 0 if no sample was emitted."""
         spec = self.spec
         self._windows += not revision
         counter = "revisions" if revision else "samples"
@@ -60,7 +60,7 @@ class Finisher:
                 values["weight"] = weight
             function = "format"
             payload = spec.format(values)
-        except mistakes() as error:  # the user's code: whatever it raises costs this sample only
+        except mistakes() as error:  # the user's code: an error costs this sample only
             not_for_memory(error, f"{function} of sample {id_}")
             out.count(counter, "dead")
             out.dead.append(DeadSample(key, id_, slice_ms, function, said(error), trace_of(error), values))
@@ -81,9 +81,9 @@ class Finisher:
         return weight
 
     def finish_whole(self, key: bytes, cells: list[Cell], clock: int, out: Outcomes) -> bool:
-        """`finish` for a key that has but one window, which has ended, and no cell that is not in it.
+        """The fast path of `finish`, for a key with one window that has ended, which holds all its cells.
 
-        False if that is not so, or something raises: nothing is done, the long way will tell.
+        Returns False, and changes nothing, if the key is not like that or anything raises: `finish` then handles it.
         """
         spec = self.spec
         whole = whole_window(spec, cells) if self._short else None
@@ -114,7 +114,7 @@ class Finisher:
         return True
 
     def count(self, out: Outcomes) -> None:
-        """Adds to `out` what was counted since the last time: sums are cheaper than a count per sample."""
+        """Adds the counts since the last call to `out`: sums are cheaper than a count per sample."""
         if self._windows:
             out.count("windows", by=self._windows)
         for name, number in zip(("negative", "positive"), self._made, strict=True):

@@ -1,7 +1,7 @@
-"""What a value may be that a user's code gives: JSON data by exact type.
+"""The values that users' code may return: JSON data by exact type.
 
 A subclass (numpy's float64, an enum) passes most checks by `isinstance`, and is then refused by a codec, or written as
-its `repr`, long after the row it came from. So it is refused where it arises, and the message names it.
+its `repr`, long after the row it came from. So it is refused where it is returned, and the message names it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ SCALARS = frozenset((str, int, float, bool, type(None)))
 NUMBERS = frozenset((int, float))
 
 MAX_DEPTH = 100
-"""Lists and objects inside each other; encoders of JSON end at a few hundred, and a sample adds some of its own."""
+"""Levels of nested lists and objects. JSON encoders end at a few hundred, and a sample adds levels of its own."""
 MAX_BITS = 4096
-"""Of an integer that is computed, far past the range of a float; one that is kept has 64."""
+"""Bits of a computed integer, far beyond the range of a float; a kept one has 64."""
 MAX_SIZE = 1 << 20
 """Of a list or an object, in elements and characters of text, at whatever depth: no limit of a job allows as much. A
 small value can be as large as you like once it is written, if it holds one list many times over."""
@@ -59,7 +59,7 @@ def given(value: Value) -> object:
 
 
 def bounded(value: Value, left: int = MAX_SIZE) -> int:
-    """What is left of `left` after a value of whatever types. Raises ValueError if it is larger than that."""
+    """Returns what remains of `left` after a value of any type. Raises ValueError if the value is larger."""
     kind = type(value)
     if kind is str:
         return left - len(value)
@@ -106,7 +106,7 @@ def named(value: Value) -> str:
 
 
 _brief = reprlib.Repr()
-"""A whole `repr` of a value can be as long as you like."""
+"""Shortens a value's `repr`, which can have any length."""
 _brief.maxstring = _brief.maxlong = _brief.maxother = 80
 
 
@@ -138,7 +138,7 @@ def _too_large() -> ValueError:
 
 
 def _check(value: Value, bits: int, depth: int, left: int) -> int:
-    """Raises for what cannot be kept; returns what is left of `left`."""
+    """Raises TypeError or ValueError for a value that cannot be kept; returns what remains of `left`."""
     kind = type(value)
     if kind is str:
         text(value)

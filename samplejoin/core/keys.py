@@ -15,7 +15,7 @@ from samplejoin.core.values import Fields, Value
 _TYPES = (str, int, bool)
 
 MAX_KEY_BYTES = 1024
-"""Of an encoded key. A worker holds the key of every open window in memory, whatever else waits on disk."""
+"""Bytes of an encoded key. A worker holds the key of every open window in memory, whatever else is on disk."""
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # public, but not in the stubs
 """json.loads without its search for white space and encodings, which these keys do not have."""
@@ -34,7 +34,7 @@ def encode_key(values: Iterable[Any]) -> bytes:
 
 
 def decode_key(key: bytes) -> list[Any]:
-    """The values that `encode_key` was given."""
+    """Returns the values that `encode_key` was given."""
     values: list[Any] = _scan(key.decode("utf-8", "surrogatepass"), 0)[0]
     return values
 
@@ -59,7 +59,7 @@ def key_values(row: Fields, fields: Sequence[str], junk: frozenset[object]) -> l
 
 
 def too_long(fields: Sequence[str], values: Sequence[object], key: bytes) -> ValueError:
-    """What is wrong with a key of more than `MAX_KEY_BYTES`; names its longest field."""
+    """Returns the error for a key of more than `MAX_KEY_BYTES`; it names the longest field."""
     size, field = max((len(encode_key([value])) - 2, field) for field, value in zip(fields, values, strict=True))
     return ValueError(
         f"a key of {len(key)} bytes is over {MAX_KEY_BYTES}; its longest field is {field}, {size} bytes: "
@@ -73,7 +73,7 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 def _is_one_of(value: Value, junk: frozenset[object]) -> bool:
-    """With its type: neither True nor 1.0 is 1."""
+    """Whether the value is in `junk` with its exact type: neither True nor 1.0 is 1."""
     return any(type(value) is type(other) and value == other for other in junk)
 
 

@@ -34,7 +34,7 @@ class Chains:
         self._streams = streams
 
     def add(self, stream: int, id_: object, slice_: int) -> None:
-        """Enters an anchor. One that comes before others of its id can move the windows that these open."""
+        """Adds an anchor. One that comes before others of its id can move the windows that those open."""
         if id_ is None:
             self._begin(slice_)
             return
@@ -42,7 +42,7 @@ class Chains:
         if any(self._between(OPENING, stream, id_, slice_ - self._window + 1, slice_ + 1)):
             return
         following: int | None = slice_
-        while following is not None and not self.opens(stream, id_, following):  # until it meets what was there before
+        while following is not None and not self.opens(stream, id_, following):  # until one matches an earlier one
             self._enter(OPENING, stream, id_, following)
             self._begin(following)
             for entry in self._take(OPENING, stream, id_, following + 1, following + self._window):
@@ -54,7 +54,7 @@ class Chains:
         return id_ is None or any(self._between(OPENING, stream, id_, slice_, slice_ + 1))
 
     def anchors(self, stream: int, id_: object, start: int) -> int:
-        """How many anchors the window has which the id opens at `start`."""
+        """Returns the number of anchors in the window that the id opens at `start`."""
         return sum(1 for _ in self._between(ANCHOR, stream, id_, start, start + self._window))
 
     def forget(self, stream: int, id_: object, start: int) -> None:

@@ -1,4 +1,4 @@
-"""Rows that join no sample: orphans (rule 4), and late ones, behind the clock when they came (rule 5)."""
+"""Rows that join no sample: orphans (rule 4), and late rows, which were behind the clock on arrival (rule 5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from samplejoin.core.partition import Partition
 
 Known = Large | KeyState | None
-"""What is known of a key: as it is kept, or nothing."""
+"""The state of a key, small or large; None for a new key."""
 
 
 def accept_late(
@@ -38,7 +38,7 @@ def accept_late(
         return True
     remembered = spec.late == "correct" and slice_ + spec.correction >= clock
     if slice_ + spec.before >= clock:
-        if not remembered:  # its sample may have gone out: if it waits in vain, it is not an orphan
+        if not remembered:  # its sample may have gone out: if no anchor comes, the row is late and not an orphan
             cell.append(source)
         return True
     put(partition, "orphan" if remembered else "late", key, cell, out, source)
@@ -62,7 +62,7 @@ def add_to_large(partition: Partition, large: Large, cell: Cell, late: bool, out
 
 
 def unheld(partition: Partition, key: bytes, cell: Cell, out: Outcomes) -> None:
-    """A label that has waited for an anchor in vain: an orphan (rule 4), or late if it came so."""
+    """Handles a label whose anchor did not come: an orphan (rule 4), or late if it was late on arrival."""
     if len(cell) > MARK:
         put(partition, "late", key, unmarked(cell), out, cell[MARK])
     else:
@@ -73,10 +73,10 @@ def put(
     partition: Partition, kind: Literal["late", "orphan"], key: bytes, cell: Cell, out: Outcomes,
     source: list[object] | None = None,
 ) -> None:  # fmt: skip
-    """A cell goes aside: counted, and to the topic of its kind."""
+    """Counts a cell that joins nothing and sends it to its side topic."""
     spec = partition.spec
     name = spec.streams[cell[STREAM]].name
-    if kind == "orphan" and spec.is_beside_cut(cell[SLICE]):  # the other generation may have joined it
+    if kind == "orphan" and spec.is_beside_cut(cell[SLICE]):  # another generation may have joined it
         out.count("cut_rows", name, cell[ROWS])
         return
     out.count(f"{kind}_dropped_rows", name, cell[ROWS])

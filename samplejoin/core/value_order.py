@@ -1,4 +1,4 @@
-"""What has an order, what counts as true and what is equal, among the values of a field."""
+"""The order, truth and equality of field values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def scalar(value: Value, what: str) -> object:
 
 
 def one_kind(a: object, b: object, what: str) -> None:
-    """Raises TypeError for values of two kinds: they have no order. Whichever rows meet first, somewhere both do."""
+    """Raises TypeError for values of two kinds, which have no order. It raises whatever the order of the rows."""
     if type(a) is not type(b) and _KINDS[type(a)] != _KINDS[type(b)]:
         raise TypeError(f"{what} needs values of one kind, met numbers, text or booleans mixed")
 
@@ -51,7 +51,7 @@ def canonical(value: Value) -> str:
 
 
 class Descending:
-    """Turns an order round inside a sort key."""
+    """Reverses the order inside a sort key."""
 
     __slots__ = ("value",)
 

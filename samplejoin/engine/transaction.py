@@ -37,7 +37,7 @@ class ChangelogMadeAgain(WorkerError):
 class Outbox:
     """Records waiting for the next commit of one join partition, built into batches as they come.
 
-    Their timestamp is the one that `refresh_timestamp` took last: a clock call for each would cost a tenth of adding it.
+    Their timestamp is the one that `refresh_timestamp` took last: a clock call for each would cost a tenth more.
     """
 
     def __init__(self, kafka: AIOKafkaProducer) -> None:

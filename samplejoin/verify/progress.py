@@ -53,7 +53,7 @@ async def _last_state(
         async for _, records in topics.read({tp: first}, {tp: end}):
             for record in records:
                 body = _commit(record, tp)
-                if body.get("last") and (found is None or body.get("swept") is not None):
+                if body.get("last") and (body.get("swept") is not None or found is None or found.get("swept") is None):
                     found = body
         if first == begin or (found is not None and found.get("swept") is not None):
             break
