@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
-from aiokafka import ConsumerRecord
 
 from samplejoin.cleaning.cleaned import Cleaned, DeadRecord
 from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import combine
 from samplejoin.core.covering import Batch
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.dead_letters import RecordLetters
 from samplejoin.engine.hot_keys import HotKeys
@@ -83,7 +83,7 @@ class Cleaning:
             self.on_far(stream, *times)
         return cleaned
 
-    def _slice(self, owned: OwnedSource, records: list[ConsumerRecord], before: Cleaned | None) -> Cleaned:
+    def _slice(self, owned: OwnedSource, records: list[KafkaRecord], before: Cleaned | None) -> Cleaned:
         """Cleans the next records, and sets how many fit the next time slice, however slow the user's function is."""
         topic, done = owned.tp.topic, before.records if before else 0
         started = time.perf_counter()

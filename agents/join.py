@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import faust
-from aiokafka import ConsumerRecord
+
+from samplejoin.core.kafka_record import KafkaRecord
 
 
 class Joins(Protocol):
     """The join partitions of the worker: `worker/join_tasks.py`."""
 
-    async def apply(self, partition: int, records: list[ConsumerRecord]) -> None:
+    async def apply(self, partition: int, records: Sequence[KafkaRecord]) -> None:
         """Steps records of the repartition log, in offset order."""
 
     def fatal(self, error: BaseException) -> None:

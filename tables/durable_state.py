@@ -13,7 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
+from typing import NamedTuple
 
 from aiokafka.errors import OffsetOutOfRangeError
 
@@ -36,6 +36,28 @@ BATCH_BYTES = 16 << 20
 _PAGE = struct.Struct(">qqI")
 
 
+class StoreMeta(NamedTuple):
+    """What a store says of itself. The fields stand in this order, so they are added at the end only."""
+
+    format: int
+    job: str
+    fingerprint: str
+    #: where the state stands: next offsets in the changelog and in the repartition log
+    next_offset: int
+    position: int
+    #: packed
+    partition_state: bytes
+    #: of the last commit; the first format had no more than what stands above
+    commit_id: bytes | None = None
+    #: the oldest changelog offset that holds an open key
+    needed: int | None = None
+    #: the latest slice at which a key of the last commit is due
+    deadline: int = 0
+    paged: bool = False
+    unproven_from: int | None = None
+    swept: int | None = None
+
+
 class Replica:
     """The stored state of one join partition. Raises WorkerError for state of another job, version or edited job."""
 
@@ -45,9 +67,9 @@ class Replica:
 
     def _begin(self) -> None:
         """Nothing is known yet."""
-        #: next offset in the repartition log, and the partition's own state there
+        #: next offset in the repartition log, and the partition's own state there, packed
         self.position = 0
-        self.partition_state: Any = None
+        self.partition_state: bytes | None = None
         #: next offset in the changelog
         self.next_offset = 0
         #: the changelog offset below which no record holds an open key
@@ -120,7 +142,7 @@ class Replica:
         else:
             self.needed = commit.first_offset if commit.needed is None else commit.needed
             self._needed_from(self.needed)
-        self.position, self.partition_state = commit.position, unpack_state(commit.partition_state)
+        self.position, self.partition_state = commit.position, commit.partition_state
         self.next_offset = commit.next_offset
 
     def _needed_from(self, offset: int) -> None:
@@ -147,11 +169,20 @@ class Replica:
         deletes = [STATE + key for key in deletes]
         while self._pages and commit.swept is not None and self._pages[0][0] <= commit.swept:
             deletes.append(heapq.heappop(self._pages)[1])
-        meta = [
-            STORE_FORMAT, self.config.topics.prefix, commit.fingerprint, commit.next_offset, commit.position,
-            commit.partition_state, commit.id, self.needed, commit.deadline, self.paged, self._unproven_from,
-            self._swept,
-        ]  # fmt: skip
+        meta = StoreMeta(
+            format=STORE_FORMAT,
+            job=self.config.topics.prefix,
+            fingerprint=commit.fingerprint,
+            next_offset=commit.next_offset,
+            position=commit.position,
+            partition_state=commit.partition_state,
+            commit_id=commit.id,
+            needed=self.needed,
+            deadline=commit.deadline,
+            paged=self.paged,
+            unproven_from=self._unproven_from,
+            swept=self._swept,
+        )
         rows = [(STATE + key, value) for key, value in puts]
         if self._failed is not None:  # what that write was to bring is missing: nothing may follow it
             raise self._failed
@@ -211,31 +242,31 @@ class Replica:
                 return self.next_offset
             log.warning(
                 "state of join partition %d stands at changelog offset %d, which is not in [%d, %d] or holds another "
-                "commit: rebuilding it", self.partition, meta[3], changelog.begin, changelog.end,
+                "commit: rebuilding it", self.partition, meta.next_offset, changelog.begin, changelog.end,
             )  # fmt: skip
             self.store.clear()
         self._unproven_from = changelog.begin
         return changelog.begin
 
-    async def _is_prefix(self, meta: list[Any], changelog: ChangelogReader) -> bool:
-        if meta[0] < STORE_FORMAT:
+    async def _is_prefix(self, meta: StoreMeta, changelog: ChangelogReader) -> bool:
+        if meta.format < STORE_FORMAT:
             return False
-        return bool(await changelog.id_at(meta[3] - 1) == meta[6])
+        return bool(await changelog.id_at(meta.next_offset - 1) == meta.commit_id)
 
-    def _meta(self) -> list[Any] | None:
+    def _meta(self) -> StoreMeta | None:
         """What the store says of itself, None if it is empty."""
         raw = self.store.get(META)
         if raw is None:
             return None
-        meta: list[Any] = unpack_state(raw)
+        meta = StoreMeta(*unpack_state(raw))
         where = f"state directory {self.config.state_dir}, join partition {self.partition}"
-        if meta[0] > STORE_FORMAT:
+        if meta.format > STORE_FORMAT:
             raise WorkerError(
-                f"{where}: state format {meta[0]}, this version reads up to {STORE_FORMAT}: run the version that wrote "
-                "it, or delete the directory: it is rebuilt from the changelog"
+                f"{where}: state format {meta.format}, this version reads up to {STORE_FORMAT}: run the version that "
+                "wrote it, or delete the directory: it is rebuilt from the changelog"
             )
-        if meta[1] != self.config.topics.prefix:
-            raise WorkerError(f"{where}: holds the state of job {meta[1]!r}; give every job a state_dir of its own")
+        if meta.job != self.config.topics.prefix:
+            raise WorkerError(f"{where}: holds the state of job {meta.job!r}; give every job a state_dir of its own")
         return meta
 
     def load(self) -> None:
@@ -244,11 +275,13 @@ class Replica:
         if meta is not None:
             self._load(meta)
 
-    def _load(self, meta: list[Any]) -> None:
-        self._check_fingerprint(meta[2])
-        self.next_offset, self.position, self.partition_state = meta[3], meta[4], unpack_state(meta[5])
-        _, self.needed, deadline, self.paged, self._unproven_from, self._swept = meta[6:]
-        self._live.append((meta[7], deadline))
+    def _load(self, meta: StoreMeta) -> None:
+        self._check_fingerprint(meta.fingerprint)
+        self.next_offset, self.position, self.partition_state = meta.next_offset, meta.position, meta.partition_state
+        self.needed, self.paged, self._unproven_from, self._swept = (
+            meta.needed, meta.paged, meta.unproven_from, meta.swept,
+        )  # fmt: skip
+        self._live.append((meta.needed or 0, meta.deadline))
         self._pages = [(_PAGE.unpack(key[len(PAGE) :])[0], key) for key, _ in self.store.scan(PAGE)]
         heapq.heapify(self._pages)
 

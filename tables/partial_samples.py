@@ -16,7 +16,7 @@ from samplejoin.engine.changelog import Commit, pages_of
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.memory_budget import KEY_BYTES
-from samplejoin.engine.wire import pack_state, unpack_state
+from samplejoin.engine.wire import pack_state, unpack_partition_state, unpack_state
 from samplejoin.stores import Store
 from samplejoin.tables.durable_state import STATE, Replica
 
@@ -157,7 +157,8 @@ class PartialSamples:
 
     def fill(self, partition: Partition) -> Iterator[None]:
         """Gives `partition` its own state and its deadlines, in steps; all keys are read only if they are not kept."""
-        partition.load(self.replica.partition_state)
+        if self.replica.partition_state is not None:
+            partition.load(unpack_partition_state(self.replica.partition_state))
         restored = 0
         for slice_, keys in self.replica.deadlines():
             partition.deadlines.restore(slice_, keys)

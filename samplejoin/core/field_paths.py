@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 from samplejoin.core.values import Fields, Value
 
@@ -50,7 +49,7 @@ def escaped(name: str) -> str:
     return f"\\{name}" if name.startswith("@") else name
 
 
-def value_at(data: Fields, path: str, missing: Any = None) -> Any:
+def value_at(data: Fields, path: str, missing: object = None) -> object:
     """The value that the path leads to, `missing` if there is none."""
     value: Value = data
     for name in names_of(path):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from samplejoin.core.values import Value
 
@@ -17,7 +16,7 @@ PART_BYTES = 2
 """Enough to name what differs: that something does is known from the whole."""
 
 
-def compose(parts: Mapping[str, Any], whole: Any) -> str:
+def compose(parts: Mapping[str, object], whole: object) -> str:
     """The fingerprint of `whole`, with a hash of each of its `parts` (JSON data, job-file key -> value)."""
     named = (f"{name}={_hash(value, PART_BYTES)}" for name, value in sorted(parts.items()))
     return " ".join((_hash(whole, 8), *named))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from samplejoin.core.cells import SLICE, STREAM, Cell
 from samplejoin.core.fold import Window, merged_cells, whole_window
 from samplejoin.core.generated import Readers
@@ -138,7 +136,7 @@ class Finisher:
         self._folded = [0] * len(self.spec.streams)
         self._joined = [0] * len(self.spec.streams)
 
-    def _count_joined(self, label: Any, joined: dict[int, int]) -> None:
+    def _count_joined(self, label: object, joined: dict[int, int]) -> None:
         self._made[bool(label)] += 1
         for stream, rows in joined.items():
             self._rows[stream] += rows
@@ -149,7 +147,7 @@ class Finisher:
         for stream, rows in window.rows_of(self._with_id).items():
             self._folded[stream] += rows - joined.get(stream, 0)
 
-    def _label(self, values: Fields, joined: dict[int, int]) -> Any:
+    def _label(self, values: Fields, joined: dict[int, int]) -> object:
         if self.spec.label is not None:
             return self.spec.label(values)
         return int(any(stream not in self.anchors for stream in joined))

@@ -14,7 +14,7 @@ from samplejoin.core.spec import Codec, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes
 from samplejoin.core.values import Fields, Partials
 
-Merged = tuple[dict[int, list[Any]], dict[int, int]]
+Merged = tuple[dict[int, list[object]], dict[int, int]]
 """Merged partials, and how many rows they are of, by stream index."""
 
 
@@ -29,9 +29,9 @@ class Window:
     labels: list[Cell] = field(default_factory=list)
 
     @property
-    def first(self) -> list[Any]:
+    def first(self) -> Partials:
         """The first anchor's `[order, payload, id]`."""
-        first: list[Any] = self.anchor[PARTIALS][0]
+        first: Partials = self.anchor[PARTIALS][0]
         return first
 
     def merged(self, spec: Spec) -> Merged:
@@ -151,7 +151,7 @@ def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[
 
 def merged_cells(spec: Spec, cells: Iterable[Cell]) -> Merged:
     """Merged partials and rows of cells, by stream index."""
-    merged: dict[int, list[Any]] = {}
+    merged: dict[int, Partials] = {}
     joined: dict[int, int] = {}
     for stream, _, rows, partials in cells:
         known = merged.get(stream)
@@ -163,7 +163,7 @@ def merged_cells(spec: Spec, cells: Iterable[Cell]) -> Merged:
     return merged, joined
 
 
-def read_sample(spec: Spec, key: bytes, merged: dict[int, list[Any]]) -> Fields:
+def read_sample(spec: Spec, key: bytes, merged: dict[int, Partials]) -> Fields:
     """The sample's fields: the key, then in the job's order what partials give, or what there is when no row joined.
 
     Raises TypeError or ValueError, naming the field, where a user's aggregate fails.

@@ -21,8 +21,8 @@ from samplejoin.core.spec import Codec, Field, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes
 from samplejoin.core.values import Fields
 
-Maker = Callable[[Fields, tuple[int, str, int, int]], list[Any]]
-Reader = Callable[[bytes, dict[int, list[Any]]], Fields]
+Maker = Callable[[Fields, tuple[int, str, int, int]], list[object]]
+Reader = Callable[[bytes, dict[int, list[object]]], Fields]
 
 
 def maker(plan: StreamLayout, codec: Codec) -> Maker:
@@ -30,7 +30,7 @@ def maker(plan: StreamLayout, codec: Codec) -> Maker:
     making, names = maker_source(plan, codec)
     make: Maker = _compiled(f"def make(row, order):\n    get = row.get\n    return {making}\n", "make", names)
 
-    def made(row: Fields, order: tuple[int, str, int, int]) -> list[Any]:
+    def made(row: Fields, order: tuple[int, str, int, int]) -> list[object]:
         try:
             return make(row, order)
         except mistakes():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import reprlib
-from typing import Any
 
 from samplejoin.core.values import Value
 
@@ -25,7 +24,7 @@ small value can be as large as you like once it is written, if it holds one list
 _KEPT_LOW, _KEPT_HIGH = -(1 << 63), 1 << 64
 
 
-def kept(value: Value) -> Any:
+def kept(value: Value) -> object:
     """The value itself if it can wait in a key's state.
 
     Raises TypeError for what is not JSON data by exact type, ValueError for an integer beyond 64 bits, text with half
@@ -38,7 +37,7 @@ def kept(value: Value) -> Any:
     return value
 
 
-def at_rest(value: Value) -> Any:
+def at_rest(value: Value) -> object:
     """As `kept`, a list or an object as bytes: opened, its elements can take a hundred times as much memory."""
     kind = type(value)
     if kind is float or kind is bool or (kind is int and _KEPT_LOW <= value < _KEPT_HIGH):
@@ -47,12 +46,12 @@ def at_rest(value: Value) -> Any:
     return value if kind in SCALARS else json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def opened(value: Value) -> Any:
+def opened(value: Value) -> object:
     """What `at_rest` was given; tuples come back as lists."""
     return json.loads(value) if type(value) is bytes else value
 
 
-def given(value: Value) -> Any:
+def given(value: Value) -> object:
     """As `kept`, for a value that goes into a sample at once: its integers may have `MAX_BITS`."""
     if type(value) is not float and type(value) is not bool:
         _check(value, MAX_BITS, 0, MAX_SIZE)

@@ -39,7 +39,7 @@ def decode_key(key: bytes) -> list[Any]:
     return values
 
 
-def key_values(row: Fields, fields: Sequence[str], junk: frozenset[Any]) -> list[Any] | None:
+def key_values(row: Fields, fields: Sequence[str], junk: frozenset[object]) -> list[object] | None:
     """The row's values at the paths `fields`, or None if one is missing, null or junk (rule 10).
 
     Raises as `encode_key`, and names the field.
@@ -58,7 +58,7 @@ def key_values(row: Fields, fields: Sequence[str], junk: frozenset[Any]) -> list
     return values
 
 
-def too_long(fields: Sequence[str], values: Sequence[Any], key: bytes) -> ValueError:
+def too_long(fields: Sequence[str], values: Sequence[object], key: bytes) -> ValueError:
     """What is wrong with a key of more than `MAX_KEY_BYTES`; names its longest field."""
     size, field = max((len(encode_key([value])) - 2, field) for field, value in zip(fields, values, strict=True))
     return ValueError(
@@ -72,7 +72,7 @@ def partition_of(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % partitions
 
 
-def _is_one_of(value: Value, junk: frozenset[Any]) -> bool:
+def _is_one_of(value: Value, junk: frozenset[object]) -> bool:
     """With its type: neither True nor 1.0 is 1."""
     return any(type(value) is type(other) and value == other for other in junk)
 

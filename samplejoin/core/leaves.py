@@ -62,7 +62,7 @@ class Leaves:
         self._passing = passing
         self._firsts, self._ids, self._sizes = directory
         #: of the leaf that was read last and is not open: its name, its bytes if they are in `keys`, what is in it
-        self._last: tuple[bytes, Any, list[Entry]] = (b"", None, [])
+        self._last: tuple[bytes, object, list[Entry]] = (b"", None, [])
 
     def __bool__(self) -> bool:
         return bool(self._firsts)

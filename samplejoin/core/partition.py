@@ -37,6 +37,7 @@ from samplejoin.core.large_key import Large, new_head
 from samplejoin.core.large_key_closing import Closing
 from samplejoin.core.messages import Block, Entry, Source, Tick
 from samplejoin.core.outcomes import Outcomes
+from samplejoin.core.partition_state import PartitionState
 from samplejoin.core.spec import Spec
 
 #: due keys that are taken at once
@@ -63,9 +64,9 @@ class Partition:
         self.finisher = Finisher(spec)
         #: around a packed cell; by processing time its slice is still to be set
         self._lone = spec.codec.lone if spec.clock == "event" else None
-        #: keys with a sample to correct; `_revising` from a tick until its sweep is done: one revision per tick
-        self._revise: dict[bytes, None] = {}
-        self._revising = False
+        #: keys with a sample to correct; `_is_revising` from a tick until its sweep is done: one revision per tick
+        self._pending: dict[bytes, None] = {}
+        self._is_revising = False
         #: keys that have nothing open: all they hold is remembered for corrections. Only of keys closed here: after a
         #: restart a key counts as open until it is looked at
         self.remembered: set[bytes] = set()
@@ -117,7 +118,7 @@ class Partition:
                 clock.rows_taken(entry.source)
             clock.tick(entry, covered, log_offset)
         clock.advance()
-        self._revising = bool(self._revise)
+        self._is_revising = bool(self._pending)
 
     # ---- rows ---------------------------------------------------------------------------------------------------
 
@@ -225,14 +226,14 @@ class Partition:
 
     def correct(self, key: bytes, rows: int, out: Outcomes) -> None:
         """Labels have joined a window of the key that has gone out: the next tick sends a revision."""
-        self._revise[key] = None
+        self._pending[key] = None
         out.count("late_corrections", by=rows)
 
     # ---- windows ------------------------------------------------------------------------------------------------
 
     def due(self) -> bool:
         """Whether a sweep has anything to do."""
-        return self._revising or self.deadlines.due(self.clock.slice)
+        return self._is_revising or self.deadlines.due(self.clock.slice)
 
     def sweep(self, out: Outcomes, limit: int | None = None) -> bool:
         """Closes windows that the clock has ended; at most `limit` keys are looked at, of large ones so many windows.
@@ -275,12 +276,12 @@ class Partition:
         return spent
 
     def _next_revision(self) -> bytes | None:
-        if not self._revising:
+        if not self._is_revising:
             return None
-        key = next(iter(self._revise), None)
+        key = next(iter(self._pending), None)
         if key is not None:
-            del self._revise[key]
-        self._revising = bool(self._revise)
+            del self._pending[key]
+        self._is_revising = bool(self._pending)
         return key
 
     def _close(self, key: bytes, state: KeyState, clock: int, out: Outcomes, revise: bool) -> None:
@@ -288,7 +289,7 @@ class Partition:
         windows = windows_of(spec, state[CELLS])
         pending = assign_labels(spec, windows, state[CELLS])
         kept: list[Cell] = []
-        closed: list[Any] = []
+        closed: list[object] = []
         is_open = False
         for window in windows:
             is_open = is_open or window.end > clock
@@ -324,8 +325,8 @@ class Partition:
         self.changed[key] = None
         if revise:
             if not closing.correct():
-                self._revise[key] = None
-                self._revising = True
+                self._pending[key] = None
+                self._is_revising = True
         elif not closing.close():
             self.deadlines.add(clock, key)
         elif large.empty and large.needed_until() <= clock:
@@ -339,7 +340,7 @@ class Partition:
             self._looked.add(key)
         return left - closing.left
 
-    def _emit(self, key: bytes, state: KeyState, window: Window, out: Outcomes, revise: bool) -> list[Any]:
+    def _emit(self, key: bytes, state: KeyState, window: Window, out: Outcomes, revise: bool) -> list[object]:
         """Sends the window's sample, its correction, or nothing if it has gone out unchanged; returns its record."""
         spec = self.spec
         if spec.clock == "processing" and not spec.plans[window.anchor[STREAM]].anchor:
@@ -363,17 +364,15 @@ class Partition:
 
     # ---- state --------------------------------------------------------------------------------------------------
 
-    def dump(self) -> list[Any]:
-        """The partition's own state apart from its keys and their deadlines, as plain data."""
-        return [dict(self.covered), self.clock.dump(), self._revising, list(self._revise)]
+    def dump(self) -> PartitionState:
+        """The partition's own state apart from its keys and their deadlines."""
+        return PartitionState(dict(self.covered), self.clock.dump(), self._is_revising, list(self._pending))
 
-    def load(self, data: list[Any] | None) -> None:
-        """Restores `dump`'s data; deadlines come back by `deadlines.restore` or `watch`, then the caller sweeps."""
-        if data is not None:
-            self.covered = dict(data[0])
-            self.clock.load(data[1])
-            self._revising = data[2]
-            self._revise = dict.fromkeys(data[3] if len(data) > 3 else ())
+    def load(self, state: PartitionState) -> None:
+        """Restores `state`; deadlines come back by `deadlines.restore` or `watch`, then the caller sweeps."""
+        self.covered = dict(state.covered)
+        self.clock.load(state.clock)
+        self._is_revising, self._pending = state.is_revising, dict.fromkeys(state.pending)
 
     def watch(self, name: bytes, state: Any) -> None:
         """Enters a record's deadlines, from its state alone: where they were not kept."""
@@ -383,13 +382,13 @@ class Partition:
             large = Large(self, name, state)
             self.deadlines.add(large.needed_until(), name)
             if large.is_dirty:
-                self._revise[name] = None
+                self._pending[name] = None
         else:
             self._watch_cells(name, state[CELLS])
             for known in state[CLOSED]:
                 self.deadlines.add(known[END] + self.spec.correction, name)
                 if known[DIRTY]:
-                    self._revise[name] = None
+                    self._pending[name] = None
 
     def _watch_cells(self, key: bytes, cells: list[Cell]) -> None:
         spec = self.spec

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from samplejoin.core.clock import SourceClock
 from samplejoin.core.partition import Partition
+from samplejoin.core.partition_state import PartitionState
 from samplejoin.core.spec import Spec
 
 
@@ -14,16 +14,16 @@ class NoCutError(ValueError):
     """The partitions have not merged the same input."""
 
 
-def merged_state(spec: Spec, dumps: Sequence[list[Any]]) -> list[Any]:
+def merged_state(spec: Spec, states: Sequence[PartitionState]) -> PartitionState:
     """What `Partition.dump` would give of a partition that has merged the same input and has stepped no log.
 
     H must be equal everywhere for all sources of the job, and nothing may wait to be corrected: raises NoCutError
     otherwise. The clock is the furthest: what it says of the inputs holds for every key, and no window that it has
     closed opens again.
     """
-    if any(revising or revise for _, _, revising, revise in dumps):
+    if any(state.is_revising or state.pending for state in states):
         raise NoCutError("samples wait to be corrected")
-    parts = [_loaded(spec, dump) for dump in dumps]
+    parts = [_loaded(spec, state) for state in states]
     topics = spec.topics()  # of others, which a pattern has had, the partitions have heard this much or that
     covered = [{s: upto for s, upto in part.covered.items() if s.partition(" ")[0] in topics} for part in parts]
     if any(each != covered[0] for each in covered):
@@ -39,9 +39,9 @@ def merged_state(spec: Spec, dumps: Sequence[list[Any]]) -> list[Any]:
     return furthest.dump()
 
 
-def _loaded(spec: Spec, dump: list[Any]) -> Partition:
+def _loaded(spec: Spec, state: PartitionState) -> Partition:
     partition = Partition(spec)
-    partition.load(dump)
+    partition.load(state)
     return partition
 
 

@@ -6,7 +6,6 @@ It lies in leaves of its own: a window's impressions, which can be large, are no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from samplejoin.core.cells import SLICE, STREAM, Cell, order_of
 from samplejoin.core.large_key_windows import Place
@@ -42,7 +41,7 @@ class Remembered:
         for entry in self._opened(first):
             entry[REVISION:] = [revision, weight, False]
 
-    def _opened(self, first: Cell) -> Iterator[list[Any]]:
+    def _opened(self, first: Cell) -> Iterator[list[object]]:
         place = first[SLICE] * self._streams + first[STREAM]
         for entry, keep in self._leaves.visit(place, place + 1):
             if tuple(entry[ORDER]) == order_of(first):

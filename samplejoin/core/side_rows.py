@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from samplejoin.core import closed_windows
 from samplejoin.core.cells import CELLS, CLOSED, MARK, ROWS, SLICE, STREAM, Cell, KeyState, unmarked
@@ -20,7 +20,9 @@ Known = Large | KeyState | None
 """What is known of a key: as it is kept, or nothing."""
 
 
-def accept_late(partition: Partition, key: bytes, cell: Cell, known: Known, source: list[Any], out: Outcomes) -> bool:
+def accept_late(
+    partition: Partition, key: bytes, cell: Cell, known: Known, source: list[object], out: Outcomes
+) -> bool:
     """Whether a late cell is still taken into the key's state; else it has gone aside.
 
     A label goes by rule 3 to one of the windows still known. With none it waits for an anchor, while one that holds it
@@ -69,7 +71,7 @@ def unheld(partition: Partition, key: bytes, cell: Cell, out: Outcomes) -> None:
 
 def put(
     partition: Partition, kind: Literal["late", "orphan"], key: bytes, cell: Cell, out: Outcomes,
-    source: list[Any] | None = None,
+    source: list[object] | None = None,
 ) -> None:  # fmt: skip
     """A cell goes aside: counted, and to the topic of its kind."""
     spec = partition.spec

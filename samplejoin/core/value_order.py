@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from samplejoin.core.json_values import kept, named
 from samplejoin.core.values import Value
 
@@ -11,14 +9,14 @@ from samplejoin.core.values import Value
 _KINDS = {int: "number", float: "number", str: "text", bool: "boolean"}
 
 
-def scalar(value: Value, what: str) -> Any:
+def scalar(value: Value, what: str) -> object:
     """A value that has an order, which `what` needs. Raises TypeError, and ValueError as `json_values.kept`."""
     if type(value) not in _KINDS:
         raise TypeError(f"{what} needs a number, text or a boolean, got {named(value)}")
     return kept(value)
 
 
-def one_kind(a: Any, b: Any, what: str) -> None:
+def one_kind(a: object, b: object, what: str) -> None:
     """Raises TypeError for values of two kinds: they have no order. Whichever rows meet first, somewhere both do."""
     if type(a) is not type(b) and _KINDS[type(a)] != _KINDS[type(b)]:
         raise TypeError(f"{what} needs values of one kind, met numbers, text or booleans mixed")
@@ -33,7 +31,7 @@ def truth(value: Value, what: str) -> bool | None:
     raise TypeError(f"{what} needs a boolean or a number, got {named(value)}")
 
 
-def rank(value: Value) -> tuple[Any, ...]:
+def rank(value: Value) -> tuple[object, ...]:
     """A total order over numbers, over texts and over booleans that no order of arrival can change.
 
     Equal numbers of different form (1 and 1.0, 0.0 and -0.0) differ here, else which one stays would depend on order.

@@ -27,14 +27,14 @@ class DemoSample:
     payload: bytes
 
     @property
-    def fields(self) -> dict[str, Any]:
-        """The payload, decoded."""
-        fields: dict[str, Any] = orjson.loads(self.payload)
+    def fields(self) -> dict[str, object]:
+        """The decoded payload."""
+        fields: dict[str, object] = orjson.loads(self.payload)
         return fields
 
 
 def read_samples(bootstrap: str, topic: str) -> list[DemoSample]:
-    """All committed samples of a topic, in the order of its partitions. Raises DemoError."""
+    """Returns all committed samples of a topic, by partition and offset. Raises DemoError."""
     from confluent_kafka import Consumer, KafkaError, TopicPartition
 
     consumer = Consumer({
@@ -68,7 +68,7 @@ def _finished(message: Any) -> DemoSample:
 
 
 def write_samples(path: Path, samples: list[DemoSample]) -> None:
-    """JSON lines: a sample's id, revision, weight and job, and its payload as text. Raises DemoError."""
+    """Writes JSON lines: a sample's id, revision, weight and job, and its payload as text. Raises DemoError."""
     try:
         with path.open("wb") as file:
             for s in samples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -16,6 +17,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from samplejoin.core.user_errors import said
+from samplejoin.engine.aiokafka_private import send_request
 from samplejoin.engine.config import WorkerError
 
 DENIALS = (
@@ -101,9 +103,9 @@ class OnTopics(NamedTuple):
     absent: set[str]
 
 
-async def missing_on_topics(client: Any, wanted: dict[str, set[str]]) -> OnTopics:
+async def missing_on_topics(client: AIOKafkaAdminClient, wanted: dict[str, set[str]]) -> OnTopics:
     """Asks for the operations wanted per topic, but for Create, which means nothing on a topic that is there."""
-    response = await client._send_request(_AskAllowed(sorted(wanted)))  # aiokafka has no public name for it
+    response = await send_request(client, _AskAllowed(sorted(wanted)))
     found = OnTopics({}, set())
     for error, name, _, _, allowed in response.topics:
         operations = wanted[name] - {"Create"}

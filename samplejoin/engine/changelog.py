@@ -11,10 +11,10 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
 from aiokafka import TopicPartition
 
+from samplejoin.core.values import Fields
 from samplejoin.engine.clients import reader
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.record_format import NEWEST
@@ -99,7 +99,7 @@ def pages_of(deadlines: Iterable[tuple[int, list[bytes]]]) -> list[tuple[int, by
     return pages
 
 
-def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, Any]]:
+def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, object]]:
     if all_puts and sum(map(len, chain.from_iterable(all_puts))) <= PART_BYTES:
         yield {"puts": all_puts}
         return
@@ -119,7 +119,7 @@ def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, An
         yield {"puts": puts}
 
 
-def _deletes_in_parts(all_deletes: list[bytes]) -> Iterator[dict[str, Any]]:
+def _deletes_in_parts(all_deletes: list[bytes]) -> Iterator[dict[str, object]]:
     if all_deletes and sum(map(len, all_deletes)) <= PART_BYTES:
         yield {"deletes": all_deletes}
         return
@@ -145,7 +145,7 @@ class PartJoiner:
     def __init__(self, where: str = "changelog") -> None:
         self._where = where
         #: by id of the attempt: its first offset, and its parts so far
-        self._open: dict[bytes, tuple[int, list[dict[str, Any]]]] = {}
+        self._open: dict[bytes, tuple[int, list[Fields]]] = {}
         #: records that none of ours wrote
         self._foreign = 0
 
@@ -198,7 +198,7 @@ def _id_of(value: bytes) -> bytes | None:
         return None
 
 
-def _puts_of(parts: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
+def _puts_of(parts: list[Fields]) -> list[tuple[bytes, bytes]]:
     puts: list[tuple[bytes, bytes]] = []
     cut = False
     for part in parts:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupLoadInProgressError,
     KafkaConnectionError,
@@ -25,11 +26,13 @@ from samplejoin.connection_errors import refused_since, why_away
 from samplejoin.core.user_errors import said
 from samplejoin.engine.access_rights import DENIALS, Denied
 from samplejoin.engine.admin_client import AdminClient
+from samplejoin.engine.aiokafka_private import closing_steps, set_fetch_wait
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.fetched_records import Reading
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+C = TypeVar("C", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
 
 MAX_REQUEST_BYTES = 8 << 20
 TRANSACTION_TIMEOUT_MS = 15_000
@@ -43,7 +46,7 @@ FLOWING, STILL = (256 << 10, 50), (1, 250)
 AWAY = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, OSError)
 
 
-def group_consumer(config: EngineConfig, assignor: Any, reading: Reading) -> Any:
+def group_consumer(config: EngineConfig, assignor: object, reading: Reading) -> AIOKafkaConsumer:
     """The worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset.
 
     One assignor only: with more, aiokafka joins once for each.
@@ -73,11 +76,10 @@ def group_consumer(config: EngineConfig, assignor: Any, reading: Reading) -> Any
 
 def pace(consumer: AIOKafkaConsumer, flowing: bool) -> None:
     """Sets how long the next fetches wait: many small ones cost a third more CPU, many empty ones a core never idle."""
-    fetcher = consumer._fetcher  # aiokafka has no public name for it
-    fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = FLOWING if flowing else STILL
+    set_fetch_wait(consumer, *(FLOWING if flowing else STILL))
 
 
-def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> Any:
+def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> AIOKafkaConsumer:
     """A consumer without a group, for the changelog and the progress topic."""
     return AIOKafkaConsumer(
         **config.connection,
@@ -90,7 +92,9 @@ def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> Any:
     )
 
 
-def producer(config: EngineConfig, transactional_id: str | None = None, compression: str | None = None) -> Any:
+def producer(
+    config: EngineConfig, transactional_id: str | None = None, compression: str | None = None
+) -> AIOKafkaProducer:
     """An idempotent producer; transactional with an id. A lost leader is retried for five minutes."""
     return AIOKafkaProducer(
         **config.connection,
@@ -106,7 +110,7 @@ def producer(config: EngineConfig, transactional_id: str | None = None, compress
     )
 
 
-def admin(config: EngineConfig) -> Any:
+def admin(config: EngineConfig) -> AdminClient:
     """An admin client."""
     return AdminClient(**config.connection)
 
@@ -118,7 +122,7 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, AWAY) or (isinstance(error, KafkaError) and bool(getattr(error, "retriable", False)))
 
 
-async def close_producer(client: Any, timeout_s: float) -> bool:
+async def close_producer(client: AIOKafkaProducer, timeout_s: float) -> bool:
     """Stops a producer; after the timeout at once, with all that it has not sent. False if it came to that."""
     try:
         async with asyncio.timeout(timeout_s):
@@ -129,8 +133,7 @@ async def close_producer(client: Any, timeout_s: float) -> bool:
             raise
     except Exception as error:  # what it holds is aborted by its timeout or by the next owner, or sent by that one
         log.debug("stopping a producer: %r", error)
-    client._closed = True
-    for close in (client._sender.close, client.client.close):  # `stop` had no time for them: their tasks would stay
+    for close in closing_steps(client):
         try:
             async with asyncio.timeout(0.5):
                 await close()
@@ -153,7 +156,7 @@ def was_cancelled() -> bool:
 
 
 @asynccontextmanager
-async def running(client: Any) -> AsyncIterator[Any]:
+async def running(client: C) -> AsyncIterator[C]:
     """A client for a short job: started, and stopped whatever happens, also if it started half way.
 
     Raises Refused if a broker will not have this client.
@@ -170,7 +173,7 @@ async def running(client: Any) -> AsyncIterator[Any]:
         await (client.close if isinstance(client, AdminClient) else client.stop)()
 
 
-async def committed_offsets(config: EngineConfig, tps: set[TopicPartition]) -> dict[Any, tuple[int, str]]:
+async def committed_offsets(config: EngineConfig, tps: set[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
     """The group's committed next offsets and their metadata, for those partitions that have one."""
     async with running(admin(config)) as client:
         found = await client.list_consumer_group_offsets(config.group, partitions=list(tps))

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
@@ -21,6 +22,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
+from samplejoin.engine.aiokafka_private import send_request
 from samplejoin.engine.clients import admin, running
 from samplejoin.engine.config import EngineConfig, WorkerError
 
@@ -54,7 +56,7 @@ class Member:
         return f"{self.client_id} at {self.host}"
 
 
-def is_mock(cluster: Mapping[str, Any]) -> bool:
+def is_mock(cluster: Mapping[str, object]) -> bool:
     """Whether an admin client's `describe_cluster` is of librdkafka's mock: `samplejoin broker`, or the demo's.
 
     It takes the requests of a transaction, but its commit markers have no valid checksum: once one is written,
@@ -71,24 +73,24 @@ async def refuse_mock(config: EngineConfig) -> None:
                 raise WorkerError(NO_TRANSACTIONS)
 
 
-async def topic_settings(client: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:
+async def topic_settings(client: object, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Topic -> its settings. A topic that is not there, or that we may not ask for, is left out."""
     return await _settings(client, [ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
 
 
-async def broker_settings(client: Any) -> dict[str, str]:
+async def broker_settings(client: AIOKafkaAdminClient) -> dict[str, str]:
     """The settings of one broker, all alike in a sound cluster; empty if we may not ask for them."""
     node = (await client.describe_cluster())["brokers"][0]["node_id"]
     found = await _settings(client, [ConfigResource(ConfigResourceType.BROKER, str(node))])
     return next(iter(found.values()), {})
 
 
-async def default_replication(client: Any) -> int:
+async def default_replication(client: AIOKafkaAdminClient) -> int:
     """What the brokers give a topic that does not say; aiokafka cannot leave it to them."""
     return int((await broker_settings(client)).get("default.replication.factor", 1))
 
 
-async def _settings(client: Any, resources: list[Any]) -> dict[str, dict[str, str]]:
+async def _settings(client: AIOKafkaAdminClient, resources: list[Any]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     if not resources:
         return found
@@ -124,7 +126,7 @@ def named(members: Iterable[Member]) -> str:
     return ", ".join(sorted(map(str, members)))
 
 
-async def group_members(client: Any, group: str) -> list[Member]:
+async def group_members(client: AIOKafkaAdminClient, group: str) -> list[Member]:
     """Who is in the group now. A worker with an instance id counts until its session timeout, also if it has ended.
 
     Asks again for a while if the coordinator is only moving to another broker, or has just come.
@@ -149,7 +151,7 @@ async def while_moving(
             await asyncio.sleep(pause_s)
 
 
-async def _members(client: Any, group: str) -> list[Member]:
+async def _members(client: AIOKafkaAdminClient, group: str) -> list[Member]:
     (response,) = await client.describe_consumer_groups([group])
     members = []
     for code, _, _, _, _, found, *_ in response.groups:
@@ -170,7 +172,7 @@ async def delete_group(config: EngineConfig) -> bool:
     """Deletes the group with its offsets; False if there was none. Raises WorkerError if it has members."""
     async with running(admin(config)) as client:
         node = await client.find_coordinator(config.group)
-        response = await client._send_request(DeleteGroupsRequest([config.group]), node)  # no public name for it
+        response = await send_request(client, DeleteGroupsRequest([config.group]), node)
     ((_, code),) = response.results
     if code == NON_EMPTY_GROUP:
         raise WorkerError(f"group {config.group} has members: stop all workers of the job first")

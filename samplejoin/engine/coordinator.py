@@ -1,12 +1,11 @@
-"""What the Kafka client's group coordinator does not do by itself; aiokafka has no public name for any of it."""
+"""What the Kafka client's group coordinator leaves to its user: errors that it does not know, errors of callbacks."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError, NodeNotReadyError
 
 from samplejoin.core.user_errors import said
@@ -16,21 +15,6 @@ log = logging.getLogger(__name__)
 
 #: joins of a group in a row that may end with an error which the client does not know
 MOST_FAILURES = 10
-
-
-def generation(consumer: AIOKafkaConsumer) -> int:
-    """The group generation that the consumer is a member of, -1 before the first."""
-    return int(getattr(consumer._coordinator, "generation", -1))
-
-
-def request_rejoin(consumer: AIOKafkaConsumer) -> None:
-    """Has the consumer join its group again."""
-    consumer._coordinator.request_rejoin()
-
-
-def raise_failure(consumer: AIOKafkaConsumer) -> None:
-    """Raises what the coordinator holds for its user, which otherwise only a fetch does."""
-    consumer._coordinator.check_errors()
 
 
 class CoordinatorFailed(NodeNotReadyError):  # type: ignore[misc]  # aiokafka ships no types
@@ -78,7 +62,7 @@ class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
     """Hears of assignments; what its callbacks raise ends the worker, and not the client's own task."""
 
     def __init__(
-        self, revoked: Callable[[], Awaitable[None]], assigned: Callable[[set[Any]], None],
+        self, revoked: Callable[[], Awaitable[None]], assigned: Callable[[set[TopicPartition]], None],
         fatal: Callable[[BaseException], None],
     ) -> None:  # fmt: skip
         self._revoked, self._assigned, self._fatal = revoked, assigned, fatal

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.structs import RecordMetadata
 
 from samplejoin.cleaning.cleaned import DeadRecord
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.config import EngineConfig
+from samplejoin.engine.plain_producer import PlainProducer
 from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 
 MAX_ORIGINAL_BYTES = 64 << 10
 MAX_TRACEBACK_BYTES = 8 << 10
 
 
-def headers_of(**fields: Any) -> list[tuple[str, bytes]]:
+def headers_of(**fields: object) -> list[tuple[str, bytes]]:
     """Kafka headers of a dead letter; the names are the job's contract with its readers."""
     return [
         (f"samplejoin.{name}", text.encode("utf-8", "replace")[:MAX_TRACEBACK_BYTES])
@@ -35,13 +36,13 @@ def headers_of_record(dead: DeadRecord, job: str) -> list[tuple[str, bytes]]:
     )  # fmt: skip
 
 
-def original(record: ConsumerRecord) -> bytes:
+def original(record: KafkaRecord) -> bytes:
     """As much of a record's value as its dead letter carries."""
     value: bytes | None = record.head if type(record) is RefusedRecord else record.value
     return (value or b"")[:MAX_ORIGINAL_BYTES]
 
 
-def length_of(record: ConsumerRecord) -> int:
+def length_of(record: KafkaRecord) -> int:
     """Bytes of a record's value."""
     return record.length if type(record) is RefusedRecord else len(record.value or b"")
 
@@ -49,9 +50,7 @@ def length_of(record: ConsumerRecord) -> int:
 class RecordLetters:
     """Sends the dead letters of records by a plain producer. Those of samples are part of a commit (`Emitter`)."""
 
-    def __init__(
-        self, config: EngineConfig, producer: AIOKafkaProducer, fatal: Callable[[BaseException], None]
-    ) -> None:
+    def __init__(self, config: EngineConfig, producer: PlainProducer, fatal: Callable[[BaseException], None]) -> None:
         self._config, self._producer, self._fatal = config, producer, fatal
 
     async def send(self, dead: DeadRecord, acked: Callable[[], None]) -> None:
@@ -61,7 +60,7 @@ class RecordLetters:
         key = key and key[:MAX_ORIGINAL_BYTES]
         future = await self._producer.send(topic, value=original(dead.record), key=key, headers=headers)
 
-        def done(sent: asyncio.Future[Any]) -> None:
+        def done(sent: asyncio.Future[RecordMetadata]) -> None:
             error = sent.exception() if not sent.cancelled() else None
             if error is not None:
                 self._fatal(TooLarge(topic) if isinstance(error, TOO_LARGE) else error)

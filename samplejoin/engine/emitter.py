@@ -78,7 +78,7 @@ class Emitter:
             sample_id=dead.sample_id, slice_ms=dead.slice_ms,
         )  # fmt: skip
 
-    def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: Any) -> None:
+    def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: object) -> None:
         headers = headers_of(length=len(value), job=self.config.spec.name, **fields)
         topic = self.config.topics.dead_letter
         outbox.add(topic, partition_of(key, self.partitions[topic]), key, value[:MAX_ORIGINAL_BYTES], headers)
@@ -89,7 +89,7 @@ class Emitter:
         self.meters.add("changelog_rows", (), len(commit.puts) + len(commit.deletes))
 
 
-def _key_of(key: bytes) -> Any:
+def _key_of(key: bytes) -> object:
     """Its values; of a key that no worker made the text."""
     try:
         return decode_key(key)

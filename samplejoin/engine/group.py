@@ -25,21 +25,16 @@ from aiokafka.structs import OffsetAndMetadata
 from mode import Service
 
 from samplejoin.core.user_errors import brief, said
+from samplejoin.engine.aiokafka_private import group_generation, network_client, raise_group_error, request_rejoin
 from samplejoin.engine.assignor import JoinAssignor, same_job
 from samplejoin.engine.clients import committed_offsets, group_consumer, is_away, pace, until_there, was_cancelled
 from samplejoin.engine.config import EngineConfig, WorkerError
-from samplejoin.engine.coordinator import (
-    CoordinatorFailed,
-    Failures,
-    Listener,
-    generation,
-    raise_failure,
-    request_rejoin,
-)
+from samplejoin.engine.coordinator import CoordinatorFailed, Failures, Listener
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.fetched_records import Reading
 from samplejoin.engine.group_handler import GroupHandler
-from samplejoin.engine.sources import Sources, check_start, out_of_range, unreadable
+from samplejoin.engine.log_bounds import OutsideLog
+from samplejoin.engine.sources import Sources, check_start, unreadable
 from samplejoin.engine.topic_ids import topic_ids
 from samplejoin.engine.wire import known_format
 
@@ -69,9 +64,10 @@ class Group(Service):
         #: positions last committed to the group, by join partition
         self._said: dict[int, int] = {}
         self.assigned = False
-        self._ready_joins: dict[int, Any] = {}
+        self._ready_joins: dict[int, TopicPartition] = {}
         self._flowed_at = -STILL_S
         self._starting: set[asyncio.Task[None]] = set()
+        self._outside = OutsideLog()
         self._failures = Failures(config.group, config.session_timeout_ms)
         self._commit_lock = asyncio.Lock()
         self._ending = False
@@ -139,7 +135,7 @@ class Group(Service):
     @property
     def generation(self) -> int:
         """The group generation of the present assignment, -1 before the first."""
-        return generation(self.consumer)
+        return group_generation(self.consumer)
 
     # ---- assignments --------------------------------------------------------------------------------------------
 
@@ -205,10 +201,10 @@ class Group(Service):
             return
         generation = self.generation
 
-        async def look() -> tuple[dict[Any, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
+        async def look() -> tuple[dict[object, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
             consumer = self.consumer
             # of all: a topic that is made again has no offsets any more, and a new owner would begin at its start
-            self.sources.learn_topic_ids(await topic_ids(consumer._client, self.config.spec.topics()))
+            self.sources.learn_topic_ids(await topic_ids(network_client(consumer), self.config.spec.topics()))
             return await self._committed(tps), await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
 
         committed, begins, ends = await until_there("reading committed offsets", self.config, look)
@@ -231,7 +227,7 @@ class Group(Service):
         """Hands the join partitions over, with the positions that they have certainly reached."""
         tps = {TopicPartition(self.config.topics.repartition, number) for number in joins}
 
-        async def look() -> dict[Any, tuple[int, str]]:
+        async def look() -> dict[TopicPartition, tuple[int, str]]:
             return await committed_offsets(self.config, tps) if tps else {}
 
         committed = await until_there("reading committed positions", self.config, look)
@@ -243,7 +239,7 @@ class Group(Service):
         self.assignor.rejoins += 1
         request_rejoin(self.consumer)
 
-    async def _committed(self, tps: set[TopicPartition]) -> dict[Any, tuple[int, str]]:
+    async def _committed(self, tps: set[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
         """Committed next offset and metadata per partition that has one."""
         return await committed_offsets(self.config, tps)
 
@@ -276,7 +272,7 @@ class Group(Service):
             except asyncio.CancelledError:
                 raise
             except OffsetOutOfRangeError as error:
-                self.fatal(out_of_range(error))
+                await self._outside_log(error)
             except RecordTooLargeError as error:
                 self.fatal(WorkerError(f"a record is larger than a fetch may be: {error}"))
             except CorruptRecordException as error:
@@ -292,6 +288,13 @@ class Group(Service):
                 if isinstance(known, CoordinatorFailed):
                     request_rejoin(self.consumer)
                 await asyncio.sleep(1.0)
+
+    async def _outside_log(self, error: OffsetOutOfRangeError) -> None:
+        try:
+            await self._outside.refuse(self.consumer, error)
+        except (KafkaError, WorkerError) as final:
+            self.fatal(final)
+        await asyncio.sleep(RETRY_S)
 
     async def _read_sources(self) -> None:
         """One fetch of all sources that may be read now, one block of each that has something."""
@@ -319,9 +322,9 @@ class Group(Service):
             if tp.partition in self._ready_joins:
                 await self.handler.on_join_records(tp.partition, records)
 
-    async def _fetch(self, tps: list[TopicPartition]) -> dict[Any, list[Any]]:
+    async def _fetch(self, tps: list[TopicPartition]) -> dict[TopicPartition, list[Any]]:
         if not tps:
-            raise_failure(self.consumer)
+            raise_group_error(self.consumer)
             await asyncio.sleep(0.02)
             return {}
         return await self.reading.fetch(self.consumer, tps, POLL_MS, MAX_RECORDS)

@@ -17,7 +17,7 @@ from samplejoin.engine.changelog import Commit, join_parts
 from samplejoin.engine.clients import committed_offsets, reader, running
 from samplejoin.engine.config import EngineConfig, Start, WorkerError, refuse_edited
 from samplejoin.engine.topics import existing
-from samplejoin.engine.wire import unpack_state
+from samplejoin.engine.wire import unpack_partition_state
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ async def _refuse_forgotten_sources(config: EngineConfig, commits: Iterable[Comm
 
     Kafka forgets the offsets with a topic; read from its beginning, the new one's rows would count as joined before.
     """
-    joined = {source for commit in commits for source in unpack_state(commit.partition_state)[0]}
+    joined = {source for commit in commits for source in unpack_partition_state(commit.partition_state).covered}
     tps = {_source(source): source for source in joined if _source(source).topic in config.spec.topics()}
     committed = await committed_offsets(config, set(tps)) if tps else {}
     forgotten = sorted(tps[tp] for tp in tps.keys() - committed.keys()) if committed else []
@@ -92,12 +92,12 @@ async def _last_commits(
 
 async def _read(
     consumer: AIOKafkaConsumer, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
-) -> dict[Any, list[tuple[int, bytes]]]:
+) -> dict[TopicPartition, list[tuple[int, bytes]]]:
     """(offset, value) of the records of each partition from its start up to its end."""
     consumer.assign(set(starts))
     for tp, start in starts.items():
         consumer.seek(tp, start)
-    read: dict[Any, list[tuple[int, bytes]]] = {tp: [] for tp in starts}
+    read: dict[TopicPartition, list[tuple[int, bytes]]] = {tp: [] for tp in starts}
     open_ = set(starts)
     while open_:
         for tp, records in (await consumer.getmany(*open_, timeout_ms=200)).items():
@@ -145,7 +145,7 @@ async def _refuse_migrated(config: EngineConfig) -> None:
         )
 
 
-async def commit_offsets(config: EngineConfig, offsets: dict[Any, Any]) -> None:
+async def commit_offsets(config: EngineConfig, offsets: dict[object, object]) -> None:
     """Commits next offsets for the group, which must have no members (CommitFailedError else)."""
     async with running(AIOKafkaConsumer(**config.connection, group_id=config.group, enable_auto_commit=False)) as group:
         group.assign(set(offsets))

@@ -13,15 +13,18 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.structs import RecordMetadata
 from mode import Service
 
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import said
 from samplejoin.engine.clients import is_away, reader, until_there
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.foreign_records import RefusedRecords
 from samplejoin.engine.meters import Meters
+from samplejoin.engine.plain_producer import PlainProducer
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ class ProgressBoard(Service):
         self,
         config: EngineConfig,
         worker: str,
-        producer: AIOKafkaProducer,
+        producer: PlainProducer,
         meters: Meters,
         fatal: Callable[[BaseException], None],
         **kwargs: Any,
@@ -89,7 +92,7 @@ class ProgressBoard(Service):
         """For how long the brokers have owed an acknowledgement to this worker, which speaks every second."""
         return 0.0 if self._unanswered_since is None else time.monotonic() - self._unanswered_since
 
-    def _sent(self, word: asyncio.Future[Any]) -> None:
+    def _sent(self, word: asyncio.Future[RecordMetadata]) -> None:
         if not word.cancelled() and word.exception() is None:
             self._unanswered_since = None
 
@@ -142,7 +145,7 @@ class ProgressBoard(Service):
             if 0 <= partition < self.config.partitions:
                 self.lags[partition] = (lag, now)
 
-    def receive_record(self, record: ConsumerRecord) -> None:
+    def receive_record(self, record: KafkaRecord) -> None:
         """Takes a record of the topic in, whoever wrote it."""
         try:
             word = _decode(record.value or b"")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.damaged_batches import HEADER, HEADER_AT, LOG_APPEND_TIME, varint
 from samplejoin.engine.decompression import NONE, ExpandError, pieces
@@ -30,7 +30,7 @@ _CODEC = 0x07
 class BatchPart:
     """Some records of a batch, as a batch of its own that is not compressed: its bytes, and aiokafka's parser."""
 
-    def __init__(self, raw: bytes | memoryview, parser: Any = None) -> None:
+    def __init__(self, raw: bytes | memoryview, parser: object = None) -> None:
         self.raw = raw
         self.parser = parser or DefaultRecordBatch(raw)
 
@@ -70,7 +70,7 @@ class Header:
         )
 
 
-def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]:
+def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
     """The records of a batch in parts, with the bytes that each takes. None is over `limit` but a `RefusedRecord`.
 
     Raises ExpandError if the batch cannot be read.
@@ -97,7 +97,7 @@ def _first_piece(expanded: Iterator[bytes]) -> tuple[bytes, int]:
     return got[0] if len(got) == 1 else b"".join(got), size
 
 
-def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]:
+def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
     data = bytearray()
     at = count = 0  # what of `data` is whole records, and how many
     for _ in range(header.count):
@@ -134,7 +134,7 @@ def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tupl
 
 def _skip(
     header: Header, data: bytearray, expanded: Iterator[bytes], body: int, size: int, limit: int
-) -> Iterator[tuple[BatchPart | list[Any], int]]:
+) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
     """Passes over a record whose bytes begin at `body`; leaves in `data` what follows it."""
     del data[:body]
     while len(data) < min(size, 3 * HEAD_BYTES):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
-from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 
 from samplejoin.core.messages import Entry
 from samplejoin.engine.failpoints import passed, reached
+from samplejoin.engine.plain_producer import PlainProducer
 from samplejoin.engine.record_format import RecordFormat
 from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 from samplejoin.engine.wire import pack_entry
@@ -27,7 +28,7 @@ class Sender:
 
     def __init__(
         self,
-        producer: AIOKafkaProducer,
+        producer: PlainProducer,
         topic: str,
         fatal: Callable[[BaseException], None],
         most_bytes: int = MOST_BYTES,
@@ -93,13 +94,12 @@ class Sender:
                 batch.append(timestamp=None, key=None, value=value)
                 batch.close()
                 future = await self.producer.send_batch(batch, self.topic, partition=partition)
-                size = len(value)
-                future.add_done_callback(lambda f, acked=acked, size=size: self._done(f, acked, size))
+                future.add_done_callback(partial(self._done, acked, len(value)))
                 reached("block-sent")
         except Exception as error:
             self._fail(error)
 
-    def _done(self, future: asyncio.Future[Any], acked: Acked, size: int) -> None:
+    def _done(self, acked: Acked, size: int, future: asyncio.Future[RecordMetadata]) -> None:
         if self._failed or future.cancelled():
             return
         error = future.exception()

@@ -7,15 +7,16 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.core.covering import SourceWriter
 from samplejoin.core.identity import source_id
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.messages import Tick
 from samplejoin.core.user_errors import said
 from samplejoin.engine.config import EngineConfig, WorkerError
@@ -28,7 +29,7 @@ class SourceBlock:
     """Records of one source partition, fetched together. They cover its offsets up to `upto`."""
 
     owned: OwnedSource
-    records: list[ConsumerRecord]
+    records: list[KafkaRecord]
     upto: int
 
 
@@ -41,7 +42,7 @@ class OwnedSource:
     #: last offset handed to the clean agent, by a block
     delivered: int
     #: fetched records beyond the writer's limit
-    held: deque[Any] = field(default_factory=deque)
+    held: deque[KafkaRecord] = field(default_factory=deque)
     held_upto: int = -1
     alive: bool = True
     #: highest event time handed over, for alignment
@@ -62,12 +63,12 @@ class OwnedSource:
             return self._block(records, self.held_upto)
         return None
 
-    def hold_back(self, records: Iterable[Any], upto: int) -> None:
+    def hold_back(self, records: Iterable[KafkaRecord], upto: int) -> None:
         """Keeps fetched records; `upto` is the offset before the next one to be fetched."""
         self.held.extend(records)
         self.held_upto = max(self.held_upto, upto)
 
-    def _block(self, records: list[ConsumerRecord], upto: int) -> SourceBlock:
+    def _block(self, records: list[KafkaRecord], upto: int) -> SourceBlock:
         self.delivered = upto
         return SourceBlock(self, records, upto)
 
@@ -77,7 +78,7 @@ class Sources:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self.owned: dict[Any, OwnedSource] = {}
+        self.owned: dict[TopicPartition, OwnedSource] = {}
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
         #: ids of the job's topics, as far as the brokers have any
@@ -131,7 +132,7 @@ class Sources:
             if owned is not None:
                 owned.alive = False
 
-    def offsets(self) -> dict[Any, OffsetAndMetadata]:
+    def offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """What can be committed: next offsets, with the highest event time below them."""
         return {
             tp: OffsetAndMetadata(owned.writer.acked + 1, self._noted(tp.topic, owned.writer.row_time))
@@ -139,7 +140,7 @@ class Sources:
             if owned.writer.acked > owned.writer.confirmed
         }
 
-    def confirm(self, offsets: dict[Any, OffsetAndMetadata]) -> None:
+    def confirm(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         """The group has committed `offsets`."""
         for tp, offset in offsets.items():
             owned = self.owned.get(tp)
@@ -204,16 +205,6 @@ def check_start(tp: TopicPartition, committed: int, begin: int, end: int) -> Non
             f"[{begin}, {end}]. Its records were deleted by retention before they were read, or the topic was created "
             "again. Start the job under a new name, or from the beginning by `samplejoin reset`"
         )
-
-
-def out_of_range(error: OffsetOutOfRangeError) -> WorkerError:
-    """What ends a worker whose position has no record any more."""
-    offsets = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-    where = ", ".join(f"{tp.topic} partition {tp.partition} offset {o}" for tp, o in offsets.items()) or str(error)
-    return WorkerError(
-        f"{where}: outside its log. Records were deleted by retention before they were read, or the topic was created "
-        "again. Start the job under a new name, or from the beginning by `samplejoin reset`"
-    )
 
 
 def unreadable(error: CorruptRecordException) -> WorkerError:

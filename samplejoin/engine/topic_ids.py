@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 from uuid import UUID
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
@@ -84,11 +85,11 @@ class _AskTopicIds(Request[_TopicIdsV10]):  # type: ignore[misc]
     def __init__(self, topics: Sequence[str]) -> None:
         self._topics = list(topics)
 
-    def build(self, request_struct_class: Any) -> Any:
+    def build(self, request_struct_class: Any) -> object:
         return request_struct_class([(UUID(int=0), topic, {}) for topic in self._topics], False, False, False, {})
 
 
-async def topic_ids(client: Any, topics: Sequence[str]) -> dict[str, UUID]:
+async def topic_ids(client: AIOKafkaClient, topics: Sequence[str]) -> dict[str, UUID]:
     """The id of each topic that is there; none from brokers before Kafka 2.8. Raises KafkaError if none answers."""
     node = client.get_random_node()
     if node is None or not await client.ready(node):

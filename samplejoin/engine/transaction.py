@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from samplejoin.engine.access_rights import DENIALS, Denied
+from samplejoin.engine.aiokafka_private import transaction_error
+from samplejoin.engine.changelog import ChangelogReader
 from samplejoin.engine.clients import close_producer, producer, was_cancelled
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.failpoints import reached
@@ -35,9 +40,9 @@ class Outbox:
     They are stamped with the time that `refresh_timestamp` saw last: asking for each would cost a tenth of adding it.
     """
 
-    def __init__(self, kafka: Any) -> None:
+    def __init__(self, kafka: AIOKafkaProducer) -> None:
         self.kafka = kafka
-        self.batches: dict[tuple[str, int], list[Any]] = {}
+        self.batches: dict[tuple[str, int], list[BatchBuilder]] = {}
         self.records = 0
         #: batches that were full, of `BATCH_BYTES` each
         self.full = 0
@@ -69,7 +74,7 @@ class Transactions:
         transactional_id = config.transactional_id(partition) if config.exactly_once else None
         self.kafka = producer(config, transactional_id, config.compression)
         #: of the commit under way, by topic
-        self._sent: list[tuple[str, asyncio.Future[Any]]] = []
+        self._sent: list[tuple[str, asyncio.Future[RecordMetadata]]] = []
 
     async def start(self) -> None:
         """InitProducerId: retried by the client, without end, while an earlier transaction is still ending.
@@ -90,8 +95,10 @@ class Transactions:
         """Gives the producer up, at once if the brokers do not answer."""
         await close_producer(self.kafka, 0.5)
 
-    async def commit(self, outbox: Outbox, changelog: list[bytes], known: int = 0) -> tuple[int, int]:
-        """Sends all, then commits; returns first and next offset in the changelog, which was known up to `known`.
+    async def commit(self, outbox: Outbox, changelog: list[bytes], known: int | None = None) -> tuple[int, int]:
+        """Sends all, then commits; returns first and next offset in the changelog.
+
+        `known` is the next changelog offset by the state that is committed; None: the log is being filled.
 
         Raises CommitFailed; or Denied, TooLarge or WorkerError (the changelog was made again), if trying again cannot
         help.
@@ -116,13 +123,9 @@ class Transactions:
 
     def _cause(self, error: BaseException) -> BaseException:
         """What broke the transaction: whoever sends on in it is only told that there is none."""
-        waiter: Any = getattr(
-            self.kafka._txn_manager, "_transaction_waiter", None
-        )  # aiokafka has no public name for it
-        failed = waiter is not None and waiter.done() and not waiter.cancelled()
-        return (waiter.exception() if failed else None) or error
+        return transaction_error(self.kafka) or error
 
-    async def _commit(self, outbox: Outbox, changelog: list[bytes], known: int) -> tuple[int, int]:
+    async def _commit(self, outbox: Outbox, changelog: list[bytes], known: int | None) -> tuple[int, int]:
         topic, partition = self.config.topics.changelog, self.partition
         if self.config.exactly_once:
             await self.kafka.begin_transaction()
@@ -142,27 +145,41 @@ class Transactions:
         await _all([future for _, future in sent])
         reached("commit-sent")
         first = (await states[0]).offset
-        if first < known:
+        if known is not None and first < known:
             raise ChangelogMadeAgain(
                 f"topic {topic} partition {partition}: its end has gone back from {known} to {first}: "
                 "it was deleted and made again, and the state that it held is gone. Start over by `samplejoin reset`"
             )
+        if self.config.exactly_once and known is not None and first > known + 1:  # one is a transaction's marker
+            await self._refuse_unread(known, first)
         if self.config.exactly_once:
             await self.kafka.commit_transaction()
         return states[0].result().offset, states[-1].result().offset + 1
 
+    async def _refuse_unread(self, known: int, first: int) -> None:
+        """Raises CommitFailed if the changelog holds a commit between what the state was recovered from and this one.
 
-def _watched(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
+        A broker that no longer led the partition can have told the recovery an end that was too low.
+        """
+        async with ChangelogReader(self.config, self.partition) as changelog:
+            unread = changelog.end < first
+            async for _ in changelog.read(known):
+                unread = True
+        if unread:
+            raise CommitFailed(f"the state was recovered without the commits at changelog offsets [{known}, {first})")
+
+
+def _watched(future: asyncio.Future[RecordMetadata]) -> asyncio.Future[RecordMetadata]:
     """Marks the future's exception as retrieved: asyncio does not warn if an earlier failure ends the commit."""
     future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
     return future
 
 
-def _refused_size(sent: asyncio.Future[Any]) -> bool:
+def _refused_size(sent: asyncio.Future[RecordMetadata]) -> bool:
     return sent.done() and not sent.cancelled() and isinstance(sent.exception(), TOO_LARGE)
 
 
-async def _all(futures: list[Any]) -> None:
+async def _all(futures: list[asyncio.Future[RecordMetadata]]) -> None:
     """Awaits every future; raises the first failure only when all have ended."""
     for outcome in await asyncio.gather(*futures, return_exceptions=True):
         if isinstance(outcome, BaseException):

@@ -12,6 +12,8 @@ import msgspec
 
 from samplejoin.core.cells import WireCell
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
+from samplejoin.core.partition_state import PartitionState
+from samplejoin.core.values import Fields, Partials
 from samplejoin.engine.config import WorkerError
 from samplejoin.engine.decompression import zstd
 from samplejoin.engine.record_format import NEWEST, OLDEST
@@ -94,12 +96,12 @@ def pack_entry(entry: Entry, writes: int = NEWEST) -> bytes:
     return _seal(_TICK, writes, [entries, entry.partitions])
 
 
-def unpack_entry(value: bytes) -> Entry:
+def unpack_entry(value: bytes | None) -> Entry:
     """The block or tick of a record value. Raises GarbageError, or FormatError for a format that is newer."""
     return unpack_sized(value)[0]
 
 
-def unpack_sized(value: bytes) -> tuple[Entry, int]:
+def unpack_sized(value: bytes | None) -> tuple[Entry, int]:
     """The same, with about how many bytes its rows take."""
     kind, body = _open(value)
     try:
@@ -121,18 +123,18 @@ def _block(body: Any) -> tuple[str, int, int | None, int, Any]:
         return _decode_bare(body)
 
 
-def pack_commit(body: dict[str, Any], writes: int = NEWEST) -> bytes:
+def pack_commit(body: Fields, writes: int = NEWEST) -> bytes:
     """One part of a commit record, in format `writes`."""
     return _seal(_COMMIT, writes, body)
 
 
-def unpack_commit(value: bytes) -> dict[str, Any]:
+def unpack_commit(value: bytes | None) -> Fields:
     """What `pack_commit` was given. Raises GarbageError, or FormatError for a format that is newer."""
     kind, body = _open(value)
     if kind != _COMMIT:
         raise GarbageError("it is a block or tick, which belongs into the repartition topic")
     try:
-        part: dict[str, Any] = _decode_commit(body)  # type: ignore[assignment]
+        part: Fields = _decode_commit(body)  # type: ignore[assignment]
     except _NOT_OURS as error:
         raise GarbageError(f"its fields are not those of a commit ({error})") from error
     if part["last"] and not part.keys() >= _ENDS:
@@ -150,7 +152,12 @@ def unpack_state(value: bytes) -> Any:
     return _decode(value)
 
 
-def pack_cell(cell: tuple[int, int, int, list[Any]]) -> bytes:
+def unpack_partition_state(value: bytes) -> PartitionState:
+    """The `PartitionState` that `pack_state` was given."""
+    return PartitionState.read(_decode(value))
+
+
+def pack_cell(cell: tuple[int, int, int, Partials]) -> bytes:
     """A cell of a key's state, `(stream, slice, rows, partials)`, as it travels and rests."""
     return _encode(cell)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from samplejoin.core.fold import Window
 from samplejoin.core.keys import decode_key, partition_of
@@ -50,7 +49,7 @@ def time_text(ms: int) -> str:
         return f"{ms} ms"
 
 
-def key_of(key: bytes) -> Any:
+def key_of(key: bytes) -> object:
     """Returns the values of a join key, or its text if samplejoin did not encode it."""
     try:
         return decode_key(key)

@@ -47,7 +47,7 @@ class Differences:
         return payload[:500].decode("utf-8", "backslashreplace")
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: object, b: object) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 

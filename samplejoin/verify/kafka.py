@@ -32,7 +32,7 @@ class TopicReader:
     `connection`: the arguments of aiokafka's clients. `record_bytes`: the limit above which an input record is refused.
     """
 
-    def __init__(self, connection: Mapping[str, Any], record_bytes: int = RECORD_BYTES) -> None:
+    def __init__(self, connection: Mapping[str, object], record_bytes: int = RECORD_BYTES) -> None:
         self._connection, self._record_bytes = dict(connection), record_bytes
         #: offsets to skip, as workers skip them, and topic -> number of records skipped
         self.skips: Skips = {}
@@ -51,7 +51,9 @@ class TopicReader:
         finally:
             await consumer.stop()
 
-    def read_inputs(self, begins: Mapping[Any, int], ends: Mapping[Any, int]) -> AsyncIterator[tuple[Any, list[Any]]]:
+    def read_inputs(
+        self, begins: Mapping[object, int], ends: Mapping[object, int]
+    ) -> AsyncIterator[tuple[Any, list[Any]]]:
         """Reads like `read`, but as workers do: leaves out skipped records, and yields too large ones as `Refused`."""
 
         def skipped(topic: str, _: int, records: int) -> None:
@@ -104,7 +106,7 @@ class TopicReader:
         async with self._consumer() as consumer:
             return dict(await consumer.beginning_offsets(tps)), dict(await consumer.end_offsets(tps))
 
-    async def at_time(self, tps: Iterable[TopicPartition], time_ms: int) -> dict[Any, int | None]:
+    async def at_time(self, tps: Iterable[TopicPartition], time_ms: int) -> dict[TopicPartition, int | None]:
         """Returns each partition's offset of the first record with that Kafka timestamp or a later one, else None."""
         async with self._consumer() as consumer:
             found = await consumer.offsets_for_times(dict.fromkeys(tps, time_ms))
@@ -117,8 +119,8 @@ class TopicReader:
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
     async def read(
-        self, begins: Mapping[Any, int], ends: Mapping[Any, int], reading: Reading | None = None
-    ) -> AsyncIterator[tuple[Any, list[Any]]]:
+        self, begins: Mapping[object, int], ends: Mapping[object, int], reading: Reading | None = None
+    ) -> AsyncIterator[tuple[object, list[Any]]]:
         """Yields (partition, records) from `begins` up to, not including, `ends`, each partition in offset order.
 
         Raises VerifyError if a record was deleted meanwhile, or cannot be read.
@@ -140,11 +142,13 @@ class TopicReader:
                     left -= done
 
 
-async def _poll(consumer: AIOKafkaConsumer, left: set[Any], reading: Reading | None) -> dict[Any, list[Any]]:
+async def _poll(
+    consumer: AIOKafkaConsumer, left: set[TopicPartition], reading: Reading | None
+) -> dict[TopicPartition, list[Any]]:
     try:
         if reading is not None:
             return await reading.fetch(consumer, list(left), POLL_MS, POLL_RECORDS)
-        found: dict[Any, list[Any]] = await consumer.getmany(*left, timeout_ms=POLL_MS)
+        found: dict[object, list[object]] = await consumer.getmany(*left, timeout_ms=POLL_MS)
         return found
     except OffsetOutOfRangeError as error:
         gone = ", ".join(sorted({str(tp.topic) for tp in left}))

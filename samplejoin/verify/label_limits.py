@@ -19,7 +19,7 @@ CELL_BYTES = 32
 class Overfull:
     """The buckets (slices divided by `window`) of a key that may have more label cells or bytes than `limits` allow."""
 
-    def __init__(self, spec: Spec, rows: Sequence[list[Any]]) -> None:
+    def __init__(self, spec: Spec, rows: Sequence[list[object]]) -> None:
         self._spec, self._buckets = spec, _overfull(spec, rows)
 
     def __bool__(self) -> bool:

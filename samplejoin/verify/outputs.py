@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import orjson
 from aiokafka import ConsumerRecord
@@ -102,7 +101,7 @@ def _whole_number(text: str) -> int:
     return int(text) if digits.isascii() and digits.isdecimal() and len(digits) <= MOST_DIGITS else -1
 
 
-def _cell_of(value: bytes) -> tuple[str, int, int, list[Any] | None]:
+def _cell_of(value: bytes) -> tuple[str, int, int, list[object] | None]:
     """Returns (stream, slice in ms, rows, [source, offset] or None) of a late or orphan row.
 
     A record that no worker wrote counts as one row of the stream "".

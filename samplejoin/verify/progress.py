@@ -9,8 +9,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 from samplejoin.core.cells import WIRE_LOW
 from samplejoin.core.clock import NEVER
 from samplejoin.core.messages import Block
+from samplejoin.core.partition_state import PartitionState
 from samplejoin.core.values import Fields
-from samplejoin.engine.wire import FormatError, GarbageError, unpack_commit, unpack_entry, unpack_state
+from samplejoin.engine.wire import FormatError, GarbageError, unpack_commit, unpack_entry, unpack_partition_state
 from samplejoin.verify.kafka import TopicReader, VerifyError, partition_list
 from samplejoin.verify.spill_rows import Scope
 
@@ -27,13 +28,13 @@ async def enter_clocks(topics: TopicReader, changelog: str, scope: Scope, resolu
     tps = partition_list(changelog, range(scope.partitions))
     begins, ends = await topics.bounds(tps)
     for tp in tps:
-        state = await _last_state(topics, tp, begins[tp], ends[tp])
-        if state is not None:
-            dump, swept, fingerprint = state
-            value = dump[1][0]
+        last = await _last_state(topics, tp, begins[tp], ends[tp])
+        if last is not None:
+            state, swept, fingerprint = last
+            value = state.clock.value
             clock = value // resolution_ms if value > NEVER else NEVER
             scope.clocks[tp.partition] = clock if swept is None else swept
-            scope.covered[tp.partition] = dump[0]
+            scope.covered[tp.partition] = state.covered
             scope.made_by.add(fingerprint)
         elif ends[tp]:
             raise VerifyError(f"topic {changelog} partition {tp.partition} holds no commit that can be read")
@@ -41,10 +42,10 @@ async def enter_clocks(topics: TopicReader, changelog: str, scope: Scope, resolu
 
 async def _last_state(
     topics: TopicReader, tp: TopicPartition, begin: int, end: int
-) -> tuple[Any, int | None, str] | None:
+) -> tuple[PartitionState, int | None, str] | None:
     """Returns (state, swept slice, job's fingerprint) of the partition's last commit that had swept all due windows.
 
-    If no commit had, the last of all is returned, with None as the slice.
+    If no commit that was looked at had, the state of another one is returned, with None as the slice.
     """
     reach, found = TAIL_RECORDS, None
     while begin < end:
@@ -57,7 +58,7 @@ async def _last_state(
         if first == begin or (found is not None and found.get("swept") is not None):
             break
         reach *= 8
-    return None if found is None else (unpack_state(found["state"]), found.get("swept"), found["fingerprint"])
+    return None if found is None else (unpack_partition_state(found["state"]), found.get("swept"), found["fingerprint"])
 
 
 def _commit(record: ConsumerRecord, tp: TopicPartition) -> Fields:

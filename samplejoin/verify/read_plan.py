@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka import TopicPartition
 
@@ -68,7 +67,7 @@ async def plan(job: Job, topics: TopicReader, scope: Scope, report: Report) -> R
     return ReadPlan(outputs, inputs, repartition)
 
 
-def _inputs(job: Job, there: dict[str, set[int]]) -> list[Any]:
+def _inputs(job: Job, there: dict[str, set[int]]) -> list[object]:
     return [tp for topic in job.spec.topics() for tp in partition_list(topic, there[topic])]
 
 
@@ -138,7 +137,7 @@ async def _starts(
 async def _narrow(
     model: JobModel,
     topics: TopicReader,
-    gone: set[Any],
+    gone: set[TopicPartition],
     begins: dict[TopicPartition, int],
     ends: dict[TopicPartition, int],
     scope: Scope,

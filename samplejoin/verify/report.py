@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from samplejoin.core.user_errors import counted
 from samplejoin.core.values import Fields
@@ -86,13 +85,13 @@ class Deviation:
     """One error, with what is needed to investigate it."""
 
     cls: str
-    key: Any = None
+    key: object = None
     sample_id: str | None = None
     window: str | None = None
     window_ms: int | None = None
     fields: list[str] = field(default_factory=list)
-    expected: Any = None
-    found: Any = None
+    expected: object = None
+    found: object = None
     #: topic/partition/offset of the input records concerned
     sources: list[str] = field(default_factory=list)
     #: topic/partition/offset of the record that was found

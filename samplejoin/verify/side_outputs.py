@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from samplejoin.core.cells import ROWS, STREAM
 from samplejoin.verify import spill_rows as r
@@ -127,7 +126,7 @@ def compare_orphans(ground: Ground, case: Case, found: Sequence[Row]) -> None:
     most: Counter[tuple[int, int]] = Counter()
     least: Counter[tuple[int, int]] = Counter()
     others: Counter[tuple[int, int]] = Counter()
-    told: set[Any] = set()
+    told: set[object] = set()
     for row in found:
         cell = ground.streams.get(row[r.SIDE_STREAM], -1), row[r.SIDE_SLICE_MS] // res_ms
         most[cell] += row[r.SIDE_ROWS]

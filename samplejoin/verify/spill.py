@@ -38,7 +38,7 @@ class Spill:
         self._file = tempfile.TemporaryFile(prefix="samplejoin-verify-", dir=folder)  # noqa: SIM115  # closed by `close`
         self._end = 0
         self._buffer_bytes, self._bucket_bytes = buffer_bytes, bucket_bytes
-        self._waiting: list[list[list[list[Any]]]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
+        self._waiting: list[list[list[list[object]]]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
         self._waiting_bytes = 0
         self._frames: list[list[Frames]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
         self._sizes = [0] * BUCKETS
@@ -112,8 +112,8 @@ class Spill:
         rows: list[list[Any]] = _decode(cramjam.zstd.decompress(self._file.read(size)))
         return rows
 
-    def _keys(self, frames: Frames) -> dict[bytes, list[list[Any]]]:
-        keys: dict[bytes, list[list[Any]]] = {}
+    def _keys(self, frames: Frames) -> dict[bytes, list[list[object]]]:
+        keys: dict[bytes, list[list[object]]] = {}
         for at, size in frames:
             for row in self._read(at, size):
                 known = keys.get(row[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from samplejoin.core.fingerprint import short
 from samplejoin.core.identity import source_id
@@ -127,7 +126,7 @@ def _functions_of(model: JobModel) -> list[str]:
     return list(dict.fromkeys(name for name in named if name and FUNCTION.fullmatch(name)))
 
 
-def _keys(kinds: Sequence[dict[bytes, list[list[Any]]]]) -> Iterator[tuple[bytes, list[list[list[Any]]]]]:
+def _keys(kinds: Sequence[dict[bytes, list[list[object]]]]) -> Iterator[tuple[bytes, list[list[list[object]]]]]:
     """Yields (key, its rows of each kind) for each key of a bucket."""
     keys = dict.fromkeys(key for kind in kinds for key in kind)
     for key in keys:

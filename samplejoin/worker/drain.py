@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from aiokafka import TopicPartition
 
@@ -109,10 +108,10 @@ class Drain:
     def _all_join(self) -> bool:
         return len(self.joins.running) == self.config.partitions
 
-    def _inputs(self) -> set[Any]:
+    def _inputs(self) -> set[object]:
         return {TopicPartition(t, p) for t, count in self.sources.partitions.items() for p in range(count)}
 
-    def _logs(self) -> set[Any]:
+    def _logs(self) -> set[object]:
         return {TopicPartition(self.config.topics.repartition, p) for p in range(self.config.partitions)}
 
     async def _until(self, condition: Callable[[], bool]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from samplejoin.engine.config import EngineConfig, Start, Topics
 from samplejoin.engine.memory_budget import Memory, available
@@ -29,7 +28,7 @@ def _start(model: JobModel) -> Start:
     return "latest" if model.start == "latest" else "earliest"
 
 
-def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, Any]) -> EngineConfig:
+def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, object]) -> EngineConfig:
     """Builds the engine's settings from the job and the environment."""
     model = job.model
     outputs = model.output_topics()

@@ -12,14 +12,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import faust
-from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from mode.supervisors import CrashingSupervisor
@@ -31,12 +30,14 @@ from samplejoin.agents.timer import Ticking, timer_agent
 from samplejoin.cleaning.missing_fields import WatchingCleaner
 from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.connection_errors import Refused, out_of_files, refused_since
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import counted
 from samplejoin.engine import failpoints
 from samplejoin.engine.access_rights import DENIALS, Denied
 from samplejoin.engine.clients import list_topics, until_answered
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.dead_letters import RecordLetters
+from samplejoin.engine.sources import SourceBlock
 from samplejoin.engine.wire import pack_cell
 from samplejoin.errors import SamplejoinError
 from samplejoin.job.compile import Job
@@ -168,10 +169,10 @@ class JoinApp(faust.App):
         entries = self.channel(maxsize=CHANNEL_BLOCKS)
         worker = f"{socket.gethostname()}-{os.getpid()}"
 
-        async def deliver_join(partition: int, records: list[ConsumerRecord]) -> None:
+        async def deliver_join(partition: int, records: Sequence[KafkaRecord]) -> None:
             await entries.send(value=(partition, records))
 
-        async def deliver_source(block: Any) -> None:
+        async def deliver_source(block: SourceBlock) -> None:
             await blocks.send(value=block)
 
         self.runtime = runtime = Runtime(

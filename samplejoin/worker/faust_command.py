@@ -63,7 +63,7 @@ def refuse_relative_workdir(arguments: list[str]) -> None:
             )
 
 
-def log_level(context: click.Context | None, level: Any) -> Any:
+def log_level(context: click.Context | None, level: object) -> Any:
     """Returns the level to log at: INFO where the command line gives none, although Faust's own default is WARN.
 
     A worker's start and status lines must be visible.
@@ -88,7 +88,7 @@ def show_what_is_there() -> None:
     ModelsCommand.run = _models  # type: ignore[method-assign,assignment]
 
 
-def _no_banner(command: Any, worker: Any) -> None:
+def _no_banner(command: object, worker: object) -> None:
     """Prints no banner, because it would name Faust's own broker and stores, not the job's."""
 
 

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from samplejoin.core.identity import source_id
 from samplejoin.engine import topics
+from samplejoin.engine.aiokafka_private import network_client
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.group import Group
 from samplejoin.engine.progress import ProgressBoard
@@ -68,7 +69,7 @@ class TopicWatch:
         """Raises WorkerError if a topic of the job was deleted and created again."""
         names = [*self._config.spec.topics(), *self._config.topics.written]
         try:
-            ids = await topic_ids(self._group.consumer._client, names)  # aiokafka has no public name for it
+            ids = await topic_ids(network_client(self._group.consumer), names)
         except KafkaError as error:
             log.debug("looking for topic ids: %r", error)
             return

@@ -10,10 +10,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from aiokafka import ConsumerRecord
-
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
 from samplejoin.core.user_errors import said
@@ -172,7 +171,7 @@ class JoinTask:
 
     # ---- stepping -----------------------------------------------------------------------------------------------
 
-    async def apply(self, records: list[ConsumerRecord]) -> None:
+    async def apply(self, records: Sequence[KafkaRecord]) -> None:
         """Steps the entries of the log. Records below the position were applied before, and are skipped.
 
         A record above the position was fetched before a recovery rewound the partition. It is ignored, because it will
@@ -185,7 +184,7 @@ class JoinTask:
                 self.give_up()
                 raise
 
-    async def _step(self, records: list[ConsumerRecord]) -> None:
+    async def _step(self, records: Sequence[KafkaRecord]) -> None:
         await self._next_turn()
         until = time.monotonic() + SLICE_S
         for record in records:

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from aiokafka import ConsumerRecord
-
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import brief
 from samplejoin.engine.clients import until_there, was_cancelled
 from samplejoin.engine.config import EngineConfig
@@ -133,7 +132,7 @@ class JoinTasks:
         whole = sum(self._ended_at[number] == join.position for number, join in joins.items())
         return f"{whole} of {len(joins)} join partitions committed"
 
-    async def apply(self, partition: int, records: list[ConsumerRecord]) -> None:
+    async def apply(self, partition: int, records: Sequence[KafkaRecord]) -> None:
         """Steps records of a join partition, if this worker still owns it."""
         join = self.running.get(partition)
         if join is not None:

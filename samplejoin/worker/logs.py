@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from samplejoin.core.values import Fields
 from samplejoin.printable import printable
 
 MAX_CHARS = 4000
@@ -55,7 +56,7 @@ def setup_logging(style: str, level: str | int, path: str | None = None) -> None
     logging.getLogger("aiokafka").setLevel(client_level)
 
 
-def _cut(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+def _cut(_: object, __: str, event: dict[str, object]) -> Fields:
     """Cuts long messages and tracebacks."""
     for key, limit in (("event", MAX_CHARS), ("exception", MAX_TRACEBACK_CHARS)):
         text = event.get(key)
@@ -64,7 +65,7 @@ def _cut(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def _escaped(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
+def _escaped(logger: object, name: str, event: Fields) -> Fields:
     """Cuts as `_cut` does, escapes control characters, and indents further lines of a message."""
     event = _cut(logger, name, event)
     for key in ("event", "exception"):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from mode import Service
 
 from samplejoin.core.identity import source_id
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.engine import topics
 from samplejoin.engine.assignor import JoinAssignor, MemberState
-from samplejoin.engine.clients import close_producer, producer, until_there
+from samplejoin.engine.clients import until_there
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.failpoints import reached
@@ -24,6 +24,7 @@ from samplejoin.engine.foreign_records import RefusedRecords
 from samplejoin.engine.group import Group
 from samplejoin.engine.hot_keys import HotKeys
 from samplejoin.engine.offsets import commit_start, refuse_other_state
+from samplejoin.engine.plain_producer import PlainProducer
 from samplejoin.engine.progress import ProgressBoard
 from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.sender import Sender
@@ -65,8 +66,8 @@ class Runtime(Service):
         config: EngineConfig,
         metrics: Metrics,
         *,
-        deliver_source: Callable[[Any], Awaitable[None]],
-        deliver_join: Callable[[int, list[Any]], Awaitable[None]],
+        deliver_source: Callable[[SourceBlock], Awaitable[None]],
+        deliver_join: Callable[[int, Sequence[KafkaRecord]], Awaitable[None]],
         fatal: Callable[[BaseException], None],
         worker: str,
         drained: Callable[[], None] | None = None,
@@ -78,11 +79,11 @@ class Runtime(Service):
         self.emitter = Emitter(config, metrics, {})
         self.scheduler = FairScheduler()
         self._deliver_source, self._deliver_join = deliver_source, deliver_join
-        self.repartition = LateProducer()
+        self.repartition = PlainProducer(config)
         self.sender = Sender(
             self.repartition, config.topics.repartition, fatal, config.memory.unacked, config.record_format
         )
-        self.dead_letters = LateProducer()
+        self.dead_letters = PlainProducer(config)
         self.progress = ProgressBoard(config, worker, self.dead_letters, metrics, fatal)
         refused = RefusedRecords(metrics, "Nothing is passed over because of it")
         self.skips = SkipList(config, refused.add)
@@ -135,8 +136,6 @@ class Runtime(Service):
                 "preparing topics", config, lambda: topics.output_partitions(config)
             )
             await until_there("looking at the state", config, lambda: refuse_other_state(config))
-            self.repartition.set_producer(producer(config))
-            self.dead_letters.set_producer(producer(config))
             for each in (self.repartition, self.dead_letters):
                 await until_there("starting a producer", config, each.start)
             await until_there("committing the start", config, lambda: commit_start(config, self.sources.partitions))
@@ -212,7 +211,7 @@ class Runtime(Service):
         """Passes a fetched block to the clean agent."""
         await self._deliver_source(block)
 
-    async def on_join_records(self, partition: int, records: list[ConsumerRecord]) -> None:
+    async def on_join_records(self, partition: int, records: Sequence[KafkaRecord]) -> None:
         """Passes fetched entries of a join partition to the join agent."""
         await self._deliver_join(partition, records)
 
@@ -318,25 +317,3 @@ class Runtime(Service):
             await self.progress.publish(said, lags)
         except KafkaError as error:
             log.debug("progress topic: %r", error)
-
-
-class LateProducer:
-    """A stand-in for a producer that is made only once a broker answers, so that others can be given it earlier."""
-
-    def __init__(self) -> None:
-        self._producer: Any = None
-
-    def set_producer(self, real: Any) -> None:
-        """Sets the producer to which everything is passed on."""
-        self._producer = real
-
-    async def start(self) -> None:
-        await self._producer.start()
-
-    async def close(self) -> None:
-        """Stops the producer within one and a half seconds; what it has not sent by then is left."""
-        if self._producer is not None and not await close_producer(self._producer, 0.5):
-            log.warning("a producer did not stop in time; the next owner sends what this one has not sent")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._producer, name)

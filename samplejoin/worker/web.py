@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 import samplejoin
+from samplejoin.core.values import Fields
 from samplejoin.worker.http_server import Answer, Pages
 from samplejoin.worker.snapshot import snapshot_of
 
@@ -35,5 +36,5 @@ def pages(app: Any) -> Pages:
     return {"/metrics": metrics, "/livez": livez, "/readyz": readyz, "/status.json": status}
 
 
-def _json(body: dict[str, Any], well: bool) -> Answer:
+def _json(body: Fields, well: bool) -> Answer:
     return Answer(200 if well else 503, "application/json", orjson.dumps(body))

@@ -1,4 +1,4 @@
-"""Faust's own command on a job: what it can do, and what it says of the rest."""
+"""Faust's own command on a job: what it can do, and what it reports for the rest."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from samplejoin.core.keys import partition_of
 from samplejoin.core.messages import Block, Entry, Tick
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
+from samplejoin.core.partition_state import PartitionState
 from samplejoin.core.spec import Spec
 from tests.core.invariants import Watched
 from tests.core.oracle import Row
@@ -107,7 +108,7 @@ def restarted(partition: Partition, pages: Pages | None = None) -> Partition:
         pages += partition.deadlines.take_new()
         if not partition.due():  # as the engine does: what has been looked at is not entered again
             pages[:] = [(slice_, keys) for slice_, keys in pages if slice_ > partition.clock.slice]
-    fresh.load(data)
+    fresh.load(PartitionState.read(data))
     for slice_, keys in pages or ():
         fresh.deadlines.restore(slice_, keys)
     if pages is None:
@@ -117,7 +118,7 @@ def restarted(partition: Partition, pages: Pages | None = None) -> Partition:
 
 
 def last_revisions(out: Outcomes) -> dict[str, tuple[int, bytes, float]]:
-    """What a trainer that takes the newest revision has in the end."""
+    """Returns the samples of a trainer that keeps the newest revision of each."""
     newest: dict[str, Sample] = {}
     for sample in out.samples:
         known = newest.get(sample.sample_id)
@@ -246,7 +247,7 @@ class World:
             writer.confirm(writer.acked)
 
     def tick(self, names: list[tuple[str, int]]) -> None:
-        """One worker's tick to every join partition. A source that has come to its end holds nobody."""
+        """One worker's tick to every join partition. A source at its end does not hold the clock."""
         for name in names:
             writer = self.owners[name].writer
             if self.ends and writer.acked + 1 == len(self.sources[name]):

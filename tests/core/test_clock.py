@@ -10,6 +10,7 @@ from samplejoin.core.clock import Clock
 from samplejoin.core.covering import SourceWriter
 from samplejoin.core.identity import source_id
 from samplejoin.core.messages import Tick, TickEntry
+from samplejoin.core.partition_state import ClockState
 from samplejoin.core.spec import Spec
 from tests.core.play import CLICKS, CORRECT, SHOWS, Play, spec_of
 
@@ -291,7 +292,7 @@ def test_a_clock_survives_a_restart():
         for source in (SHOWS, CLICKS, source_id("shows", 1)):
             ticks.tick(source, second, 5 + second if source == SHOWS else None)
             other = Clock(ticks.clock.spec)
-            other.load(json.loads(json.dumps(ticks.clock.dump())))
+            other.load(ClockState(*json.loads(json.dumps(ticks.clock.dump()))))
             assert other.dump() == ticks.clock.dump()
             ticks.clock = other
     assert ticks.clock.value > 0

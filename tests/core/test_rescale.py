@@ -13,6 +13,7 @@ from samplejoin.core.keys import partition_of
 from samplejoin.core.messages import Tick
 from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition import Partition
+from samplejoin.core.partition_state import PartitionState
 from samplejoin.core.rescale import NoCutError, merged_state
 from samplejoin.core.spec import Spec, Stream
 from tests.core import oracle
@@ -59,9 +60,13 @@ def go_on(world: World, records: Records) -> None:
     world.end_of_input()
 
 
+def reread(state: PartitionState) -> PartitionState:
+    return PartitionState.read(packed(state))
+
+
 def taken_over(spec: Spec, old: list[Partition], count: int) -> list[Partition]:
     """New partitions, from nothing but what the old ones have persisted."""
-    state = packed(merged_state(spec, packed([partition.dump() for partition in old])))
+    state = reread(merged_state(spec, [reread(partition.dump()) for partition in old]))
     new = [Partition(spec) for _ in range(count)]
     for partition in new:
         partition.load(state)
@@ -141,6 +146,6 @@ def test_there_is_no_cut_where_records_are_missing():
     two.covered["shows 000000"] = 5
     two.covered["gone 000000"] = 3  # of a topic that the job no longer has: which of them heard of it says nothing
     merged_state(SPEC, [one.dump(), two.dump()])
-    two._revise[b"k"] = None
+    two._pending[b"k"] = None
     with pytest.raises(NoCutError, match="wait to be corrected"):
         merged_state(SPEC, [one.dump(), two.dump()])

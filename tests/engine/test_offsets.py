@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
+from samplejoin.core.partition import Partition
 from samplejoin.engine.changelog import PART_BYTES, Commit, parts_of
 from samplejoin.engine.clients import admin, running
 from samplejoin.engine.config import EngineConfig, WorkerError
@@ -40,7 +41,9 @@ def config(kafka, tmp_path) -> EngineConfig:
 def commit(config: EngineConfig, position: int, puts: int = 0) -> list[bytes]:
     """A commit's records: one, and one more for each of `puts`."""
     states = [(b"%d" % n, os.urandom(PART_BYTES + 1)) for n in range(puts)]
-    return list(parts_of(Commit(0, position, states, [], pack_state([{}]), config.fingerprint)))
+    return list(
+        parts_of(Commit(0, position, states, [], pack_state(Partition(config.spec).dump()), config.fingerprint))
+    )
 
 
 async def write(config: EngineConfig) -> None:

@@ -6,7 +6,6 @@ import json
 import random
 from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from samplejoin.core.outcomes import DeadSample, Outcomes, Sample, SideRow
 from samplejoin.core.spec import Spec
 from samplejoin.engine.config import EngineConfig, Topics, WorkerError
 from samplejoin.engine.emitter import Emitter
+from samplejoin.engine.plain_producer import PlainProducer
 from samplejoin.engine.record_size import BESIDE_BYTES, LETTER_BYTES, SIDE_BYTES, TooLarge, too_small
 from samplejoin.engine.sender import Sender
 from samplejoin.job.field_types import MAX_SAMPLE_BYTES
@@ -98,7 +98,7 @@ def test_an_output_topic_that_takes_less_is_named(topic, needed):
 
 def test_a_block_that_its_topic_refuses_ends_the_worker_by_name():
     ended: list[Any] = []
-    Sender(SimpleNamespace(), "job-repartition", ended.append, 1 << 20)._fail(MessageSizeTooLargeError())
+    Sender(PlainProducer(config(SPEC)), "job-repartition", ended.append, 1 << 20)._fail(MessageSizeTooLargeError())
     (error,) = ended
     assert isinstance(error, WorkerError | TooLarge)
     assert "topic job-repartition takes no record as large" in str(error)

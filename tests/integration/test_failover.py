@@ -1,10 +1,11 @@
-"""Failing over fast, and never with a state that is not the job's: standbys, static members, versions side by side."""
+"""Fast failover, never with a state of another job: standbys, static members, versions side by side."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import sys
+import time
 
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
@@ -229,6 +230,33 @@ def test_a_coordinator_that_fails_for_a_moment_ends_no_worker(world, start_worke
     finally:
         for worker in workers:
             worker.close()
+
+
+class FormerLeader(Worker):
+    """A worker that some of whose fetches are answered by a broker that leads the partition no longer."""
+
+    command = (sys.executable, "-m", "tests.integration.former_leader", "-A", "samplejoin", "worker", "-l", "info")
+
+
+@pytest.mark.rule(7, 16)
+@pytest.mark.parametrize("which", ["repartition", "click"])
+def test_a_former_leader_that_lacks_an_offset_ends_no_worker(world, start_worker, which):
+    """It has less of the log than its successor: the position is right, and only the broker is wrong."""
+    topic = f"{world.name}-{which}"
+    worker = FormerLeader(world, 1, SAMPLEJOIN_TEST_FORMER=f"{topic}:3:4")
+    try:
+        worker.start().wait_ready()
+        for part in range(4):
+            world.send(feed(seed=97 + part, seconds=20, per_second=100, start_s=20 * part))
+            time.sleep(0.5)  # apart, so that there are several answers
+        world.end()
+        world.wait_until_complete([worker])
+        assert f"{topic} partition" in worker.log.read_text()
+        assert "a broker that no longer leads it did not have offset" in worker.log.read_text()
+        world.check()
+        assert worker.stop() == 0
+    finally:
+        worker.close()
 
 
 @pytest.fixture

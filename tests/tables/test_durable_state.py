@@ -117,7 +117,7 @@ async def test_a_restart_reads_only_what_the_store_lacks(owner, changelog):
     again, rows = await recovered(owner.config, owner.store)
     assert keys(owner.store) == {b"b": b"vb", b"c": b"vc", b"d": b"vd"}
     assert rows is None, "what was in the store was not read"
-    assert (again.position, again.replayed, again.partition_state) == (30, 1, ["state", 30])
+    assert (again.position, again.replayed, again.partition_state) == (30, 1, pack_state(["state", 30]))
 
 
 async def test_an_empty_disk_is_filled_and_gives_all_open_keys(owner, changelog):

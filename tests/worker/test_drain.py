@@ -1,4 +1,4 @@
-"""When a drain has come to its cut: against a log, a join and a group that do what Kafka may do meanwhile."""
+"""When a drain has reached its cut, with a log, a join and a group that change as Kafka may change them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Stage:
         committed = {f"{tp.topic} {tp.partition:06d}": offset - 1 for tp, offset in self.committed.items() if offset}
         assert {source: self.partition.covered[source] for source in committed} == committed
         assert self.join.position == self.table.committed_position == self.ends[LOG]
-        assert not self.partition._revise
+        assert not self.partition._pending
         assert not self.unacked
 
 
@@ -149,7 +149,7 @@ def test_a_correction_that_waits_for_a_tick(stage):
     stage.assign(SHOWS)
     stage.step(Block("shows 000000", 1, None, 99, []))
     asyncio.run(stage.commit())
-    stage.partition._revise[b"k"] = None
+    stage.partition._pending[b"k"] = None
     asyncio.run(stage.play())
     stage.check()
 

@@ -1,0 +1,61 @@
+"""Positions that a broker finds outside their log: records are gone, or the broker has just lost the partition's lead.
+
+A broker that was frozen or cut off does not know yet that it leads no longer, and may hold less of the log than its
+successor: for a moment it answers a position that the successor has with "out of range" (KIP-320 tells of it; the
+Kafka client sends no leader epochs, which would make the broker answer otherwise).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from samplejoin.engine.aiokafka_private import network_client
+from samplejoin.engine.clients import is_away
+from samplejoin.engine.config import WorkerError
+
+log = logging.getLogger(__name__)
+
+#: for so long the leaders must tell bounds that exclude a position before it counts as outside
+OUTSIDE_S = 5.0
+
+
+class OutsideLog:
+    """Tells positions that are outside their log from those that a former leader did not have."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        #: since when the leaders have told bounds that exclude the position
+        self._since: dict[TopicPartition, float] = {}
+
+    async def refuse(self, consumer: AIOKafkaConsumer, error: OffsetOutOfRangeError) -> None:
+        """Raises WorkerError if `error` holds for good; else returns, and the fetch is to be tried again."""
+        positions: dict[TopicPartition, int] = error.args[0]
+        try:
+            await network_client(consumer).force_metadata_update()
+            begins = await consumer.beginning_offsets(list(positions))
+            ends = await consumer.end_offsets(list(positions))
+        except KafkaError as asking:
+            if not is_away(asking):
+                raise
+            return
+        now = self._monotonic()
+        for tp, offset in positions.items():
+            bounds = f"[{begins[tp]}, {ends[tp]}]"
+            if begins[tp] <= offset <= ends[tp]:
+                self._since.pop(tp, None)
+                log.warning(
+                    "%s partition %d: a broker that no longer leads it did not have offset %d; its log is %s, reading "
+                    "goes on", tp.topic, tp.partition, offset, bounds,
+                )  # fmt: skip
+            elif now - self._since.setdefault(tp, now) >= OUTSIDE_S:
+                raise WorkerError(
+                    f"topic {tp.topic} partition {tp.partition}: offset {offset}, which is to be read next, lies "
+                    f"outside its log {bounds}. Its records were deleted by retention before they were read, or the "
+                    "topic was created again. Start the job under a new name, or from the beginning by `samplejoin "
+                    "reset`"
+                )
