@@ -83,7 +83,7 @@ class Deadlines:
             if slice_ != self._popping:
                 if (
                     self._popping is not None
-                ):  # a lower slice was registered meanwhile: the other's keys are returned again
+                ):  # a lower slice came: the other's keys are returned again
                     self._touched.add(self._popping)
                 self._popping = slice_
                 self._popping_new = bucket[self._taken.pop(slice_, 0) :]

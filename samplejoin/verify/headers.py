@@ -50,7 +50,7 @@ class Contract:
         ]  # fmt: skip
 
     def _version(self, partition: int, fingerprint: str | None) -> int:
-        """Returns the flags of a version. Only before the first sample of this version is another version's FORMER."""
+        """Returns the flags: another version's sample is FORMER only before this version's first in its partition."""
         if fingerprint == self.fingerprint:
             self._begun.add(partition)
         if fingerprint in (None, "", self.fingerprint):

@@ -45,7 +45,7 @@ async def _last_state(
 ) -> tuple[PartitionState, int | None, str] | None:
     """Returns (state, swept slice, job's fingerprint) of the partition's last commit that had swept all due windows.
 
-    If no commit had, the last of all is returned, with None as the slice.
+    If no commit that was looked at had, the state of another one is returned, with None as the slice.
     """
     reach, found = TAIL_RECORDS, None
     while begin < end:

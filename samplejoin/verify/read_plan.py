@@ -181,7 +181,7 @@ async def _see_trimmed(
             scope.letters_from_ms, scope.letters_trimmed = latest_ms, True
         scope.orphans_trimmed |= name == "orphan"
         scope.late_trimmed |= name == "late"
-        report.notes.append(f"retention has deleted the beginning of {topic}: records of then do not count as missing")
+        report.notes.append(f"retention has deleted the beginning of {topic}: deleted records do not count as missing")
 
 
 async def _first_timestamps(

@@ -63,7 +63,7 @@ async def verify(job: Job, connection: Any, options: Options, shown: Shown) -> R
     report.to = None if scope.to_ms == FOR_EVER else time_text(scope.to_ms)
     if not scope.replayable:
         report.notes.append(
-            "the repartition log does not begin at offset 0, so no replay can tell which rows were late"
+            "the repartition log is not complete from offset 0 on, so no replay can tell which rows were late"
         )
     report.read["seconds"] = round(time.monotonic() - started, 2)
     return report

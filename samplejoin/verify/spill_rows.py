@@ -14,7 +14,7 @@ DEAD, LETTERS = range(2)
 SOURCE_KINDS = 2
 
 # Each list begins with its key; OUTSIDE and SAMPLE_LETTERS then have a sample id.
-#: of ROWS: numbers of source partition and stream, ...; DISORDERED: behind its own partition (see `inputs`)
+#: of ROWS: SOURCE and STREAM are numbers; DISORDERED: whether it is behind its own partition's watermark (see `inputs`)
 SOURCE, STREAM, SLICE, OFFSET, DISORDERED, PARTIALS = range(1, 7)
 #: of SAMPLES; `WRONG`: names of headers and places that break the topic's contract (see `headers`)
 ID, REVISION, WEIGHT, FLAGS, PAYLOAD, PARTITION, AT, PREVIOUS, WRONG, COMPLETE = range(1, 11)

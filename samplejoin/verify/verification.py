@@ -109,7 +109,7 @@ def _come_to_nothing(streams: Mapping[str, StreamCounts]) -> Iterator[str]:
         if stream.records and stream.filtered == stream.records:
             yield f"stream {name} adds nothing to samples: each of its records was filtered. Is a `return` missing?"
         elif stream.records and stream.junk_key and not stream.rows:
-            yield f"stream {name} adds nothing to samples: all of its rows have no key, or one of junk_keys"
+            yield f"stream {name} adds nothing to samples: each of its rows has no key, or one of junk_keys"
         elif stream.role == "label" and stream.rows and stream.orphan == stream.rows:
             yield (
                 f"stream {name} adds nothing to samples: no window holds any of its rows. Is its key the same as the "
