@@ -81,9 +81,7 @@ class Deadlines:
             slice_ = self._slices[0]
             bucket = self._buckets[slice_]
             if slice_ != self._popping:
-                if (
-                    self._popping is not None
-                ):  # a lower slice came: the other's keys are returned again
+                if self._popping is not None:  # a lower slice came: the other's keys are returned again
                     self._touched.add(self._popping)
                 self._popping = slice_
                 self._popping_new = bucket[self._taken.pop(slice_, 0) :]

@@ -1,1 +1,1 @@
-"""Between the core and Kafka: block codec, sending under the covering rule, group membership, commit and recovery."""
+"""Connects the core to Kafka: block codec, sending under the covering rule, group membership, commit and recovery."""

@@ -1,4 +1,4 @@
-"""Access rights as the brokers see them: what this client may do, and what to say when they deny something."""
+"""Access rights as the brokers report them: the operations that this client lacks, the error for a denied request."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ DENIALS = (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
-#: the bits of operations, as Kafka numbers them
+#: operation -> its bit number in Kafka's bit field of allowed operations
 OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
-#: what a broker answers that tells no operations
+#: the answer of a broker that does not report allowed operations
 _NOT_TOLD = -(1 << 31)
 
 
@@ -81,7 +81,7 @@ class _AllowedV8(RequestStruct):  # type: ignore[misc]
 
 
 class _AskAllowed(Request[_AllowedV8]):  # type: ignore[misc]
-    """The client's own metadata request asks for no operations."""
+    """A metadata request that asks for allowed operations, which the client's own request does not."""
 
     API_KEY = 3
 
@@ -93,10 +93,10 @@ class _AskAllowed(Request[_AllowedV8]):  # type: ignore[misc]
 
 
 class OnTopics(NamedTuple):
-    """What this client may not do on topics, as far as brokers tell: topic -> operations of those wanted.
+    """The wanted operations that this client lacks, as far as the brokers report them: topic -> operations.
 
-    `absent` are topics that are not there. One that is not seen, for lack of any right that implies Describe, lacks
-    all that is wanted of it, whether it is there or not.
+    `absent` holds the topics that do not exist. Without any right that implies Describe a client does not see a topic:
+    it is in `missing` with all operations that are wanted on it, whether it exists or not.
     """
 
     missing: dict[str, set[str]]
@@ -104,7 +104,7 @@ class OnTopics(NamedTuple):
 
 
 async def missing_on_topics(client: AIOKafkaAdminClient, wanted: dict[str, set[str]]) -> OnTopics:
-    """Asks for the operations wanted per topic, but for Create, which means nothing on a topic that is there."""
+    """Asks which operations of `wanted` are missing. Create is left out: it means nothing on a topic that exists."""
     response = await send_request(client, _AskAllowed(sorted(wanted)))
     found = OnTopics({}, set())
     for error, name, _, _, allowed in response.topics:

@@ -1,4 +1,4 @@
-"""The client for topics, groups and settings: aiokafka's, which says in words what a broker cannot do."""
+"""The client for topics, groups and settings: aiokafka's, with a clear error for a cluster without a controller."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from samplejoin.connection_errors import Refused
 
-#: how often and how far apart a cluster is asked for its controller, which is away while brokers elect one
+#: how often a cluster is asked for its controller, and the pause in between; there is none while brokers elect one
 ASKED, PAUSE_S = 5, 0.3
 
 
 class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
-    """aiokafka's, which refuses a broker without a controller in words, such as that of `samplejoin broker`."""
+    """aiokafka's admin client; raises Refused for a cluster without a controller, for example `samplejoin broker`."""
 
     async def need_controller(self) -> None:
-        """Raises Refused where no broker can create and delete topics, offsets and groups."""
+        """Raises Refused if the cluster has no controller, which creating and deleting topics and groups needs."""
         cluster = self._client.cluster
         for attempt in range(ASKED):
             if cluster.controller is not None:
@@ -29,7 +29,7 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
             raise Refused(
                 f"the broker at {brokers} cannot create or delete topics and groups: it names no controller. If "
                 "`samplejoin broker` runs there, stop it and start it with this job file: it forgets everything, and "
-                "makes the topics that the file names"
+                "creates the topics that the file names"
             )
 
     async def _send_to_controller(self, request: object) -> object:

@@ -1,7 +1,8 @@
-"""Who gets which partitions: where they were, where their state is, else to whoever has least (KIP-54, KIP-441).
+"""Assigns partitions: to their last owner, a worker with their state, or the least loaded one (KIP-54, KIP-441).
 
-Every worker says what it had and how far the state on its disk is; the group's leader deals, also the standbys, and
-finds workers that do not belong together: of another job under the same name, or of a version too far apart.
+Every worker reports the partitions that it had and the offset that the state on its disk has reached. The group's
+leader assigns partitions and standbys. It refuses workers that run another job under the same name, and versions that
+cannot read what the others write.
 """
 
 from __future__ import annotations
@@ -17,39 +18,39 @@ from samplejoin.engine.record_format import NEWEST, OLDEST
 
 
 class MemberState(NamedTuple):
-    """What a member says of itself when it joins."""
+    """What a member reports of itself when it joins the group."""
 
-    #: for people: host and process
+    #: host and process, for messages
     worker: str
     fingerprint: str
     topics: tuple[str, ...] = ()
-    #: record formats it can read, oldest and newest
+    #: the oldest and the newest record format that it can read
     formats: tuple[int, int] = (OLDEST, NEWEST)
     #: group generation of its last assignment, and the partitions it had there: (topic, partition)
     generation: int = -1
     had: tuple[tuple[str, int], ...] = ()
-    #: join partition -> next changelog offset of the state that it has on disk
+    #: join partition -> next changelog offset of the state on its disk
     state: Mapping[int, int] = {}
-    #: how often it has asked for another deal: brokers deal again only for words that differ
+    #: how often it has asked for another assignment: brokers start a rebalance only if a member's metadata differs
     rejoins: int = 0
 
 
 class Deal(NamedTuple):
-    """What the leader gives one member."""
+    """The assignment that the leader gives one member."""
 
     tps: tuple[tuple[str, int], ...] = ()
-    #: join partitions whose state it keeps up to date without owning them
+    #: join partitions that it is a standby for
     standby: tuple[int, ...] = ()
     #: the format in which all members write
     writes: int = OLDEST
-    #: why it gets nothing; empty: it belongs here
+    #: why the member is refused; empty if it is not
     refused: str = ""
-    #: the job (fingerprint) of the member that this was meant for
+    #: the fingerprint that the member reported
     job: str = ""
 
 
 class JoinAssignor:
-    """The assignor of one worker, as aiokafka calls it. `say` gives this worker's word, `deal` is its last answer."""
+    """The assignor of one worker, called by aiokafka. `say` returns the worker's report, `last` its last assignment."""
 
     name = "samplejoin"
 
@@ -59,7 +60,7 @@ class JoinAssignor:
         self.rejoins = 0
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        """This worker's subscription and word."""
+        """Returns this worker's subscription with its `MemberState` as user data."""
         names = sorted(topics)
         word = self._say()._replace(rejoins=self.rejoins)._asdict()
         word["state"] = list(word["state"].items())
@@ -68,7 +69,7 @@ class JoinAssignor:
     def assign(
         self, cluster: Any, members: Mapping[str, ConsumerProtocolMemberMetadata]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
-        """Deals as the group's leader."""
+        """Assigns partitions to all members; called in the group's leader."""
         words = {id_: _word(member) for id_, member in members.items()}
         topics = {topic for word in words.values() for topic in word.topics}
         partitions = {topic: sorted(cluster.partitions_for_topic(topic) or ()) for topic in topics}
@@ -76,7 +77,7 @@ class JoinAssignor:
         return {id_: _assignment(given) for id_, given in deals.items()}
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Keeps what the leader has given."""
+        """Keeps the assignment that the leader has given this worker."""
         said = orjson.loads(assignment.user_data) if assignment.user_data else {}
         self.last = Deal(
             tuple((tp.topic, tp.partition) for tp in assignment.partitions()),
@@ -88,9 +89,10 @@ class JoinAssignor:
 def deal(
     words: Mapping[str, MemberState], partitions: Mapping[str, Sequence[int]], repartition: str, standby_replicas: int
 ) -> dict[str, Deal]:
-    """Every partition to one member that reads its topic, each topic as evenly as can be; pure.
+    """Assigns every partition to one member that subscribes to its topic, each topic as evenly as possible; pure.
 
-    The state of every join partition is kept by `standby_replicas` further members, as far as there are so many.
+    Each join partition gets `standby_replicas` standbys, or fewer if there are not enough members. Returns member id
+    -> `Deal`. `words` maps member ids to their reports, `partitions` maps topics to partition numbers.
     """
     refused = _refusals(words)
     able = {id_: word for id_, word in words.items() if id_ not in refused}
@@ -113,7 +115,7 @@ def deal(
 
 
 def same_job(one: str, other: str) -> bool:
-    """Whether two fingerprints are of one job; versions of this package may name more or fewer of its parts."""
+    """Whether two fingerprints are of one job; the parts that they list can differ between versions of samplejoin."""
     return short(one) == short(other)
 
 
@@ -124,7 +126,7 @@ def _spread(
     topic: str, numbers: Sequence[int], ids: Sequence[str], words: Mapping[str, MemberState],
     loads: Mapping[str, Sequence[Any]], wish: Wish,
 ) -> dict[int, str]:  # fmt: skip
-    """Partition -> member: wishes first, within an even share, then to whoever has least."""
+    """Returns partition -> member: first by `wish` up to an even share, the rest to the member with the fewest."""
     if not ids:
         return {}
     share, more = divmod(len(numbers), len(ids))
@@ -149,20 +151,20 @@ def _spread(
 
 
 def _by_past(topic: str, number: int, ids: Collection[str], words: Mapping[str, MemberState]) -> list[str]:
-    """Members that had the partition, the latest first: a paused one may still believe that it has it."""
+    """Members that had the partition, the latest first: a paused member may still report one that it has lost."""
     had = [id_ for id_ in ids if (topic, number) in words[id_].had]
     return sorted(had, key=lambda id_: (-words[id_].generation, id_))
 
 
 def _by_state(topic: str, number: int, ids: Collection[str], words: Mapping[str, MemberState]) -> list[str]:
-    """Members that have its state: who had the partition, then those whose state is furthest."""
+    """Members that have the partition's state: former owners first, then by how far their state has come."""
     past = _by_past(topic, number, ids, words)
     stocked = [id_ for id_ in ids if number in words[id_].state and id_ not in past]
     return past + sorted(stocked, key=lambda id_: (-words[id_].state[number], id_))
 
 
 def _standbys(owner: Mapping[int, str], words: Mapping[str, MemberState], replicas: int) -> dict[str, set[int]]:
-    """Per member the join partitions it stands by for: those that it has state of, within an even share."""
+    """Returns member -> join partitions to stand by for, up to an even share; those whose state it has come first."""
     standbys: dict[str, set[int]] = {id_: set() for id_ in words}
     replicas = min(replicas, len(words) - 1)
     share = -(-len(owner) * replicas // len(words)) if words else 0
@@ -179,7 +181,7 @@ def _standbys(owner: Mapping[int, str], words: Mapping[str, MemberState], replic
 
 
 def _refusals(words: Mapping[str, MemberState]) -> dict[str, str]:
-    """Members that cannot work with the others, and why: of several jobs the one that was there goes on."""
+    """Returns the refused members with the reason. Of several jobs the one that already has an assignment goes on."""
     prints = [short(word.fingerprint) for word in words.values() if word.generation >= 0]
     prints = prints or [short(word.fingerprint) for word in words.values()]
     chosen = max(sorted(set(prints)), key=prints.count)

@@ -1,7 +1,7 @@
-"""Commit records: what one commit of a join partition changed, and replaying them up to the changelog's end.
+"""Commit records: the state changes of each commit of a join partition, written, read and put together again.
 
-A commit is one or more records, all but the last marked `more`; the last carries the partition's own state. Records
-are kept until every key in them has been closed, then trimmed: no time retention, no compaction.
+A commit is one or more records, its parts; the last one is marked `last` and carries the partition's own state. Records
+are kept until every key in them has been closed, then trimmed: the topic has no time retention and no compaction.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from samplejoin.engine.wire import FormatError, GarbageError, pack_commit, pack_
 log = logging.getLogger(__name__)
 
 PART_BYTES = 3 << 20
-#: of the keys' states in a commit. 2: large keys in leaves
+#: format of the keys' states in a commit; 2: large keys are split into leaves
 STATE_FORMAT = 2
-#: commits whose last part is still missing; more owners than this never write at once
+#: the most commits that wait for their last part; fewer owners than this write at the same time
 OPEN_COMMITS = 4
 
 
 @dataclass(slots=True)
 class Commit:
-    """What a commit changes. Positions are next offsets in the repartition log; `deadline` the slice by which every
-    key put here has been looked at again."""
+    """The changes of one commit. `start` and `position` are next offsets in the repartition log; `deadline` is the
+    slice by which every key put here has been looked at again."""
 
     start: int
     position: int
@@ -41,25 +41,25 @@ class Commit:
     partition_state: bytes = b""
     fingerprint: str = ""
     deadline: int = 0
-    #: where it stands in the changelog: its first offset, and the next one after it
+    #: its first offset in the changelog, and the offset after its last record
     first_offset: int = -1
     next_offset: int = -1
-    #: deadlines entered since the last commit, in pages: (latest slice, packed); None: written before there were any
+    #: deadlines added since the last commit, as pages (latest slice, packed); None: written by a version without pages
     pages: list[tuple[int, bytes]] | None = field(default_factory=list)
-    #: the slice up to which all keys have been looked at: pages up to it hold nothing more
+    #: the slice up to which all keys have been looked at: pages up to it are done
     swept: int | None = None
-    #: the oldest changelog offset that holds a key which is open after this commit, None: its own first
+    #: the oldest changelog offset that holds a key which is open after this commit; None: this commit's first
     needed: int | None = None
-    #: names this attempt: a database is a prefix of the changelog if it has the last id that stands there
+    #: random id of this attempt: a store is a prefix of the changelog if its last commit has the same id there
     id: bytes = b""
-    #: of keys and states put
+    #: bytes of the keys and states in `puts`
     put_bytes: int = 0
 
 
 def parts_of(commit: Commit, writes: int = NEWEST) -> Iterable[bytes]:
-    """The record values of a commit in record format `writes`, each well below the topic's message size.
+    """Yields the record values of a commit in record format `writes`, each well below the topic's message size.
 
-    Parts are numbered and carry an id of this attempt, so that parts of one that was cut off are told apart.
+    Parts are numbered and carry a new id, kept in `commit.id`, which tells them apart from those of a broken attempt.
     """
     pages = [{"until": until, "page": page} for until, page in commit.pages or ()]
     parts = [*_puts_in_parts(commit.puts), *_deletes_in_parts(commit.deletes), *pages, {}]
@@ -77,13 +77,13 @@ def parts_of(commit: Commit, writes: int = NEWEST) -> Iterable[bytes]:
 
 
 def pages_of(deadlines: Iterable[tuple[int, list[bytes]]]) -> list[tuple[int, bytes]]:
-    """Deadlines by slice, in rising order, as (latest slice, packed page)s that fit into a record each."""
+    """Packs (slice, keys) pairs, in rising order, into pages that each fit into a record: [(latest slice, packed)]."""
     pages: list[tuple[int, bytes]] = []
     entries: list[tuple[int, list[bytes]]] = []
     size = 0
     for slice_, keys in deadlines:
         together = sum(map(len, keys))
-        if size + together <= PART_BYTES:  # nearly always: then no key is looked at for itself
+        if size + together <= PART_BYTES:  # nearly always: then no loop over the keys
             entries.append((slice_, keys))
             size += together
             continue
@@ -106,7 +106,7 @@ def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, ob
     puts: list[tuple[bytes, bytes]] = []
     size = 0
     for key, state in all_puts:
-        while len(state) > PART_BYTES:  # a state larger than a record: its pieces follow each other
+        while len(state) > PART_BYTES:  # a state larger than a record: consecutive parts hold its pieces
             piece, state = state[:PART_BYTES], state[PART_BYTES:]
             yield {"puts": [*puts, (key, piece)], "cut": True}
             puts, size = [], 0
@@ -136,21 +136,21 @@ def _deletes_in_parts(all_deletes: list[bytes]) -> Iterator[dict[str, object]]:
 
 
 class PartJoiner:
-    """Puts commits together from their parts, in log order; one of which a part is missing is left out.
+    """Puts commits together from their parts, in log order; a commit with a missing part is left out.
 
-    Parts of two commits can alternate: without transactions a paused owner may still write. What none of ours wrote
-    is passed over: it changes no state.
+    Parts of two commits can alternate: without transactions a paused owner may still write. Records that no worker of
+    samplejoin wrote are passed over: they change no state.
     """
 
     def __init__(self, where: str = "changelog") -> None:
         self._where = where
-        #: by id of the attempt: its first offset, and its parts so far
+        #: commit id -> its first offset, and its parts so far
         self._open: dict[bytes, tuple[int, list[Fields]]] = {}
-        #: records that none of ours wrote
+        #: how many records were not written by samplejoin
         self._foreign = 0
 
     def add(self, offset: int, value: bytes) -> Commit | None:
-        """The commit that the record at `offset` ends, None if it ends none. Raises FormatError."""
+        """Returns the commit that the record at `offset` completes, or None. Raises FormatError for an unknown format."""
         try:
             body = unpack_commit(value)
         except GarbageError as error:
@@ -183,7 +183,7 @@ class PartJoiner:
 
 
 def join_parts(values: Iterable[tuple[int, bytes]]) -> Iterator[Commit]:
-    """Whole commits from (offset, record value)s in log order."""
+    """Yields the whole commits of (offset, record value) pairs in log order."""
     joiner = PartJoiner()
     for offset, value in values:
         commit = joiner.add(offset, value)
@@ -210,9 +210,9 @@ def _puts_of(parts: list[Fields]) -> list[tuple[bytes, bytes]]:
 
 
 class ChangelogReader:
-    """Reads one changelog partition, read_committed, up to the end it had when opened.
+    """Reads one changelog partition, read_committed, up to the end that it had when this reader was opened.
 
-    Open it only after the previous owner has been fenced: then the end is final (KIP-447 has the same order).
+    An owner opens it only after it has fenced its predecessor: then the end is final (KIP-447 has the same order).
     """
 
     def __init__(self, config: EngineConfig, partition: int) -> None:
@@ -235,7 +235,7 @@ class ChangelogReader:
         await self._consumer.stop()
 
     async def id_at(self, offset: int) -> bytes | None:
-        """The id of the commit that has a record at `offset`; None if none has."""
+        """Returns the id of the commit that has a record at `offset`; None if none has."""
         if not self.begin <= offset < self.end:
             return None
         self._consumer.seek(self.tp, offset)
@@ -246,9 +246,9 @@ class ChangelogReader:
         return None
 
     async def read(self, position: int, ending: bool = True) -> AsyncIterator[Commit]:
-        """Whole commits from offset `position` on; done when the position has reached the end.
+        """Yields whole commits from offset `position` to the end; without `ending` it goes on with those appended later.
 
-        Not `ending`: goes on with what is appended later.
+        Raises FormatError, and OffsetOutOfRangeError if the records at `position` have been trimmed.
         """
         self._consumer.seek(self.tp, position)
         joiner = PartJoiner(f"topic {self.tp.topic} partition {self.tp.partition}")
