@@ -177,9 +177,12 @@ async def _listener(host: str, port: int) -> Spoken | None:
     for context in (None, lax):
         try:
             connection = await create_conn(
-                host, port, security_protocol="PLAINTEXT" if context is None else "SSL", ssl_context=context,
+                host,
+                port,
+                security_protocol="PLAINTEXT" if context is None else "SSL",
+                ssl_context=context,
                 request_timeout_ms=PROBE_MS,
-            )  # fmt: skip
+            )
         except (OSError, KafkaError, AssertionError):
             continue
         try:

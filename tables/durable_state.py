@@ -116,8 +116,12 @@ class Replica:
         One that does not start where the last one ended was a paused owner's, and is left out.
         """
         if commit.start != self.position and self.partition_state is not None:
-            log.warning("join partition %d: skipped a commit from position %d, state is at %d",
-                        self.partition, commit.start, self.position)  # fmt: skip
+            log.warning(
+                "join partition %d: skipped a commit from position %d, state is at %d",
+                self.partition,
+                commit.start,
+                self.position,
+            )
             return
         self._check_fingerprint(commit.fingerprint)
         self._advance_to(commit)
@@ -242,8 +246,12 @@ class Replica:
                 return self.next_offset
             log.warning(
                 "state of join partition %d stands at changelog offset %d, which is not in [%d, %d] or holds another "
-                "commit: rebuilding it", self.partition, meta.next_offset, changelog.begin, changelog.end,
-            )  # fmt: skip
+                "commit: rebuilding it",
+                self.partition,
+                meta.next_offset,
+                changelog.begin,
+                changelog.end,
+            )
             self.store.clear()
         self._unproven_from = changelog.begin
         return changelog.begin
@@ -279,8 +287,11 @@ class Replica:
         self._check_fingerprint(meta.fingerprint)
         self.next_offset, self.position, self.partition_state = meta.next_offset, meta.position, meta.partition_state
         self.needed, self.paged, self._unproven_from, self._swept = (
-            meta.needed, meta.paged, meta.unproven_from, meta.swept,
-        )  # fmt: skip
+            meta.needed,
+            meta.paged,
+            meta.unproven_from,
+            meta.swept,
+        )
         self._live.append((meta.needed or 0, meta.deadline))
         self._pages = [(_PAGE.unpack(key[len(PAGE) :])[0], key) for key, _ in self.store.scan(PAGE)]
         heapq.heapify(self._pages)

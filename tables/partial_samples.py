@@ -82,10 +82,15 @@ class PartialSamples:
         reached("commit-taken")
         swept = None if partition.due() else partition.clock.slice
         commit = Commit(
-            self.position, position, partition_state=pack_state(partition.dump()), fingerprint=self.config.fingerprint,
+            self.position,
+            position,
+            partition_state=pack_state(partition.dump()),
+            fingerprint=self.config.fingerprint,
             deadline=partition.deadlines.furthest() or partition.clock.slice,
-            pages=pages_of(partition.deadlines.take_new()), swept=swept, needed=self.replica.needed_after(swept),
-        )  # fmt: skip
+            pages=pages_of(partition.deadlines.take_new()),
+            swept=swept,
+            needed=self.replica.needed_after(swept),
+        )
         puts, deletes, cache = commit.puts, commit.deletes, self.cache
         for key in changed:
             state = cache.get(key)

@@ -20,9 +20,12 @@ class Standby:
     """Follows one partition's changelog from `start` to `stop`; `fatal` is called with an error that ends it."""
 
     def __init__(
-        self, config: EngineConfig, partition: int, open_store: Callable[[], Store],
+        self,
+        config: EngineConfig,
+        partition: int,
+        open_store: Callable[[], Store],
         fatal: Callable[[BaseException], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config, self.partition, self._open_store, self.fatal = config, partition, open_store, fatal
         self._store: Store | None = None
         self._replica: Replica | None = None

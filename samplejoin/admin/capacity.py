@@ -101,11 +101,12 @@ def plan_capacity(model: JobModel, load: Load, session_timeout_ms: int) -> Capac
         standby_s=session_timeout_ms / 1000 + figures.STANDBY_S if model.standby_replicas else None,
         brokers=_brokers(jobs, job),
         broker_disk_bytes=round(
-            jobs * _replicas(model)
+            jobs
+            * _replicas(model)
             * (job.repartition_bytes_per_s * KEEP_MS / 1000 + job.changelog_bytes_per_s * job.open_s)
         ),
         notes=tuple(_notes(job)),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,11 @@ def further_rights(model: JobModel, inputs: Sequence[str]) -> dict[str, list[Rig
     topics = topics_of(model)
     needed = {
         "reset": [Right(("Delete",), "group", (model.prefix,))],
-        "verify": [Right(("Read",), "topic", (*inputs, *topics.outputs, *topics.internal, topics.skips)),
-                   Right(("Describe",), "group", (model.prefix,))],
-    }  # fmt: skip
+        "verify": [
+            Right(("Read",), "topic", (*inputs, *topics.outputs, *topics.internal, topics.skips)),
+            Right(("Describe",), "group", (model.prefix,)),
+        ],
+    }
     if model.generation > 1:
         before = model.model_copy(update={"generation": model.generation - 1})
         old = topics_of(before)

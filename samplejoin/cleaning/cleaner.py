@@ -66,9 +66,12 @@ class Cleaner:
     """
 
     def __init__(
-        self, job: Job, running: RunningCall | None = None, start_ms: int | None = None,
+        self,
+        job: Job,
+        running: RunningCall | None = None,
+        start_ms: int | None = None,
         pack: Callable[[tuple[int, int, int, list[object]]], bytes] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.job = job
         self.running = running or RunningCall()
         self._pack = pack
@@ -89,9 +92,14 @@ class Cleaner:
         }
 
     def clean(
-        self, topic: str, partition: int, records: Sequence[KafkaRecord], now_ms: int, max_bytes: int | None = None,
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[KafkaRecord],
+        now_ms: int,
+        max_bytes: int | None = None,
         into: Cleaned | None = None,
-    ) -> Cleaned:  # fmt: skip
+    ) -> Cleaned:
         """Cleans records of one source partition, in offset order; `now_ms` is the reader's clock (rule 9).
 
         With `max_bytes` it ends after the record whose cells pass it: `Cleaned.records` says how many were cleaned.
@@ -147,17 +155,33 @@ class Cleaner:
 
     def _runner(self, each: Input) -> Run:
         spec, index = self._spec, each.plan.index
-        return runner(each, spec.key_fields, {
-            "plain_record": self._record, "plain_result": self._result, "plain_row": self._row, "raised": self._raised,
-            "filtered": _filtered,
-            "running": self.running,
-            "OneRecord": OneRecord,
-            "codec": spec.codec, "pack": self._pack, "size_of": self._sizes[index], "junk": spec.junk_keys,
-            "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
-            "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
-            "MAX_KEY_BYTES": MAX_KEY_BYTES,
-            "mistakes": mistakes, "DONE": _DONE, "Refused": RefusedRecord,
-        })  # fmt: skip
+        return runner(
+            each,
+            spec.key_fields,
+            {
+                "plain_record": self._record,
+                "plain_result": self._result,
+                "plain_row": self._row,
+                "raised": self._raised,
+                "filtered": _filtered,
+                "running": self.running,
+                "OneRecord": OneRecord,
+                "codec": spec.codec,
+                "pack": self._pack,
+                "size_of": self._sizes[index],
+                "junk": spec.junk_keys,
+                "row_bytes": self._row_bytes,
+                "max_skew_ms": self._max_skew_ms,
+                "partitions": self._partitions,
+                "resolution_ms": spec.resolution_ms,
+                "CELL_BYTES": CELL_BYTES,
+                "LOG_APPEND_TIME": LOG_APPEND_TIME,
+                "MAX_KEY_BYTES": MAX_KEY_BYTES,
+                "mistakes": mistakes,
+                "DONE": _DONE,
+                "Refused": RefusedRecord,
+            },
+        )
 
     def _record(self, one: OneRecord, first_index: int) -> int:
         """One record through one stream's functions; returns its event time, -1 if it has none that counts."""

@@ -127,16 +127,29 @@ def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> 
     source = _SOURCE.format(
         time="".join(f"[{name!r}]" for name in names_of(each.time_field)),
         own_time=source_of(each.time_field, "row.get", "moment"),
-        function=each.functions, number=plan.index, values="; ".join(values),
-        ordinary=" and ".join(ordinary), text=",".join(text), making=making, decoding=_decoding(each),
+        function=each.functions,
+        number=plan.index,
+        values="; ".join(values),
+        ordinary=" and ".join(ordinary),
+        text=",".join(text),
+        making=making,
+        decoding=_decoding(each),
         reading=_MS if each.read_time is read_ms else "read_time(moment)",
         packed="partials" if names["pack"] is None else f"pack(({plan.index}, slice_, 1, partials))",
         size="size_of(partials)" if measured(plan) else _payload_size(plan),
-    )  # fmt: skip
+    )
     scope = {
-        "each": each, "decode": each.decode, "read_time": each.read_time, "clean": each.clean, "MAX_MS": MAX_MS,
-        "loads": json.decode, "quoted": encode_basestring, "crc32": crc32, **names, **needed,
-    }  # fmt: skip
+        "each": each,
+        "decode": each.decode,
+        "read_time": each.read_time,
+        "clean": each.clean,
+        "MAX_MS": MAX_MS,
+        "loads": json.decode,
+        "quoted": encode_basestring,
+        "crc32": crc32,
+        **names,
+        **needed,
+    }
     exec(compile(source, f"<samplejoin: {each.plan.stream.name}>", "exec"), scope)  # our text, and reprs of names
     run: Run = scope["run"]
     return run

@@ -65,9 +65,12 @@ class WatchingCleaner(Cleaner):
     """
 
     def __init__(
-        self, job: Job, running: RunningCall, pack: Callable[[tuple[int, int, int, list[object]]], bytes],
+        self,
+        job: Job,
+        running: RunningCall,
+        pack: Callable[[tuple[int, int, int, list[object]]], bytes],
         on_null: Callable[[str, str, str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(job, running, job.model.start_ms, pack)
         self._on_null = on_null
         self._first = {name: FirstRows(name, fields) for name, fields in _fields_of(job).items()}

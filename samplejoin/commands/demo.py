@@ -28,9 +28,12 @@ def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
 @click.option("--brokers", metavar="HOST:PORT", help="A Kafka that runs already. Default: a broker inside the demo.")
 @click.option("--job", type=click.Choice([*EXAMPLES, "all"]), default="all", help="Which example. Default: both.")
 @click.option(
-    "--seconds", type=click.FloatRange(3, 3600), callback=_number, default=30,
+    "--seconds",
+    type=click.FloatRange(3, 3600),
+    callback=_number,
+    default=30,
     help="How long the replay takes. Default: 30.",
-)  # fmt: skip
+)
 @click.option(
     "--samples",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),

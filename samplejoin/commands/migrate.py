@@ -62,9 +62,12 @@ def _text(plan: MigrationPlan) -> list[str]:
 def _say_done(plan: MigrationPlan, keys: int | None, output: str) -> None:
     if output == "json":
         result = {
-            "done": keys is not None, "from": plan.old.group, "to": plan.new.group, "open_keys": keys,
+            "done": keys is not None,
+            "from": plan.old.group,
+            "to": plan.new.group,
+            "open_keys": keys,
             "partitions": plan.new.partitions,
-        }  # fmt: skip
+        }
         click.echo(json.dumps(result, indent=2))
     elif keys is None:
         click.echo("nothing was done (--dry-run)")

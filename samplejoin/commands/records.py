@@ -20,9 +20,14 @@ from samplejoin.printable import printable
 WAIT_S = 10.0
 
 _brokers = click.option(
-    "--brokers", envvar="SAMPLEJOIN_BROKERS", default="localhost:9092", show_default=True, metavar="HOST:PORT",
-    show_envvar=True, help="Connected without TLS or a login: for trying out.",
-)  # fmt: skip
+    "--brokers",
+    envvar="SAMPLEJOIN_BROKERS",
+    default="localhost:9092",
+    show_default=True,
+    metavar="HOST:PORT",
+    show_envvar=True,
+    help="Connected without TLS or a login: for trying out.",
+)
 
 
 @click.command()

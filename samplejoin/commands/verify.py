@@ -54,15 +54,22 @@ def _share(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @click.option("--sample", "one_in", callback=_share, default="1/1", metavar="1/N", help="Only one key in N.")
 @click.option("--examples", type=click.IntRange(0, 1000), default=5, help="How many of each kind of error to show.")
 @click.option(
-    "--work-dir", type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    "--work-dir",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     help="For temporary files, up to 200 bytes an event. Default: the system's temporary directory.",
-)  # fmt: skip
+)
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set generation=1")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
 def verify(
-    job: Path, from_ms: int | None, to_ms: int | None, one_in: int, examples: int, work_dir: Path | None,
-    sets: tuple[str, ...], output: str,
-) -> None:  # fmt: skip
+    job: Path,
+    from_ms: int | None,
+    to_ms: int | None,
+    one_in: int,
+    examples: int,
+    work_dir: Path | None,
+    sets: tuple[str, ...],
+    output: str,
+) -> None:
     """Read a job's inputs and outputs, and reconcile them; nothing is written.
 
     Exit code 0 if everything is explained; 1 if anything is lost, doubled, wrong or unexplained; 2 if the job file is

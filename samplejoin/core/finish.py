@@ -24,15 +24,19 @@ class Finisher:
         #: streams whose producers may send a row twice
         self._with_id = {plan.index for plan in spec.plans if plan.stream.id_field}
         #: whether a window's cells tell everything: no correction, no down-sampling
-        self._short = (
-            not spec.correction and spec.keep_negatives >= 1.0 and spec.clock == "event"
-            and not self._with_id
-        )  # fmt: skip
+        self._short = not spec.correction and spec.keep_negatives >= 1.0 and spec.clock == "event" and not self._with_id
 
     def finish(
-        self, key: bytes, window: Window | LargeWindow, out: Outcomes, *, revision: int = 0,
-        previous_weight: float = 0.0, truncated: bool = False, missing: tuple[str, ...] = (),
-    ) -> float:  # fmt: skip
+        self,
+        key: bytes,
+        window: Window | LargeWindow,
+        out: Outcomes,
+        *,
+        revision: int = 0,
+        previous_weight: float = 0.0,
+        truncated: bool = False,
+        missing: tuple[str, ...] = (),
+    ) -> float:
         """Emits the window's sample to `out`; returns its weight, 0 if no sample was emitted."""
         spec = self.spec
         self._windows += not revision
@@ -153,8 +157,6 @@ class Finisher:
         return int(any(stream not in self.anchors for stream in joined))
 
 
-def _too_large(
-    spec: Spec, key: bytes, id_: str, slice_ms: int, values: Fields, payload: bytes
-) -> DeadSample:  # fmt: skip
+def _too_large(spec: Spec, key: bytes, id_: str, slice_ms: int, values: Fields, payload: bytes) -> DeadSample:
     error = f"sample of {len(payload)} bytes is over limits.sample ({spec.max_sample_bytes} bytes)"
     return DeadSample(key, id_, slice_ms, "sample_too_large", error, "", values, payload)

@@ -55,9 +55,14 @@ class Leaves:
     """
 
     def __init__(
-        self, shelf: Shelf, key: bytes, directory: list[list[int]], rank: Callable[[Entry], int],
-        number: Callable[[], int], passing: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        shelf: Shelf,
+        key: bytes,
+        directory: list[list[int]],
+        rank: Callable[[Entry], int],
+        number: Callable[[], int],
+        passing: bool = False,
+    ) -> None:
         self._shelf, self._prefix, self._rank, self._number = shelf, key + SEPARATOR, rank, number
         self._passing = passing
         self._firsts, self._ids, self._sizes = directory

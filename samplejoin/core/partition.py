@@ -25,7 +25,7 @@ from samplejoin.core.cells import (
     KeyState,
     WireCell,
     insert,
-)  # fmt: skip
+)
 from samplejoin.core.clock import Clock
 from samplejoin.core.closed_windows import DIRTY, END, REVISION, WEIGHT
 from samplejoin.core.covering import accepted, is_gap
@@ -357,9 +357,10 @@ class Partition:
             return closed_windows.closed_window(window, self.finisher.finish(key, window, out, missing=missing))
         if known[DIRTY] and revise:
             out.revised = True
-            closed_windows.revise(known, self.finisher.finish(
+            weight = self.finisher.finish(
                 key, window, out, revision=known[REVISION] + 1, previous_weight=known[WEIGHT], missing=missing
-            ))  # fmt: skip
+            )
+            closed_windows.revise(known, weight)
         return list(known)
 
     # ---- state --------------------------------------------------------------------------------------------------

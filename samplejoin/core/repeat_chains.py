@@ -24,9 +24,13 @@ class Chains:
     """`ids` has `[None, rank, stream, id, slice]` per anchor and per opening; `starts` `[None, slice]` per window."""
 
     def __init__(
-        self, shelf: Shelf, key: bytes, directories: list[list[list[int]]], number: Callable[[], int],
+        self,
+        shelf: Shelf,
+        key: bytes,
+        directories: list[list[list[int]]],
+        number: Callable[[], int],
         passing: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         streams = len(shelf.spec.plans)
         self._window = shelf.spec.window
         self.ids = Leaves(shelf, key, directories[0], lambda entry: int(entry[RANK]), number, passing)

@@ -70,9 +70,13 @@ def unheld(partition: Partition, key: bytes, cell: Cell, out: Outcomes) -> None:
 
 
 def put(
-    partition: Partition, kind: Literal["late", "orphan"], key: bytes, cell: Cell, out: Outcomes,
+    partition: Partition,
+    kind: Literal["late", "orphan"],
+    key: bytes,
+    cell: Cell,
+    out: Outcomes,
     source: list[object] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Counts a cell that joins nothing and sends it to its side topic."""
     spec = partition.spec
     name = spec.streams[cell[STREAM]].name

@@ -77,11 +77,13 @@ class WorkerProcess:
                 text = answer.read().decode()
         except (urllib.error.URLError, http.client.HTTPException, OSError):
             return None
-        return MetricsReading({
-            (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        })  # fmt: skip
+        return MetricsReading(
+            {
+                (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+            }
+        )
 
     def terminate(self) -> None:
         """Sends SIGTERM; the worker commits before it ends."""

@@ -23,9 +23,14 @@ class Replay:
         self._events, self._topics, self._seconds = events, topics, seconds
         self._errors: list[str] = []
         self._next_heartbeat_s = 0.0
-        self._producer = Producer({
-            "bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 20, **QUIET,
-        })  # fmt: skip
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                **QUIET,
+            }
+        )
         self.begin_ms, last_ms = events[0].time_ms, events[-1].time_ms
         #: event time of the last heartbeat: beyond it every window has ended
         self.end_ms = last_ms + model.window_ms + model.before_ms + model.largest_lateness_ms + 2 * model.resolution_ms

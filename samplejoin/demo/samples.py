@@ -37,10 +37,18 @@ def read_samples(bootstrap: str, topic: str) -> list[DemoSample]:
     """Returns all committed samples of a topic, by partition and offset. Raises DemoError."""
     from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False, "fetch.wait.max.ms": 50,
-        "enable.partition.eof": True, "isolation.level": "read_committed", "auto.offset.reset": "error", **QUIET,
-    })  # fmt: skip
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "unused",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 50,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
+            **QUIET,
+        }
+    )
     records: list[Any] = []
     try:
         unread = set(range(PARTITIONS))
@@ -73,9 +81,12 @@ def write_samples(path: Path, samples: list[DemoSample]) -> None:
         with path.open("wb") as file:
             for s in samples:
                 line = {
-                    "job": s.job, "sample_id": s.sample_id, "revision": s.revision, "weight": s.weight,
+                    "job": s.job,
+                    "sample_id": s.sample_id,
+                    "revision": s.revision,
+                    "weight": s.weight,
                     "payload": s.payload.decode(),
-                }  # fmt: skip
+                }
                 file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
     except OSError as error:
         raise DemoError(f"{path} cannot be written: {error.strerror}") from None

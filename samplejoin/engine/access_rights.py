@@ -58,15 +58,20 @@ class _Allowed(Response):  # type: ignore[misc]  # aiokafka ships no types
                 (
                     "partitions",
                     Array(
-                        ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
-                        ("replicas", Array(Int32)), ("isr", Array(Int32)), ("offline", Array(Int32)),
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", Array(Int32)),
+                        ("isr", Array(Int32)),
+                        ("offline", Array(Int32)),
                     ),
                 ),
                 ("operations", Int32),
             ),
         ),
         ("cluster_operations", Int32),
-    )  # fmt: skip
+    )
 
 
 class _AllowedV8(RequestStruct):  # type: ignore[misc]

@@ -69,10 +69,15 @@ def parts_of(commit: Commit, writes: int = NEWEST) -> Iterable[bytes]:
         body = {"id": commit.id, "part": number, "last": number == last, **part}
         if number == last:
             body |= {
-                "start": commit.start, "position": commit.position, "state": commit.partition_state,
-                "fingerprint": commit.fingerprint, "deadline": commit.deadline, "swept": commit.swept,
-                "needed": commit.needed, "format": STATE_FORMAT,
-            }  # fmt: skip
+                "start": commit.start,
+                "position": commit.position,
+                "state": commit.partition_state,
+                "fingerprint": commit.fingerprint,
+                "deadline": commit.deadline,
+                "swept": commit.swept,
+                "needed": commit.needed,
+                "format": STATE_FORMAT,
+            }
         yield pack_commit(body, writes)
 
 
@@ -150,15 +155,20 @@ class PartJoiner:
         self._foreign = 0
 
     def add(self, offset: int, value: bytes) -> Commit | None:
-        """Returns the commit that the record at `offset` completes, or None. Raises FormatError for an unknown format."""
+        """Returns the commit that the record at `offset` completes, or None. Raises FormatError."""
         try:
             body = unpack_commit(value)
         except GarbageError as error:
             self._foreign += 1
             if self._foreign.bit_count() == 1:  # the first, the second, the fourth …
-                log.error("%s offset %d: not a record of this job, passed over (%d so far): %s. Only the job's workers "
-                          "may write there: look at who else does, and at the access rights",
-                          self._where, offset, self._foreign, error)  # fmt: skip
+                log.error(
+                    "%s offset %d: not a record of this job, passed over (%d so far): %s. Only the job's workers "
+                    "may write there: look at who else does, and at the access rights",
+                    self._where,
+                    offset,
+                    self._foreign,
+                    error,
+                )
             return None
         first, parts = self._open.pop(body["id"], (offset, []))
         if len(parts) != body["part"]:
@@ -175,11 +185,20 @@ class PartJoiner:
                 "the version of samplejoin that wrote it, or start over: samplejoin reset"
             )
         return Commit(
-            body["start"], body["position"], _puts_of(parts), [k for p in parts for k in p.get("deletes", ())],
-            body["state"], body["fingerprint"], body["deadline"], first, offset + 1,
+            body["start"],
+            body["position"],
+            _puts_of(parts),
+            [k for p in parts for k in p.get("deletes", ())],
+            body["state"],
+            body["fingerprint"],
+            body["deadline"],
+            first,
+            offset + 1,
             [(p["until"], p["page"]) for p in parts if "page" in p] if "swept" in body else None,
-            body.get("swept"), body.get("needed"), body["id"],
-        )  # fmt: skip
+            body.get("swept"),
+            body.get("needed"),
+            body["id"],
+        )
 
 
 def join_parts(values: Iterable[tuple[int, bytes]]) -> Iterator[Commit]:
@@ -246,7 +265,7 @@ class ChangelogReader:
         return None
 
     async def read(self, position: int, ending: bool = True) -> AsyncIterator[Commit]:
-        """Yields whole commits from offset `position` to the end; without `ending` it goes on with those appended later.
+        """Yields whole commits from offset `position` to the end; without `ending` also those appended later.
 
         Raises FormatError, and OffsetOutOfRangeError if the records at `position` have been trimmed.
         """

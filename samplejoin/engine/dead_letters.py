@@ -30,10 +30,17 @@ def headers_of(**fields: object) -> list[tuple[str, bytes]]:
 def headers_of_record(dead: DeadRecord, job: str) -> list[tuple[str, bytes]]:
     """Kafka headers of a record's dead letter."""
     return headers_of(
-        source=f"{dead.topic}/{dead.partition}/{dead.offset}", stream=dead.stream, reason=dead.reason,
-        function=dead.function, error=dead.error, traceback=dead.traceback, latest_ms=dead.latest_ms,
-        length=length_of(dead.record), timestamp_ms=dead.record.timestamp, job=job,
-    )  # fmt: skip
+        source=f"{dead.topic}/{dead.partition}/{dead.offset}",
+        stream=dead.stream,
+        reason=dead.reason,
+        function=dead.function,
+        error=dead.error,
+        traceback=dead.traceback,
+        latest_ms=dead.latest_ms,
+        length=length_of(dead.record),
+        timestamp_ms=dead.record.timestamp,
+        job=job,
+    )
 
 
 def original(record: KafkaRecord) -> bytes:

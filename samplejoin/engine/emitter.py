@@ -57,10 +57,14 @@ class Emitter:
         if topic is None:
             return
         body = {
-            "kind": row.kind, "key": _key_of(row.key), "stream": row.stream, "slice_ms": row.slice_ms,
-            "rows": row.rows, "fields": row.fields,
+            "kind": row.kind,
+            "key": _key_of(row.key),
+            "stream": row.stream,
+            "slice_ms": row.slice_ms,
+            "rows": row.rows,
+            "fields": row.fields,
             "source": row.source and place(*row.source),
-        }  # fmt: skip
+        }
         target = partition_of(row.key, self.partitions[topic])
         headers = [("stream", row.stream.encode()), *self._headers.constant]
         value = _as_json(body)
@@ -73,10 +77,16 @@ class Emitter:
         self.meters.add("dead_letters", (dead.function,))
         self.on_dead(dead.function, dead.error)
         self._letter(
-            outbox, dead.key, _as_json(dead.fields) if dead.payload is None else dead.payload, reason=dead.function,
-            function=dead.function if dead.payload is None else "", error=dead.error, traceback=dead.traceback,
-            sample_id=dead.sample_id, slice_ms=dead.slice_ms,
-        )  # fmt: skip
+            outbox,
+            dead.key,
+            _as_json(dead.fields) if dead.payload is None else dead.payload,
+            reason=dead.function,
+            function=dead.function if dead.payload is None else "",
+            error=dead.error,
+            traceback=dead.traceback,
+            sample_id=dead.sample_id,
+            slice_ms=dead.slice_ms,
+        )
 
     def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: object) -> None:
         headers = headers_of(length=len(value), job=self.config.spec.name, **fields)

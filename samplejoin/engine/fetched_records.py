@@ -45,10 +45,12 @@ class Reading:
     """
 
     def __init__(
-        self, record_bytes: int = RECORD_BYTES, skips: Skips | None = None,
+        self,
+        record_bytes: int = RECORD_BYTES,
+        skips: Skips | None = None,
         skipped: Callable[[str, int, int], None] = lambda topic, partition, records: None,
         fetched_bytes: int = FETCHED_BYTES,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.record_bytes, self.skips, self.skipped = record_bytes, skips or {}, skipped
         #: bytes that may still be expanded before the fetch under way returns
         self.room = self._fetched_bytes = fetched_bytes

@@ -52,9 +52,15 @@ class Group(Service):
     """Reads blocks and hands them on; owns the aiokafka consumer."""
 
     def __init__(
-        self, config: EngineConfig, sources: Sources, handler: GroupHandler, assignor: JoinAssignor, reading: Reading,
-        fatal: Callable[[BaseException], None], **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        config: EngineConfig,
+        sources: Sources,
+        handler: GroupHandler,
+        assignor: JoinAssignor,
+        reading: Reading,
+        fatal: Callable[[BaseException], None],
+        **kwargs: Any,
+    ) -> None:
         self.config, self.sources, self.handler = config, sources, handler
         self.assignor, self.reading, self.fatal = assignor, reading, fatal
         self.consumer: AIOKafkaConsumer = None

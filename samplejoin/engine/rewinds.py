@@ -41,5 +41,6 @@ class Rewinds:
                 log.warning(
                     "source %s is read again from %d records back, but those were joined: they are skipped, no sample "
                     "comes again. Moving the group's offsets back does nothing alone; to join again: samplejoin reset",
-                    each.source, behind,
-                )  # fmt: skip
+                    each.source,
+                    behind,
+                )

@@ -55,8 +55,11 @@ class StateDir:
         try:
             return [int(path.name) for path in self.path.iterdir() if path.name.isdecimal()]
         except FileNotFoundError:
-            log.error("state directory %s has been removed while this worker runs: what it held is made again from the "
-                      "changelog; leave it alone, or stop the worker first", self.path)  # fmt: skip
+            log.error(
+                "state directory %s has been removed while this worker runs: what it held is made again from the "
+                "changelog; leave it alone, or stop the worker first",
+                self.path,
+            )
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             return []
 

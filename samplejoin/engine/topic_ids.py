@@ -34,7 +34,10 @@ class _TopicIds(Response):  # type: ignore[misc]  # aiokafka ships no types
         (
             "brokers",
             CompactArray(
-                ("node", Int32), ("host", CompactString("utf-8")), ("port", Int32), ("rack", CompactString("utf-8")),
+                ("node", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
                 ("tags", TaggedFields),
             ),
         ),
@@ -50,9 +53,14 @@ class _TopicIds(Response):  # type: ignore[misc]  # aiokafka ships no types
                 (
                     "partitions",
                     CompactArray(
-                        ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
-                        ("replicas", CompactArray(Int32)), ("isr", CompactArray(Int32)),
-                        ("offline", CompactArray(Int32)), ("tags", TaggedFields),
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
                     ),
                 ),
                 ("operations", Int32),
@@ -61,7 +69,7 @@ class _TopicIds(Response):  # type: ignore[misc]  # aiokafka ships no types
         ),
         ("cluster_operations", Int32),
         ("tags", TaggedFields),
-    )  # fmt: skip
+    )
 
 
 class _TopicIdsV10(RequestStruct):  # type: ignore[misc]

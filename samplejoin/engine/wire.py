@@ -90,9 +90,7 @@ def pack_entry(entry: Entry, writes: int = NEWEST) -> bytes:
         if columns and not _all_packed(map(type, columns[-1])):
             columns[-1] = tuple(map(_packed, entry.cells))
         return _seal(_BLOCK, writes, [entry.source, entry.generation, entry.after, entry.upto, columns])
-    entries = [
-        [e.source, e.generation, e.after, e.upto, e.row_time, e.at_end, e.prev] for e in entry.entries
-    ]  # fmt: skip
+    entries = [[e.source, e.generation, e.after, e.upto, e.row_time, e.at_end, e.prev] for e in entry.entries]
     return _seal(_TICK, writes, [entries, entry.partitions])
 
 

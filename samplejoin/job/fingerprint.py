@@ -7,9 +7,22 @@ from samplejoin.core.values import Fields
 from samplejoin.job.model import JobModel
 
 PLAIN = {
-    "name", "key", "junk_keys", "window_ms", "before_ms", "resolution_ms", "repeat", "attribution", "late",
-    "correction_ms", "clock", "label", "keep_negatives", "format", "partitions",
-}  # fmt: skip
+    "name",
+    "key",
+    "junk_keys",
+    "window_ms",
+    "before_ms",
+    "resolution_ms",
+    "repeat",
+    "attribution",
+    "late",
+    "correction_ms",
+    "clock",
+    "label",
+    "keep_negatives",
+    "format",
+    "partitions",
+}
 
 
 def fingerprint_of(model: JobModel) -> str:

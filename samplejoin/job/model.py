@@ -90,10 +90,12 @@ class JobModel(Section):
         "Another name is another job."
     )
     generation: int = Field(
-        1, ge=1, le=9999,
+        1,
+        ge=1,
+        le=9999,
         description="A new generation runs the job from the beginning next to the old one, with its own internal "
         "topics, group and state, named `NAME-gN` from 2 on. Sample ids and output topics stay the same.",
-    )  # fmt: skip
+    )
     brokers: Brokers = Field(("localhost:9092",), description="Kafka's bootstrap servers: `host:port`, or a list.")
     security: Security = Field(default=Security(), description="How to reach the brokers.")
     streams: dict[Name, StreamSection] = Field(
@@ -164,10 +166,12 @@ class JobModel(Section):
     )
     outputs: Outputs = Field(default=Outputs(), description="Topics of samples, late rows, orphans and dead letters.")
     partitions: int = Field(
-        4, ge=1, le=1024,
+        4,
+        ge=1,
+        le=1024,
         description="Partitions of the join, and so the largest number of workers that can share it. Fixed for a "
         "generation; `samplejoin migrate` moves the state to another number.",
-    )  # fmt: skip
+    )
     standby_replicas: int = Field(
         0,
         ge=0,

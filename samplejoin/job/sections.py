@@ -133,9 +133,10 @@ class Output(Section):
     """An output topic. A plain string is short for `{topic: string}`."""
 
     topic: TopicName | None = Field(
-        None, description="The topic; by default the job's name with `-samples` or `-dead-letter`. "
-        "Required for `late` and `orphan`."
-    )  # fmt: skip
+        None,
+        description="The topic; by default the job's name with `-samples` or `-dead-letter`. "
+        "Required for `late` and `orphan`.",
+    )
     compression: Literal["none", "gzip", "lz4", "zstd"] = Field(
         "zstd",
         description="Compression of batches; for `samples` only. Late and orphan rows are compressed alike.",
@@ -185,10 +186,12 @@ class Limits(Section):
     """Limits that keep one bad key or record from harming the others."""
 
     rows: int = Field(
-        10_000, ge=1, le=10_000_000,
+        10_000,
+        ge=1,
+        le=10_000_000,
         description="Label cells, one per stream and slice, kept per key within the length of a window (event time "
         "divided by `window`); beyond it labels are dropped and the sample says `truncated`.",
-    )  # fmt: skip
+    )
     key_bytes: KeySize = Field(
         16 << 20,
         alias="key",

@@ -12,15 +12,25 @@ from samplejoin.job.errors import ConflictError, Issue, Path
 from samplejoin.job.model import JobModel
 
 _EXPECTED = {
-    "string_type": "text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
-    "dict_type": "a mapping", "model_type": "a mapping", "model_attributes_type": "a mapping",
-    "tuple_type": "a list", "list_type": "a list", "int_from_float": "a whole number",
-    "int_parsing": "a whole number", "bool_parsing": "true or false",
-}  # fmt: skip
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "bool_parsing": "true or false",
+}
 _BOUNDS = {
-    "greater_than": ("more than", "gt"), "greater_than_equal": ("at least", "ge"),
-    "less_than": ("less than", "lt"), "less_than_equal": ("at most", "le"),
-}  # fmt: skip
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
 
 
 def issues_of(errors: Iterable[Mapping[str, object]]) -> list[Issue]:

@@ -191,10 +191,13 @@ class Trial(JobTest):
         if headers is not None and type(headers) is not dict:
             raise ValueError(f"headers are the Kafka record's own, an object of texts, not {headers!r:.60}")
         self.send(
-            found[0].name, entry["record"], topic=topic, key=None if key is None else key.encode(),
+            found[0].name,
+            entry["record"],
+            topic=topic,
+            key=None if key is None else key.encode(),
             headers={name: str(text).encode() for name, text in (headers or {}).items()},
             timestamp_ms=stamp,
-        )  # fmt: skip
+        )
         return str(topic)
 
     def _tried(self, line: int, stream: str, letters: list[DeadLetter], counts: Counter[Any]) -> Tried:

@@ -45,9 +45,18 @@ class Contract:
         if self._partitions is not None and record.partition != partition_of(key, self._partitions):
             wrong.append("partition")
         return [
-            key, headers.get("sample_id", ""), number, headers.get("weight", ""), flags, record.value or b"",
-            record.partition, record.offset, previous, wrong, headers.get("complete", "true"),
-        ]  # fmt: skip
+            key,
+            headers.get("sample_id", ""),
+            number,
+            headers.get("weight", ""),
+            flags,
+            record.value or b"",
+            record.partition,
+            record.offset,
+            previous,
+            wrong,
+            headers.get("complete", "true"),
+        ]
 
     def _version(self, partition: int, fingerprint: str | None) -> int:
         """Returns the flags: another version's sample is FORMER only before this version's first in its partition."""

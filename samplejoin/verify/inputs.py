@@ -30,9 +30,14 @@ class InputReader:
     """
 
     def __init__(
-        self, job: Job, scope: Scope, report: Report, rows: Spill, letters: Spill,
+        self,
+        job: Job,
+        scope: Scope,
+        report: Report,
+        rows: Spill,
+        letters: Spill,
         future: dict[tuple[str, int], dict[int, int]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.job, self.scope, self.report = job, scope, report
         self.rows, self.letters = rows, letters
         self.future = {} if future is None else future

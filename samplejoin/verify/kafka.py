@@ -41,10 +41,17 @@ class TopicReader:
     @asynccontextmanager
     async def _consumer(self, reading: Reading | None = None) -> AsyncIterator[Any]:
         consumer = AIOKafkaConsumer(
-            **self._connection, group_id=None, enable_auto_commit=False, auto_offset_reset="none",
-            isolation_level="read_committed", fetch_max_wait_ms=100, max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_bytes=4 * FETCH_BYTES, max_poll_records=POLL_RECORDS, value_deserializer=reading,
-        )  # fmt: skip
+            **self._connection,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_bytes=4 * FETCH_BYTES,
+            max_poll_records=POLL_RECORDS,
+            value_deserializer=reading,
+        )
         try:
             await self._reach(consumer)
             yield consumer

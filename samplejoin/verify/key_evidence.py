@@ -156,9 +156,7 @@ class Case:
     def sources(self, window: Window | None) -> list[str]:
         """Returns the window's input records, or all of the key, as `topic/partition/offset`, anchors first."""
         spec = self.spec
-        rows = [
-            row for row in self.rows if window is None or window.slice - spec.before <= row[SLICE] < window.end
-        ]  # fmt: skip
+        rows = [row for row in self.rows if window is None or window.slice - spec.before <= row[SLICE] < window.end]
         rows.sort(key=lambda row: (not spec.plans[row[STREAM]].anchor, row[SLICE], row[OFFSET]))
         return [place(self.names[row[SOURCE]], row[OFFSET]) for row in rows[:SOURCES_SHOWN]]
 

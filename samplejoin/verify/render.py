@@ -51,9 +51,12 @@ def _streams(report: Report) -> list[str]:
     lines = []
     for name, stream in report.streams.items():
         left_out = {
-            "filtered": stream.filtered, "junk key": stream.junk_key, "before start": stream.before_start,
-            "after until": stream.after_until, **{f"dead ({r})": n for r, n in sorted(stream.dead.items())},
-        }  # fmt: skip
+            "filtered": stream.filtered,
+            "junk key": stream.junk_key,
+            "before start": stream.before_start,
+            "after until": stream.after_until,
+            **{f"dead ({r})": n for r, n in sorted(stream.dead.items())},
+        }
         lines.append(
             f"{name} ({stream.role}): {counted(stream.records, 'record')}, {counted(stream.ok, 'row')}"
             + _named(left_out)

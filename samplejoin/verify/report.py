@@ -251,10 +251,14 @@ class Report:
             del fields[hidden]
         fields["from"] = fields.pop("from_")
         return {
-            "ok": self.ok, "judged": self.judged, "verdict": self.verdict, "first_of_all": self.first_of_all,
-            **fields, "exempt_share": self.exempt_share,
+            "ok": self.ok,
+            "judged": self.judged,
+            "verdict": self.verdict,
+            "first_of_all": self.first_of_all,
+            **fields,
+            "exempt_share": self.exempt_share,
             "errors": [e.as_dict() for e in self.errors],
-        }  # fmt: skip
+        }
 
 
 def _wrong_text(name: str, count: int) -> str:

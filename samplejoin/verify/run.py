@@ -47,9 +47,11 @@ async def verify(job: Job, connection: Any, options: Options, shown: Shown) -> R
         )
     started = time.monotonic()
     scope = Scope(
-        model.partitions, NEVER if options.from_ms is None else options.from_ms,
-        FOR_EVER if options.to_ms is None else options.to_ms, options.one_in,
-    )  # fmt: skip
+        model.partitions,
+        NEVER if options.from_ms is None else options.from_ms,
+        FOR_EVER if options.to_ms is None else options.to_ms,
+        options.one_in,
+    )
     report = Report(model.name, model.generation, model.guarantee, options.examples, share=1 / options.one_in)
     topics = TopicReader(connection, model.limits.record_bytes)
     planned = await plan(job, topics, scope, report)
@@ -83,9 +85,11 @@ class _Steps:
 async def _read_all(job: Job, topics: TopicReader, planned: ReadPlan, verification: Verification, shown: Shown) -> None:
     collector, intake, read = verification.collector, verification.intake, verification.report.read
     takers = {
-        "samples": collector.sample, "late": collector.late, "orphan": collector.orphan,
+        "samples": collector.sample,
+        "late": collector.late,
+        "orphan": collector.orphan,
         "dead_letter": collector.letter,
-    }  # fmt: skip
+    }
     steps = _Steps(shown, "reading", planned.inputs.records + sum(s.records for s in planned.outputs.values()))
     for name in ("dead_letter", "late", "orphan", "samples"):
         span, take = planned.outputs.get(name, Span()), takers[name]

@@ -110,9 +110,17 @@ def compare_late(ground: Ground, case: Case, found: Sequence[Row]) -> None:
         if case.findings.has_room("late_missing", ground.report.examples_per_class):
             said = {"stream": stream, "rows": rows}, {"stream": stream, "rows": rows - missing}
             case.findings.examples.append(
-                Deviation("late_missing", key_of(case.key), None, time_text(slice_ms), slice_ms, ["rows"], *said,
-                        case.sources(None))
-            )  # fmt: skip
+                Deviation(
+                    "late_missing",
+                    key_of(case.key),
+                    None,
+                    time_text(slice_ms),
+                    slice_ms,
+                    ["rows"],
+                    *said,
+                    case.sources(None),
+                )
+            )
 
 
 def compare_orphans(ground: Ground, case: Case, found: Sequence[Row]) -> None:

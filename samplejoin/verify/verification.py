@@ -31,9 +31,14 @@ class Verification:
     """
 
     def __init__(
-        self, job: Job, scope: Scope, report: Report, folder: Path | None = None, buffer_bytes: int = BUFFER_BYTES,
+        self,
+        job: Job,
+        scope: Scope,
+        report: Report,
+        folder: Path | None = None,
+        buffer_bytes: int = BUFFER_BYTES,
         bucket_bytes: int = BUCKET_BYTES,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.job, self.scope, self.report = job, scope, report
         self.rows = Spill(KEY_KINDS, folder, buffer_bytes, bucket_bytes)
         self.letters = Spill(SOURCE_KINDS, folder, buffer_bytes // 8, bucket_bytes)
@@ -121,8 +126,10 @@ def _functions_of(model: JobModel) -> list[str]:
     """Returns the names of users' functions in the job, each once."""
     named = [
         *(name for stream in model.streams.values() for name in (stream.decode, stream.clean)),
-        *(field.agg for field in model.sample.values()), model.label, model.format,
-    ]  # fmt: skip
+        *(field.agg for field in model.sample.values()),
+        model.label,
+        model.format,
+    ]
     return list(dict.fromkeys(name for name in named if name and FUNCTION.fullmatch(name)))
 
 

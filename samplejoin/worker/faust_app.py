@@ -176,9 +176,14 @@ class JoinApp(faust.App):
             await blocks.send(value=block)
 
         self.runtime = runtime = Runtime(
-            config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
-            fatal=self.fatal, worker=worker, drained=self._stop_worker if self.settings.drain else None,
-        )  # fmt: skip
+            config,
+            self.metrics,
+            deliver_source=deliver_source,
+            deliver_join=deliver_join,
+            fatal=self.fatal,
+            worker=worker,
+            drained=self._stop_worker if self.settings.drain else None,
+        )
         self.cleaner = WatchingCleaner(self.job, self.running_call, pack_cell, self.input.field_is_null)
         cleaning = Cleaning(
             config,
@@ -258,12 +263,15 @@ class JoinApp(faust.App):
         await self.add_runtime_dependency(self.runtime)
         log.info(
             "samplejoin %s, job %s: %s, key (%s), window %s, %s, brokers %s, %s",
-            samplejoin.__version__, self.job.model.prefix, counted(len(self.job.spec.streams), "stream"),
-            ", ".join(self.job.model.key), format_duration(self.job.spec.window_ms),
+            samplejoin.__version__,
+            self.job.model.prefix,
+            counted(len(self.job.spec.streams), "stream"),
+            ", ".join(self.job.model.key),
+            format_duration(self.job.spec.window_ms),
             counted(self.config.partitions, "join partition"),
             self.config.connection.get("bootstrap_servers"),
             f"web port {conf.web_port} on {conf.web_bind}" if conf.web_enabled else "no web port",
-        )  # fmt: skip
+        )
         await super().on_started_init_extra_services()
 
     def worker_init(self) -> None:
@@ -291,11 +299,15 @@ class JoinApp(faust.App):
         if isinstance(error, SamplejoinError):
             log.error("worker stops: %s", error)
         elif isinstance(error, MemoryError):
-            log.error("worker stops: out of memory: %s. Give it more, or set limits.memory. If it is always the same "
-                      "record, pass over it: samplejoin skip", error)  # fmt: skip
+            log.error(
+                "worker stops: out of memory: %s. Give it more, or set limits.memory. If it is always the same "
+                "record, pass over it: samplejoin skip",
+                error,
+            )
         else:
-            log.error("worker stops on an unexpected error; the next owner repeats what was not committed",
-                      exc_info=error)  # fmt: skip
+            log.error(
+                "worker stops on an unexpected error; the next owner repeats what was not committed", exc_info=error
+            )
 
     def warnings(self) -> list[str]:
         """Returns warnings of a worker that runs: held clocks, too many dead letters, odd input."""

@@ -31,9 +31,7 @@ class Watchdog(Service):
     `beats` returns a number that grows while the loop runs. `running` says what a user's function is working on.
     """
 
-    def __init__(
-        self, running: RunningCall, beats: Callable[[], int], interval_s: float = 0.25, **kwargs: Any
-    ) -> None:  # fmt: skip
+    def __init__(self, running: RunningCall, beats: Callable[[], int], interval_s: float = 0.25, **kwargs: Any) -> None:
         self.running, self.beats, self.interval_s = running, beats, interval_s
         self._ended = threading.Event()
         super().__init__(**kwargs)
@@ -52,8 +50,12 @@ class Watchdog(Service):
             looks = looks + 1 if beats == seen else 0
             seen = beats
             if warns_after(looks):
-                log.warning("%s has blocked this worker for over %.1f s: nothing else can run. It is in %s",
-                            str(self.running) or "one step", looks * self.interval_s, place_of(self._main))  # fmt: skip
+                log.warning(
+                    "%s has blocked this worker for over %.1f s: nothing else can run. It is in %s",
+                    str(self.running) or "one step",
+                    looks * self.interval_s,
+                    place_of(self._main),
+                )
 
 
 def warns_after(looks: int) -> bool:

@@ -83,10 +83,12 @@ class TopicWatch:
             log.debug("looking for topics: %r", error)
             return
         if missed := sorted(set(gone) & self._gone):
-            self._fatal(WorkerError(
-                f"topics {', '.join(missed)} were deleted while the job ran. Restore them; else, for an internal or "
-                "output topic, start over by `samplejoin reset`, and take an input topic out of the job file"
-            ))  # fmt: skip
+            self._fatal(
+                WorkerError(
+                    f"topics {', '.join(missed)} were deleted while the job ran. Restore them; else, for an internal "
+                    "or output topic, start over by `samplejoin reset`, and take an input topic out of the job file"
+                )
+            )
         self._gone = set(gone)
 
 

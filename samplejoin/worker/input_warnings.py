@@ -80,9 +80,10 @@ class InputWatch:
         """Returns a warning if no record gave a row, as with a function that lacks its `return`."""
         filtered = self._total("events", stream, "filtered")
         others = sum(
-            count for (name, labels), count in self.metrics.totals.items()
+            count
+            for (name, labels), count in self.metrics.totals.items()
             if name == "events" and labels[0] == stream and labels[1] != "filtered"
-        )  # fmt: skip
+        )
         if filtered < MANY or others:
             return None
         return (

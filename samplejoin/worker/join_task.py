@@ -115,8 +115,11 @@ class JoinTask:
         ]
         log.info(
             "join partition %d recovered in %.2f s: position %d, %d rows replayed",
-            self.number, time.monotonic() - started, self.position, self.table.replica.replayed,
-        )  # fmt: skip
+            self.number,
+            time.monotonic() - started,
+            self.position,
+            self.table.replica.replayed,
+        )
         return self.position
 
     def _refuse_lost_state(self, floor: int) -> None:
@@ -125,8 +128,11 @@ class JoinTask:
             if not self.config.exactly_once:  # a paused owner's commits can be in the group and not in the state
                 log.warning(
                     "join partition %d goes back to position %d of its log from position %d: samples since then are "
-                    "sent again, with the same ids", self.number, self.table.position, floor,
-                )  # fmt: skip
+                    "sent again, with the same ids",
+                    self.number,
+                    self.table.position,
+                    floor,
+                )
                 return
             raise WorkerError(
                 f"topic {changelog} partition {self.number} holds the state up to position {self.table.position} of "

@@ -46,9 +46,17 @@ log = logging.getLogger(__name__)
 
 #: gauges of partitions that this worker owns: set from the beginning every second, so that none outlives its partition
 OWNED = (
-    "state_keys", "remembered_keys", "clock_ms", "watermark_delay", "held_by", "source_lag", "join_lag", "last_event",
-    "left_out", "last_commit_seconds",
-)  # fmt: skip
+    "state_keys",
+    "remembered_keys",
+    "clock_ms",
+    "watermark_delay",
+    "held_by",
+    "source_lag",
+    "join_lag",
+    "last_event",
+    "left_out",
+    "last_commit_seconds",
+)
 #: limits in a stop: for the last sends and commits together, and at least for the commits; leaving the group and
 #: closing come after them, and all of it must fit in `forced_exit.STOP_S`
 LAST_COMMIT_S, LEAST_COMMIT_S = 2.5, 1.0
@@ -117,9 +125,12 @@ class Runtime(Service):
         """Returns what the worker tells the leader of its group: its last partitions, and the state on its disk."""
         stocked = dict.fromkeys(self.state_dir.stocked(), 0)
         return MemberState(
-            self._worker, self.config.fingerprint, generation=self.group.generation,
-            had=self.group.assignor.last.tps, state=stocked | self.joins.state(),
-        )  # fmt: skip
+            self._worker,
+            self.config.fingerprint,
+            generation=self.group.generation,
+            had=self.group.assignor.last.tps,
+            state=stocked | self.joins.state(),
+        )
 
     # ---- life ---------------------------------------------------------------------------------------------------
 
@@ -200,9 +211,12 @@ class Runtime(Service):
     async def _close(self, _: bool) -> None:
         await self.sender.close()
         await asyncio.gather(
-            self.group.stop(), self.progress.stop(), self.repartition.close(), self.dead_letters.close(),
+            self.group.stop(),
+            self.progress.stop(),
+            self.repartition.close(),
+            self.dead_letters.close(),
             return_exceptions=True,
-        )  # fmt: skip
+        )
         self.state_dir.unlock()
 
     # ---- called by the group ------------------------------------------------------------------------------------

@@ -111,8 +111,12 @@ def _joins(runtime: Runtime) -> tuple[JoinSnapshot, ...]:
     lags = runtime.joins.lags(runtime.join_end)
     return tuple(
         JoinSnapshot(
-            number, len(join.table), len(join.partition.remembered), lags.get(number),
-            len(join.partition.clock.left_out), join.committed_at,
+            number,
+            len(join.table),
+            len(join.partition.remembered),
+            lags.get(number),
+            len(join.partition.clock.left_out),
+            join.committed_at,
         )
         for number, join in runtime.joins.running.items()
-    )  # fmt: skip
+    )
