@@ -24,6 +24,7 @@ COMMANDS = {
     "check": _Command("samplejoin.commands.check", "Check a job file, its functions and its topics."),
     "plan": _Command("samplejoin.commands.plan", "Estimate what a load needs: workers, partitions, disk, memory."),
     "worker": _Command("samplejoin.commands.worker", "Run a job until it is stopped."),
+    "status": _Command("samplejoin.commands.status", "Say whether a job is well and, if not, why nothing comes out."),
     "verify": _Command("samplejoin.commands.verify", "Prove that no sample was lost, doubled or wrong."),
     "skip": _Command("samplejoin.commands.skip", "Have a job pass over records that no worker survives."),
     "reset": _Command("samplejoin.commands.reset", "Reset a stopped job."),

@@ -68,7 +68,9 @@ def commands_of(model: JobModel, inputs: Sequence[str], principal: str) -> list[
     lines = ["# worker, skip, check", *calls(rights_of(model, inputs))]
     for command, rights in further_rights(model, inputs).items():
         what = (
-            "verify, which needs no other right" if command == "verify" else f"{command}, on top of a worker's rights"
+            "verify and status, which need no other right"
+            if command == "verify"
+            else f"{command}, on top of a worker's rights"
         )
         lines += [f"# {what}", *calls(rights)]
     return lines

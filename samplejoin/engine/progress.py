@@ -37,14 +37,15 @@ RETRY_S = 1.0
 
 class ProgressMessage(msgspec.Struct, forbid_unknown_fields=True):
     """One report of a worker: per source the event time read up to, in ms, and whether it is at its end; per join
-    partition the records that it is behind."""
+    partition the records that it is behind; `HOST:PORT` of its web port, empty without one."""
 
     worker: str
     sources: dict[str, tuple[int, bool]]
     lags: dict[int, int]
+    web: str = ""
 
 
-_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(ProgressMessage).decode
+_encode, decode_progress = msgspec.json.Encoder().encode, msgspec.json.Decoder(ProgressMessage).decode
 
 
 class ProgressBoard(Service):
@@ -57,9 +58,10 @@ class ProgressBoard(Service):
         producer: PlainProducer,
         meters: Meters,
         fatal: Callable[[BaseException], None],
+        web: Callable[[], str] = lambda: "",
         **kwargs: Any,
     ) -> None:
-        self.config, self.worker, self.producer, self.fatal = config, worker, producer, fatal
+        self.config, self.worker, self.producer, self.fatal, self.web = config, worker, producer, fatal, web
         self.refused = RefusedRecords(meters, "Nothing is lost: speed depends on this topic, and no row")
         #: source -> (event time read up to in ms, at its end, heard at)
         self.sources: dict[str, tuple[int, bool, float]] = {}
@@ -78,7 +80,7 @@ class ProgressBoard(Service):
 
     async def publish(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
         """Sends a report to all workers, this one included."""
-        word = ProgressMessage(self.worker, sources, lags)
+        word = ProgressMessage(self.worker, sources, lags, self.web())
         self._receive(word)
         now = time.monotonic()
         if now - self._spoke_at > FRESH_S:
@@ -149,7 +151,7 @@ class ProgressBoard(Service):
     def receive_record(self, record: KafkaRecord) -> None:
         """Records a report from the topic; a record that is not one is counted and passed over."""
         try:
-            word = _decode(record.value or b"")
+            word = decode_progress(record.value or b"")
         except (msgspec.MsgspecError, ValueError) as error:
             self.refused.add(self.config.topics.progress, 0, record.offset, error)
             return

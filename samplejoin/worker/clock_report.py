@@ -74,6 +74,10 @@ class Clocks:
                     self.metrics.set("held_by", (*label, stream, delay.holder.source, delay.holder.why), 1)
         self._log_holder(now)
 
+    def delay(self, partition: int) -> Delay | None:
+        """Returns how late a join partition's clock is; None before the first update."""
+        return self._delays.get(partition)
+
     def text(self) -> str:
         """Returns the slowest clock in words, for the status line."""
         slowest = self._slowest()

@@ -182,6 +182,7 @@ class JoinApp(faust.App):
             deliver_join=deliver_join,
             fatal=self.fatal,
             worker=worker,
+            web=self.web_address,
             drained=self._stop_worker if self.settings.drain else None,
         )
         self.cleaner = WatchingCleaner(self.job, self.running_call, pack_cell, self.input.field_is_null)
@@ -273,6 +274,14 @@ class JoinApp(faust.App):
             f"web port {conf.web_port} on {conf.web_bind}" if conf.web_enabled else "no web port",
         )
         await super().on_started_init_extra_services()
+
+    def web_address(self) -> str:
+        """Returns `HOST:PORT` of the web port, for other machines where it is bound for them; empty without one."""
+        if not self.conf.web_enabled:
+            return ""
+        bind = self.conf.web_bind
+        host = socket.gethostname() if bind in ("0.0.0.0", "::", "") else bind
+        return f"[{host}]:{self.conf.web_port}" if ":" in host else f"{host}:{self.conf.web_port}"
 
     def worker_init(self) -> None:
         """Refuses options that have no meaning for a job. Each of Faust's own commands calls it."""

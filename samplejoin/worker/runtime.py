@@ -78,6 +78,7 @@ class Runtime(Service):
         deliver_join: Callable[[int, Sequence[KafkaRecord]], Awaitable[None]],
         fatal: Callable[[BaseException], None],
         worker: str,
+        web: Callable[[], str],
         drained: Callable[[], None] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -92,7 +93,7 @@ class Runtime(Service):
             self.repartition, config.topics.repartition, fatal, config.memory.unacked, config.record_format
         )
         self.dead_letters = PlainProducer(config)
-        self.progress = ProgressBoard(config, worker, self.dead_letters, metrics, fatal)
+        self.progress = ProgressBoard(config, worker, self.dead_letters, metrics, fatal, web)
         refused = RefusedRecords(metrics, "Nothing is passed over because of it")
         self.skips = SkipList(config, refused.add)
         self.reading = Reading(config.max_record_bytes, skipped=self._skipped, fetched_bytes=config.memory.fetched)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from samplejoin.worker.clock_report import Delay
 from samplejoin.worker.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class JoinSnapshot:
     left_out: int
     #: time of the last commit by this machine's clock, None before the first
     committed_at_s: float | None
+    #: how late its clock is, and what holds it
+    clock: Delay | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ def _joins(runtime: Runtime) -> tuple[JoinSnapshot, ...]:
             lags.get(number),
             len(join.partition.clock.left_out),
             join.committed_at,
+            runtime.clocks.delay(number),
         )
         for number, join in runtime.joins.running.items()
     )

@@ -31,7 +31,7 @@ def pages(app: Any) -> Pages:
     def status() -> Answer:
         snapshot = snapshot_of(app.runtime)
         about = {"job": app.job.model.prefix, "version": samplejoin.__version__, "warnings": app.warnings()}
-        return _json({**about, **asdict(snapshot)}, True)
+        return _json({**about, **asdict(snapshot), "lag": snapshot.lag, "open_keys": snapshot.open_keys}, True)
 
     return {"/metrics": metrics, "/livez": livez, "/readyz": readyz, "/status.json": status}
 

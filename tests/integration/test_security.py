@@ -104,6 +104,7 @@ def test_a_refused_login_ends_every_command_at_once(secured, tmp_path):
         "worker of a pattern": ([*samplejoin, "worker", str(pattern)], 1),
         "check": ([*samplejoin, "check", str(job)], 1),
         "verify": ([*samplejoin, "verify", str(job)], 2),  # nothing can be verified
+        "status": ([*samplejoin, "status", str(job)], 1),
         "reset": ([*samplejoin, "reset", str(job), "--yes"], 1),
         "migrate": ([*samplejoin, "migrate", str(job), "--from-generation", "1", "--set", "generation=2"], 1),
     }
