@@ -198,7 +198,7 @@ class Clock:
         return None if since is None or until is None else (since, until)
 
     def _wait_no_longer(self, limit_ms: int) -> None:
-        """`max_wait`: counts append time in which a source's watermark stood while another's rose."""
+        """Leaves out sources whose watermark stood for `limit_ms` of append time while another's rose (`max_wait`)."""
         everyone = [
             (source_id(topic, partition), self.sources.setdefault(source_id(topic, partition), SourceClock()))
             for topic in self._groups
