@@ -150,7 +150,7 @@ class PartJoiner:
         self._foreign = 0
 
     def add(self, offset: int, value: bytes) -> Commit | None:
-        """Returns the commit that the record at `offset` completes, or None. Raises FormatError for an unknown format."""
+        """Returns the commit that the record at `offset` completes, or None. Raises FormatError for another format."""
         try:
             body = unpack_commit(value)
         except GarbageError as error:
@@ -246,7 +246,7 @@ class ChangelogReader:
         return None
 
     async def read(self, position: int, ending: bool = True) -> AsyncIterator[Commit]:
-        """Yields whole commits from offset `position` to the end; without `ending` it goes on with those appended later.
+        """Yields whole commits from offset `position` to the end; without `ending` also those that are appended later.
 
         Raises FormatError, and OffsetOutOfRangeError if the records at `position` have been trimmed.
         """

@@ -1,4 +1,4 @@
-"""Making aiokafka's clients with the settings that the protocol needs, and waiting for a broker that is away."""
+"""Creates aiokafka's clients with the settings that the join needs, and waits for brokers that do not answer."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ T = TypeVar("T")
 MAX_REQUEST_BYTES = 8 << 20
 TRANSACTION_TIMEOUT_MS = 15_000
 BATCH_BYTES = 1 << 20
-#: per partition and fetch; a larger record still comes, alone (KIP-74). Small, so that what is read stays in the caches
+#: per partition and fetch; a larger record still comes, alone (KIP-74). Small, so that the data stay in CPU caches
 FETCH_BYTES = 1 << 20
-#: of one broker and fetch, all partitions together
+#: per broker and fetch, all partitions together
 FETCHES_BYTES = 16 << 20
-#: a fetch's least bytes and longest wait, ms: while records flow, few large ones; else one that the first record ends
+#: (min bytes, max wait in ms) of fetches: few large ones while records flow, else one that the first record ends
 FLOWING, STILL = (256 << 10, 50), (1, 250)
 AWAY = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, OSError)
 
 
 def group_consumer(config: EngineConfig, assignor: Any, reading: Reading) -> Any:
-    """The worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset.
+    """Creates the worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset.
 
-    One assignor only: with more, aiokafka joins once for each.
+    It has one assignor only: with more, aiokafka joins the group once for each.
     """
     return AIOKafkaConsumer(
         **config.connection,
@@ -73,12 +73,12 @@ def group_consumer(config: EngineConfig, assignor: Any, reading: Reading) -> Any
 
 
 def pace(consumer: AIOKafkaConsumer, flowing: bool) -> None:
-    """Sets how long the next fetches wait: many small ones cost a third more CPU, many empty ones a core never idle."""
+    """Sets how long the next fetches wait: many small ones cost a third more CPU, many empty ones keep a core busy."""
     set_fetch_wait(consumer, *(FLOWING if flowing else STILL))
 
 
 def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> Any:
-    """A consumer without a group, for the changelog and the progress topic."""
+    """Creates a read_committed consumer without a group, for the job's own topics and for questions about offsets."""
     return AIOKafkaConsumer(
         **config.connection,
         group_id=None,
@@ -91,7 +91,7 @@ def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> Any:
 
 
 def producer(config: EngineConfig, transactional_id: str | None = None, compression: str | None = None) -> Any:
-    """An idempotent producer; transactional with an id. A lost leader is retried for five minutes."""
+    """Creates an idempotent producer, transactional if given an id; others retry for five minutes without a leader."""
     return AIOKafkaProducer(
         **config.connection,
         enable_idempotence=True,
@@ -107,19 +107,19 @@ def producer(config: EngineConfig, transactional_id: str | None = None, compress
 
 
 def admin(config: EngineConfig) -> Any:
-    """An admin client."""
+    """Creates an admin client."""
     return AdminClient(**config.connection)
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error only says that the brokers do not answer now."""
-    if isinstance(error, AssertionError):  # a broker that has only just come answers with no brokers at all
+    """Whether an error means only that the brokers do not answer now."""
+    if isinstance(error, AssertionError):  # a broker that has just started answers with an empty list of brokers
         return "bootstrap" in str(error)
     return isinstance(error, AWAY) or (isinstance(error, KafkaError) and bool(getattr(error, "retriable", False)))
 
 
 async def close_producer(client: Any, timeout_s: float) -> bool:
-    """Stops a producer; after the timeout at once, with all that it has not sent. False if it came to that."""
+    """Stops a producer. Returns False if the timeout ran out or an error came: then what it had not sent is dropped."""
     try:
         async with asyncio.timeout(timeout_s):
             await client.stop()
@@ -127,7 +127,7 @@ async def close_producer(client: Any, timeout_s: float) -> bool:
     except asyncio.CancelledError:
         if was_cancelled():
             raise
-    except Exception as error:  # what it holds is aborted by its timeout or by the next owner, or sent by that one
+    except Exception as error:  # its transaction is aborted by timeout or by the next owner, which sends the rest again
         log.debug("stopping a producer: %r", error)
     for close in closing_steps(client):
         try:
@@ -142,10 +142,10 @@ async def close_producer(client: Any, timeout_s: float) -> bool:
 
 
 def was_cancelled() -> bool:
-    """Whether the running task was cancelled, to be asked of a CancelledError.
+    """Whether the running task itself was cancelled; to be asked when a CancelledError is caught.
 
-    aiokafka awaits tasks of its own that it has cancelled, for example while it closes a client: a CancelledError can
-    reach us although nobody cancelled our task. Taking it for our own would end the task silently.
+    aiokafka awaits tasks of its own that it has cancelled, for example while it closes a client. So a CancelledError
+    can reach a task that nobody cancelled; if it were taken for a cancellation, the task would end silently.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
@@ -153,9 +153,9 @@ def was_cancelled() -> bool:
 
 @asynccontextmanager
 async def running(client: Any) -> AsyncIterator[Any]:
-    """A client for a short job: started, and stopped whatever happens, also if it started half way.
+    """Starts a client and yields it; stops it in any case, also if the start failed half way.
 
-    Raises Refused if a broker will not have this client.
+    Raises Refused if a broker refuses this client, else the KafkaError.
     """
     since = time.monotonic()
     try:
@@ -170,25 +170,25 @@ async def running(client: Any) -> AsyncIterator[Any]:
 
 
 async def committed_offsets(config: EngineConfig, tps: set[TopicPartition]) -> dict[Any, tuple[int, str]]:
-    """The group's committed next offsets and their metadata, for those partitions that have one."""
+    """Returns the group's committed offsets: partition -> (next offset, metadata), for partitions that have one."""
     async with running(admin(config)) as client:
         found = await client.list_consumer_group_offsets(config.group, partitions=list(tps))
     if tps - found.keys():
-        # aiokafka does not look at the answer's own error: a coordinator that is still loading lists no partitions
+        # aiokafka ignores the error code of the response: a coordinator that is still loading lists no partitions
         raise GroupLoadInProgressError
     return {tp: (o.offset, o.metadata or "") for tp, o in found.items() if o.offset >= 0}
 
 
 async def until_there(what: str, config: EngineConfig, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Runs `attempt` until the brokers answer, with backoff up to 10 s, and says so. Other errors end it.
+    """Runs `attempt` again, with backoff up to 10 s and a warning each time, until the brokers answer.
 
-    Raises Refused if trying again cannot help: a wrong login, certificate or protocol.
+    Raises Refused, Denied or WorkerError if trying again cannot help: wrong login, missing right, any other error.
     """
     return await until_answered(what, config.connection, attempt)
 
 
 async def until_answered(what: str, connection: Mapping[str, Any], attempt: Callable[[], Awaitable[T]]) -> T:
-    """As `until_there`, where all that is known are the connection's arguments."""
+    """As `until_there`, for callers that have only the connection's arguments."""
     wait_s = 0.5
     while True:
         since = time.monotonic()
@@ -210,6 +210,6 @@ async def until_answered(what: str, connection: Mapping[str, Any], attempt: Call
 
 
 async def list_topics(connection: Mapping[str, Any]) -> list[str]:
-    """All topics that the user may see. Raises Refused, and KafkaError if no broker answers."""
+    """Returns the names of all topics that the user may see. Raises Refused; KafkaError if no broker answers."""
     async with running(AdminClient(**connection)) as client:
         return sorted(await client.list_topics())
