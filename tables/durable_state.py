@@ -1,7 +1,7 @@
-"""A join partition's state at rest: a store that is an exact prefix of the changelog, and knows of which one.
+"""A join partition's state at rest: a store that is an exact prefix of the changelog.
 
-The owner brings it forward commit by commit; a recovery or a standby replays what is missing. Beside the keys it holds
-their deadlines in pages, so that a restart need not look at every key.
+The owner advances it commit by commit; a recovery or a standby replays the missing commits. Next to the keys it holds
+their deadlines in pages, so that a restart need not read every key.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How much memory a worker takes, and how it is divided: docs/operations.md has the formula.
+"""Divides a worker's memory into shares; docs/operations.md has the formula.
 
-What grows with the load is bounded in bytes, each by its share; a worker's join partitions divide theirs equally.
+Everything that grows with the load is bounded in bytes by its share. A worker's join partitions divide theirs equally.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 #: interpreter, libraries, connections
 BASE_BYTES = 220_000_000
 LEAST_BYTES = 512 << 20
-#: of a container's limit, and of a machine that others use too
+#: the part of a container's limit, and of the memory of a machine that others use too
 CONTAINER_SHARE, MACHINE_SHARE = 0.8, 0.25
-#: what a cached key takes on top of its own bytes and its state's
+#: bytes that a cached key takes in addition to its own and its state's
 KEY_BYTES = 200
 _UNLIMITED = 1 << 60
 
 
 @dataclass(slots=True)
 class Memory:
-    """The shares of `total` bytes. What is in flight is there several times: as rows, packed, and in the client."""
+    """The shares of `total` bytes. Data in flight exist several times: as rows, packed, and in the Kafka client."""
 
     total: int
     #: join partitions that the worker owns
@@ -33,7 +33,7 @@ class Memory:
 
     @property
     def block_cache(self) -> int:
-        """RocksDB's cache of what it has read, all partitions together."""
+        """RocksDB's block cache, all partitions together."""
         return min(64 << 20, self.free // 10)
 
     @property
@@ -48,22 +48,22 @@ class Memory:
 
     @property
     def unacked(self) -> int:
-        """Packed blocks on their way to the repartition topic."""
+        """Packed blocks that were sent to the repartition topic and are not acknowledged."""
         return min(32 << 20, self.free // 40)
 
     @property
     def uncommitted(self) -> int:
-        """What one join partition changes and emits between two commits."""
+        """Changes and samples of one join partition between two commits."""
         return self.free // 20 // max(1, self.partitions)
 
     @property
     def cached(self) -> int:
-        """Open keys of one join partition that wait in memory."""
+        """Open keys of one join partition that are cached in memory."""
         return self.free // 4 // max(1, self.partitions)
 
 
 def available(root: Path = Path("/")) -> int:
-    """What a worker may take where it runs: a share of its container's limit, or else of the machine's memory."""
+    """Returns the bytes that a worker may use: a share of its container's limit, or else of the machine's memory."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = container_limit(root)
     if limit is not None and limit < machine:
@@ -72,7 +72,7 @@ def available(root: Path = Path("/")) -> int:
 
 
 def container_limit(root: Path = Path("/")) -> int | None:
-    """The lowest limit of the control groups that hold this process, version 2 or 1; None without one."""
+    """Returns the lowest limit, in bytes, of this process's control groups (version 2 or 1); None without a limit."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -89,7 +89,7 @@ def container_limit(root: Path = Path("/")) -> int | None:
 
 
 def _limits(base: Path, path: str, name: str) -> list[int]:
-    """Of a group and those above it. In a container the path can be one that is only known outside."""
+    """Returns the limits of a group and its parents. In a container `path` may be one that exists only outside."""
     found = []
     group = Path(path.lstrip("/"))
     for each in (group, *group.parents):

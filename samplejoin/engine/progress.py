@@ -1,7 +1,7 @@
-"""The progress topic: what every worker says of its sources and of the lag of its join partitions.
+"""The progress topic, in which every worker reports its sources and the lag of its join partitions.
 
 It serves alignment (sources read too far ahead in event time wait) and back-pressure (cleaning waits for a join that
-is behind). Losing or doubling any of it costs speed or memory, never a row: correctness does not read it.
+is behind). Lost or repeated reports cost speed or memory, never a row: correctness does not depend on them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from samplejoin.engine.plain_producer import PlainProducer
 log = logging.getLogger(__name__)
 
 FRESH_S = 5.0
-#: a worker that has not heard itself for so long although Kafka takes its words is deaf
+#: a worker is deaf if its acknowledged reports have not come back for this time
 DEAF_S = 30.0
 RETRY_S = 1.0
 
 
 class ProgressMessage(msgspec.Struct, forbid_unknown_fields=True):
-    """What a worker says: per source the event time read up to, in ms, and whether it is at its end; per join
-    partition the records that it is behind."""
+    """A worker's report. `sources`: source -> (event time read up to in ms, at its end); `lags`: join partition -> how
+    many records it is behind."""
 
     worker: str
     sources: dict[str, tuple[int, bool]]
@@ -46,7 +46,7 @@ _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(ProgressM
 
 
 class ProgressBoard(Service):
-    """Keeps the latest word of every worker; `may_read` is asked before each fetch."""
+    """Publishes this worker's reports and keeps the latest of every worker: they tell which sources must wait."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class ProgressBoard(Service):
     ) -> None:
         self.config, self.worker, self.producer, self.fatal = config, worker, producer, fatal
         self.refused = RefusedRecords(meters, "Nothing is lost: speed depends on this topic, and no row")
-        #: source -> (event time read up to in ms, at its end, heard at)
+        #: source -> (event time read up to in ms, at its end, time of the report)
         self.sources: dict[str, tuple[int, bool, float]] = {}
-        #: join partition -> (records behind, heard at)
+        #: join partition -> (records behind, time of the report)
         self.lags: dict[int, tuple[int, float]] = {}
-        #: when this worker's own word last came back through the topic
+        #: when this worker's own report last came back through the topic
         self.heard_itself_at = -FRESH_S
-        #: since when this worker has spoken without a pause, and when it last did
+        #: since when this worker has reported without a pause, and when it last did
         self._speaking_since = self._spoke_at = -FRESH_S
         self._rose: tuple[int, float] = (-1, 0.0)
         self._unanswered_since: float | None = None
@@ -75,7 +75,7 @@ class ProgressBoard(Service):
         self.add_future(self._listen_or_end())
 
     async def publish(self, sources: dict[str, tuple[int, bool]], lags: dict[int, int]) -> None:
-        """One word to everybody, this worker included."""
+        """Sends a report to all workers, this one included."""
         word = ProgressMessage(self.worker, sources, lags)
         self._receive(word)
         now = time.monotonic()
@@ -88,7 +88,7 @@ class ProgressBoard(Service):
         sent.add_done_callback(self._sent)
 
     def silent_s(self) -> float:
-        """For how long the brokers have owed an acknowledgement to this worker, which speaks every second."""
+        """For how many seconds the brokers have acknowledged no report of this worker, which sends one a second."""
         return 0.0 if self._unanswered_since is None else time.monotonic() - self._unanswered_since
 
     def _sent(self, word: asyncio.Future[RecordMetadata]) -> None:
@@ -96,11 +96,11 @@ class ProgressBoard(Service):
             self._unanswered_since = None
 
     def is_listening(self) -> bool:
-        """Whether what others say is heard here: this worker's own words come back."""
+        """Whether this worker receives reports: its own have come back lately."""
         return time.monotonic() - self.heard_itself_at < FRESH_S
 
     def deafness(self) -> str | None:
-        """What is wrong if this worker does not hear what it says itself, in words; None while it does."""
+        """Returns the warning for a worker that does not receive its own reports; None while it does."""
         deaf_s = self._spoke_at - max(self.heard_itself_at, self._speaking_since)
         if deaf_s < DEAF_S or self.silent_s() > FRESH_S:
             return None
@@ -112,9 +112,9 @@ class ProgressBoard(Service):
         return any(lag > self.config.max_backlog and at > oldest for lag, at in self.lags.values())
 
     def too_far_ahead(self, source: str, read_time: int | None) -> bool:
-        """Whether a source must wait for slower ones: more than `align` of event time ahead of the slowest.
+        """Whether a source must wait: it is more than `align` of event time ahead of the slowest one.
 
-        A slowest source that has not risen for `max_wait` (10 s without one) holds nobody up.
+        A slowest source that has not advanced for `max_wait` (default here: 10 s) makes no source wait.
         """
         if read_time is None:
             return False
@@ -133,7 +133,7 @@ class ProgressBoard(Service):
         return read_time > slowest + self.config.align_ms and now - self._rose[1] < patience_s
 
     def _receive(self, word: ProgressMessage, back: bool = False) -> None:
-        """Takes a word in; `back`: it has come through the topic."""
+        """Keeps a report; `back`: it came through the topic."""
         now, topics = time.monotonic(), self.config.spec.topics()
         if back and word.worker == self.worker:
             self.heard_itself_at = now
@@ -145,7 +145,7 @@ class ProgressBoard(Service):
                 self.lags[partition] = (lag, now)
 
     def receive_record(self, record: ConsumerRecord) -> None:
-        """Takes a record of the topic in, whoever wrote it."""
+        """Keeps the report in a record of the topic; refuses a record that no worker wrote."""
         try:
             word = _decode(record.value or b"")
         except (msgspec.MsgspecError, ValueError) as error:
@@ -154,7 +154,7 @@ class ProgressBoard(Service):
         self._receive(word, back=True)
 
     async def _listen_or_end(self) -> None:
-        """A worker that no longer listens would go on, blind to the others."""
+        """Listens; an error ends the worker, which would otherwise go on without knowing about the others."""
         try:
             await self._listen()
         except Exception as error:
@@ -170,7 +170,7 @@ class ProgressBoard(Service):
             while not self.should_stop:
                 try:
                     heard = await consumer.getmany(tp, timeout_ms=1000)
-                except OffsetOutOfRangeError:  # away for longer than the topic is kept
+                except OffsetOutOfRangeError:  # this worker was away for longer than the topic's retention
                     await consumer.seek_to_end(tp)
                     continue
                 except KafkaError as error:

@@ -1,7 +1,7 @@
-"""Record batches cut into parts that fit into memory, whatever they expand to; too large records refused one by one.
+"""Cuts record batches into parts that fit into memory, whatever they expand to, and refuses too large records.
 
-A part is a batch of its own, without compression: its records are parsed by aiokafka's own code. Where the records of a
-batch end is looked for only in one that does not expand to a single piece.
+A part is an uncompressed batch of its own, whose records aiokafka's code parses. The ends of records are looked for
+only in a batch that expands to more than one piece.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.damaged_batches import HEADER, HEADER_AT, LOG_APPEND_TIME, varint
 from samplejoin.engine.decompression import NONE, ExpandError, pieces
 
-#: what is expanded at once
+#: how much of a batch is expanded at once
 PIECE_BYTES = 8 << 20
-#: records of a part: each is looked at for its end
+#: the most records of a part: the end of each must be found
 PART_RECORDS = 4000
-#: of a refused record's value, for its dead letter
+#: how much of a refused record's value is kept for its dead letter
 HEAD_BYTES = 64 << 10
 HEADER_BYTES = 61
 _CODEC = 0x07
 
 
 class BatchPart:
-    """Some records of a batch, as a batch of its own that is not compressed: its bytes, and aiokafka's parser."""
+    """Some records of a batch as an uncompressed batch of their own: its bytes, and aiokafka's parser for it."""
 
     def __init__(self, raw: bytes | memoryview, parser: Any = None) -> None:
         self.raw = raw
@@ -36,7 +36,7 @@ class BatchPart:
 
 
 class Header:
-    """A batch's header, as far as its records need it."""
+    """The header of a batch, as far as its records need it."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw[:HEADER_BYTES]
@@ -47,14 +47,14 @@ class Header:
         self.codec = self.attributes & _CODEC
 
     def batch(self, records: bytes | bytearray, count: int) -> BatchPart:
-        """The same batch with these records, uncompressed."""
+        """Returns the same batch with these records, uncompressed."""
         header = bytearray(self.raw)
         struct.pack_into(">h", header, HEADER_AT, self.attributes & ~_CODEC)
         struct.pack_into(">i", header, HEADER_BYTES - 4, count)
         return BatchPart(bytes(header + records))
 
     def refused(self, head: bytes, size: int, limit: int) -> RefusedRecord:
-        """A record that is not read, of the beginning of its bytes."""
+        """Returns the `RefusedRecord` for a record, made from its first bytes. Raises IndexError if cut off."""
         delta_ms, at = varint(head, 1)
         offset, at = varint(head, at)
         length, at = varint(head, at)
@@ -71,9 +71,9 @@ class Header:
 
 
 def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]:
-    """The records of a batch in parts, with the bytes that each takes. None is over `limit` but a `RefusedRecord`.
+    """Yields (part, its bytes): a `BatchPart`, or a list with a `RefusedRecord` in place of a record over `limit`.
 
-    Raises ExpandError if the batch cannot be read.
+    A list is empty while a large record is passed over. Raises ExpandError if the batch cannot be read.
     """
     header = Header(raw)
     expanded = pieces(header.codec, raw[HEADER_BYTES:], PIECE_BYTES)
@@ -86,7 +86,7 @@ def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]
 
 
 def _first_piece(expanded: Iterator[bytes]) -> tuple[bytes, int]:
-    """As much as may be expanded at once: blocks can be small."""
+    """Joins blocks, which can be small, up to `PIECE_BYTES`; returns them and their size."""
     got: list[bytes] = []
     size = 0
     for piece in expanded:
@@ -99,7 +99,7 @@ def _first_piece(expanded: Iterator[bytes]) -> tuple[bytes, int]:
 
 def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]:
     data = bytearray()
-    at = count = 0  # what of `data` is whole records, and how many
+    at = count = 0  # the end of the whole records in `data`, and their number
     for _ in range(header.count):
         while len(data) - at < 10 and (piece := next(expanded, None)) is not None:
             data += piece
@@ -135,7 +135,7 @@ def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tupl
 def _skip(
     header: Header, data: bytearray, expanded: Iterator[bytes], body: int, size: int, limit: int
 ) -> Iterator[tuple[BatchPart | list[Any], int]]:
-    """Passes over a record whose bytes begin at `body`; leaves in `data` what follows it."""
+    """Passes over a record whose bytes begin at `body`; leaves in `data` the bytes after it."""
     del data[:body]
     while len(data) < min(size, 3 * HEAD_BYTES):
         piece = next(expanded, None)
@@ -162,5 +162,5 @@ def _skip(
 
 
 def is_small(raw_bytes: int, attributes: int, limit: int) -> bool:
-    """Whether a batch is read as it is: not compressed, and no record can be over the limit."""
+    """Whether a batch can be read as it is: it is not compressed, and no record can be over the limit."""
     return attributes & _CODEC == NONE and raw_bytes <= min(limit, PIECE_BYTES)

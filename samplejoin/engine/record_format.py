@@ -1,15 +1,15 @@
-"""Which format of records a job's workers write: the newest that all of them can read."""
+"""The record format that a job's workers write: the newest one that all of them can read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: formats of records that this version reads
+#: the record formats that this version reads
 OLDEST, NEWEST = 1, 1
 
 
 @dataclass
 class RecordFormat:
-    """Of one job in this process. `writes` changes when its group has agreed on another one."""
+    """The record format of one job in this process. `writes` changes when the group has agreed on another one."""
 
     writes: int = NEWEST

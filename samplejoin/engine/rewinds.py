@@ -1,4 +1,4 @@
-"""Offsets that somebody moved back: read again, and skipped again, which changes nothing. That is said loudly."""
+"""Detects committed offsets that somebody moved back: records are read and skipped again, with a warning."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ log = logging.getLogger(__name__)
 
 
 class Rewinds:
-    """Looks for sources that are read again from further back than any crash explains.
+    """Detects sources that are read again from further back than a crash can explain.
 
-    What a new owner sends again lies less than `max_in_flight` below what was merged: nothing is sent beyond the
-    committed offset by more (docs/architecture.md).
+    A new owner starts less than `max_in_flight` records below what was merged, since nothing is sent further than that
+    beyond the committed offset (docs/architecture.md).
     """
 
     def __init__(self, max_in_flight: int, meters: Meters) -> None:
         self._max_in_flight, self._meters = max_in_flight, meters
         self._said: set[Source] = set()
-        #: the latest group generation that has spoken of a source: a paused owner's last words are none of this
+        #: the latest group generation that has sent entries of a source: a paused owner's late entries are not counted
         self._generations: dict[Source, int] = {}
 
     def count(self, entry: Entry, covered: Mapping[Source, int]) -> None:
-        """Looks at an entry before it is stepped; `covered` is the partition's H."""
+        """Checks an entry before it is stepped; `covered` is the partition's H (source -> offset)."""
         for each in (entry,) if isinstance(entry, Block) else entry.entries:
             if each.generation < self._generations.setdefault(each.source, each.generation):
                 continue
@@ -38,7 +38,7 @@ class Rewinds:
             if each.source not in self._said:
                 self._said.add(each.source)
                 log.warning(
-                    "source %s is read again from %d records back, but those were joined: they are skipped, no sample "
-                    "comes again. Moving the group's offsets back does nothing alone; to join again: samplejoin reset",
+                    "source %s is read again from %d records back. Those were joined: they are skipped, and no sample "
+                    "comes again. To join them again, run samplejoin reset: moving the group's offsets is not enough",
                     each.source, behind,
                 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One sender task per repartition partition: blocks and ticks go out in the order they were made."""
+"""Sends blocks and ticks in the order in which they were made, with one task per partition of the repartition topic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from samplejoin.engine.record_format import RecordFormat
 from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 from samplejoin.engine.wire import pack_entry
 
-#: on their way at once
+#: the most entries, and bytes, that are sent and not acknowledged
 MOST_ENTRIES, MOST_BYTES = 256, 32 << 20
 
 Acked = Callable[[int], None]
@@ -24,7 +24,7 @@ Acked = Callable[[int], None]
 
 
 class Sender:
-    """Sends entries to the partitions of one topic. The first failed send calls `fatal` and nothing follows it."""
+    """Sends entries to the partitions of one topic. The first failed send calls `fatal`; nothing is sent after it."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class Sender:
         self._room = asyncio.Event()
         self._room.set()
         self._failed = False
-        #: entries made and not yet acknowledged
+        #: enqueued entries that are not acknowledged, and their bytes
         self.unacked = self.unacked_bytes = 0
 
     def enqueue(self, partition: int, entry: Entry, acked: Acked) -> None:
-        """Sends `entry` after all that was enqueued for the partition before."""
+        """Packs `entry` and sends it after everything that was enqueued for the partition before."""
         queue = self._queues.get(partition)
         if queue is None:
             queue = self._queues[partition] = deque()
@@ -54,7 +54,7 @@ class Sender:
             self._tasks.append(asyncio.create_task(self._run(partition), name=f"send-{self.topic}-{partition}"))
         value = pack_entry(
             entry, self._record_format.writes
-        )  # at once: thousands of rows that wait are work for the collector
+        )  # at once: thousands of waiting rows would burden the garbage collector
         queue.append((value, acked))
         self._wake[partition].set()
         self.unacked += 1
@@ -63,11 +63,11 @@ class Sender:
             self._room.clear()
 
     async def room(self) -> None:
-        """Returns when little enough is on its way: what keeps reading in step with sending."""
+        """Waits until there is room for another entry, so that reading does not outrun sending."""
         await self._room.wait()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Waits until all is acknowledged; False if that took too long or a send has failed."""
+        """Waits until all entries are acknowledged; returns False if the timeout ran out or a send failed."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
         while self.unacked and not self._failed and loop.time() < end:
@@ -116,6 +116,6 @@ class Sender:
         if not self._failed:
             self._failed = True
             self._room.set()
-            for wake in self._wake.values():  # nothing follows, in any partition
+            for wake in self._wake.values():  # no partition sends anything more
                 wake.set()
             self.fatal(TooLarge(self.topic) if isinstance(error, TOO_LARGE) else error)

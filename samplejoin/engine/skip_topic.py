@@ -1,6 +1,7 @@
-"""Records that are not to be read: what `samplejoin skip` has written to the job's own topic, and every worker obeys.
+"""The skips topic: the records that no worker may read, written by `samplejoin skip`.
 
-The topic is made by the first skip. It is compacted, so it keeps each; a reset of the job deletes it with the rest.
+The first skip creates the topic. It is compacted and each skip has its own key, so it keeps all of them. A reset of the
+job deletes it with the other topics.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ POLL_MS = 200
 
 
 class SkipList:
-    """What the topic holds, as last read; nothing if there is no topic. `refuse` is told of other records in it."""
+    """The skips of the topic as last read; none if it does not exist. `refuse` is called for other records in it."""
 
     def __init__(self, config: EngineConfig, refuse: Callable[[str, int, int, Exception], None]) -> None:
         self.config, self._refuse = config, refuse
@@ -34,7 +35,7 @@ class SkipList:
         self._end = 0
 
     async def has_grown(self, consumer: AIOKafkaConsumer) -> bool:
-        """Whether there is something to read, by a consumer that is there already."""
+        """Whether the topic has new records; asks with a consumer that the caller already has."""
         topic = self.config.topics.skips
         if topic not in await consumer.topics():
             return False
@@ -42,7 +43,7 @@ class SkipList:
         return bool(max(ends.values()) != self._end)
 
     async def read(self) -> None:
-        """Reads it to its end; passes over what `samplejoin skip` has not written."""
+        """Reads the topic to its end; passes over records that `samplejoin skip` has not written."""
         if self.config.topics.skips not in await existing(self.config):
             return
         tp = TopicPartition(self.config.topics.skips, 0)
@@ -52,7 +53,7 @@ class SkipList:
         self._end = end
 
     async def obey(self) -> Skips:
-        """As `read`; returns what is to be passed over, and says so once."""
+        """Reads the topic; returns the offsets to pass over, and logs each new skip."""
         known = list(self.skips)
         await self.read()
         for skip in self.skips:
@@ -78,7 +79,7 @@ class SkipList:
 
 
 async def refuse_wrong(config: EngineConfig, skips: Iterable[Skip]) -> None:
-    """Raises WorkerError for what is not an unread record of an input topic."""
+    """Raises WorkerError for a skip of anything else than unread records of an input topic."""
     known, skips = await existing(config), list(skips)
     for skip in skips:
         if skip.topic not in config.spec.topics():
@@ -104,7 +105,7 @@ async def refuse_wrong(config: EngineConfig, skips: Iterable[Skip]) -> None:
 
 
 async def write(config: EngineConfig, skips: Iterable[Skip]) -> None:
-    """Writes them, so that every worker obeys. Raises WorkerError if the topic cannot be made."""
+    """Writes skips to the topic, which all workers read. Raises WorkerError if the topic cannot be created."""
     topic = config.topics.skips
     if topic not in await existing(config):
         await _create(config, topic)

@@ -1,4 +1,4 @@
-"""The clean side of a worker: which source partitions it owns, how far each has been read, acknowledged, committed."""
+"""The source partitions that a worker owns, and how far each has been read, acknowledged and committed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class SourceBlock:
-    """Records of one source partition, fetched together. They cover its offsets up to `upto`."""
+    """Records of one source partition that were fetched together. They cover its offsets up to `upto`."""
 
     owned: OwnedSource
     records: list[ConsumerRecord]
@@ -34,24 +34,24 @@ class SourceBlock:
 
 @dataclass(eq=False)
 class OwnedSource:
-    """One source partition between its assignment and its end."""
+    """One source partition, from its assignment until it is given up."""
 
     tp: TopicPartition
     writer: SourceWriter
-    #: last offset handed to the clean agent, by a block
+    #: the last offset that was handed to the clean agent in a block
     delivered: int
     #: fetched records beyond the writer's limit
     held: deque[Any] = field(default_factory=deque)
     held_upto: int = -1
     alive: bool = True
-    #: highest event time handed over, for alignment
+    #: the highest event time handed to the clean agent, for alignment
     read_time: int | None = None
 
     def next_block(self) -> SourceBlock | None:
-        """The held records that may be sent now, as a block."""
+        """Returns the held records that may be sent now as a block; None if there are none."""
         limit = self.writer.limit
         if self.held and self.held[0].offset > limit and self.held[0].offset - 1 > self.delivered:
-            # a gap in the offsets wider than max_in_flight: nothing is in it, so it can be covered and committed
+            # a gap in the offsets, wider than max_in_flight: it holds no records, so it can be covered and committed
             return self._block([], self.held[0].offset - 1)
         records = []
         while self.held and self.held[0].offset <= limit:
@@ -80,15 +80,15 @@ class Sources:
         self.owned: dict[Any, OwnedSource] = {}
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
-        #: ids of the job's topics, as far as the brokers have any
+        #: topic -> its id; empty with brokers that have no topic ids
         self.topic_ids: dict[str, UUID] = {}
         #: whether ticks are sent
         self.ticking = True
-        #: whether records came lately
+        #: whether records have come within the last second
         self.flowing = False
 
     def add(self, tp: TopicPartition, generation: int, committed: int, metadata: str, log_end: int) -> OwnedSource:
-        """Starts on a partition whose next offset is `committed`, and whose log ends at `log_end` now."""
+        """Adds a partition whose next offset is `committed`, and whose log ends before offset `log_end` now."""
         writer = SourceWriter(
             source_id(tp.topic, tp.partition),
             generation,
@@ -106,8 +106,8 @@ class Sources:
         return str(_Noted(row_time_ms or None, id_.hex if id_ else ""))
 
     def learn_topic_ids(self, ids: Mapping[str, UUID]) -> None:
-        """Raises WorkerError if a topic has another id than this worker has known: offsets mean nothing in the new one,
-        and a consumer that is not asked goes on at them, or begins again at its start."""
+        """Keeps topic ids. Raises WorkerError if one is not that known before: the old offsets mean nothing in the new
+        topic, and a consumer would go on at them or begin at its start."""
         if again := sorted(topic for topic, id_ in ids.items() if self.topic_ids.get(topic, id_) != id_):
             raise WorkerError(
                 f"topics {', '.join(again)} were deleted and made again while the job ran: what was read and written "
@@ -116,7 +116,7 @@ class Sources:
         self.topic_ids |= ids
 
     def refuse_recreated(self, tp: TopicPartition, metadata: str) -> None:
-        """Raises WorkerError if an offset was committed for a topic of this name that was another one."""
+        """Raises WorkerError if the offset was committed for an earlier topic of the same name."""
         noted, id_ = _Noted.of(metadata).topic_id, self.topic_ids.get(tp.topic)
         if noted and id_ and noted != id_.hex:
             raise WorkerError(
@@ -132,7 +132,7 @@ class Sources:
                 owned.alive = False
 
     def offsets(self) -> dict[Any, OffsetAndMetadata]:
-        """What can be committed: next offsets, with the highest event time below them."""
+        """Returns the next offsets to commit; their metadata is the highest event time below, and the topic id."""
         return {
             tp: OffsetAndMetadata(owned.writer.acked + 1, self._noted(tp.topic, owned.writer.row_time))
             for tp, owned in self.owned.items()
@@ -140,18 +140,18 @@ class Sources:
         }
 
     def confirm(self, offsets: dict[Any, OffsetAndMetadata]) -> None:
-        """The group has committed `offsets`."""
+        """Records that the group has committed `offsets`."""
         for tp, offset in offsets.items():
             owned = self.owned.get(tp)
             if owned is not None:
                 owned.writer.confirm(offset.offset - 1)
 
     def confirmed(self) -> int:
-        """How many sources the group has all acknowledged offsets of."""
+        """Returns for how many sources all acknowledged offsets are committed."""
         return sum(owned.writer.acked == owned.writer.confirmed for owned in self.owned.values())
 
     def record_fetches(self, consumer: AIOKafkaConsumer) -> None:
-        """Tells each writer of the latest fetch response for its partition."""
+        """Passes the latest fetch response of each partition to its writer."""
         for tp, owned in self.owned.items():
             stamp = consumer.last_poll_timestamp(tp)
             high, stable = consumer.highwater(tp), consumer.last_stable_offset(tp)
@@ -160,7 +160,7 @@ class Sources:
                 owned.writer.record_fetch(stamp, owned.delivered + 1, end)
 
     def slice(self) -> int | None:
-        """The slice that the watermarks of all owned sources have come to; None while one has no time."""
+        """Returns the slice of the lowest watermark of all owned sources; None while a source has no event time."""
         spec, lowest = self.config.spec, None
         for owned in self.owned.values():
             row_time = owned.writer.row_time
@@ -171,7 +171,7 @@ class Sources:
         return None if lowest is None else lowest // spec.resolution_ms
 
     def tick(self, partition: int) -> tuple[Tick, list[OwnedSource]]:
-        """A tick for one join partition, and the sources it speaks of."""
+        """Returns a tick for one join partition, and the sources in it."""
         owned = list(self.owned.values())
         return Tick([o.writer.tick(partition) for o in owned], dict(self.partitions)), owned
 
@@ -180,14 +180,14 @@ _ID = re.compile("[0-9a-f]{32}")
 
 
 class _Noted(NamedTuple):
-    """What is committed with an offset: the highest event time below it, and the id of the topic."""
+    """The metadata of a committed offset: the highest event time below it, and the id of the topic (hex, or empty)."""
 
     row_time_ms: int | None
     topic_id: str
 
     @classmethod
     def of(cls, metadata: str) -> _Noted:
-        """Of what somebody else has committed, nothing."""
+        """Parses metadata; text that a worker did not write gives empty fields."""
         time, _, id_ = metadata.partition(" ")
         return cls(int(time) if time.lstrip("-").isdecimal() else None, id_ if _ID.fullmatch(id_) else "")
 
@@ -197,7 +197,7 @@ class _Noted(NamedTuple):
 
 
 def check_start(tp: TopicPartition, committed: int, begin: int, end: int) -> None:
-    """Raises WorkerError if the committed offset lies outside the log: rows were lost, or the topic is another one."""
+    """Raises WorkerError if the committed offset is outside the log: rows were lost, or the topic is a new one."""
     if not begin <= committed <= end:
         raise WorkerError(
             f"topic {tp.topic} partition {tp.partition}: the committed offset {committed} lies outside its log "
@@ -207,7 +207,7 @@ def check_start(tp: TopicPartition, committed: int, begin: int, end: int) -> Non
 
 
 def unreadable(error: CorruptRecordException) -> WorkerError:
-    """What ends a worker that cannot read a batch."""
+    """Returns the error that ends a worker which cannot read a batch."""
     return WorkerError(
         f"{said(error)}. The records cannot be read, here or by any other worker. If they cannot be restored on the "
         "brokers, pass over them: samplejoin skip JOB TOPIC/PARTITION/FIRST-LAST --reason TEXT"

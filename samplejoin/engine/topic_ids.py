@@ -1,4 +1,4 @@
-"""The ids of topics (KIP-516): a topic that was deleted and made again has the same name and another id."""
+"""The ids of topics (KIP-516): a topic that was deleted and created again has the same name and another id."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _TopicIdsV10(RequestStruct):  # type: ignore[misc]
 
 
 class _AskTopicIds(Request[_TopicIdsV10]):  # type: ignore[misc]
-    """The client's own metadata request knows no ids."""
+    """A metadata request of a version with topic ids, which the client's own request does not have."""
 
     API_KEY = 3
 
@@ -89,7 +89,7 @@ class _AskTopicIds(Request[_TopicIdsV10]):  # type: ignore[misc]
 
 
 async def topic_ids(client: Any, topics: Sequence[str]) -> dict[str, UUID]:
-    """The id of each topic that is there; none from brokers before Kafka 2.8. Raises KafkaError if none answers."""
+    """Returns topic -> id of those that exist; {} from brokers before Kafka 2.8. Raises KafkaError without answer."""
     node = client.get_random_node()
     if node is None or not await client.ready(node):
         return {}

@@ -1,4 +1,4 @@
-"""The job's topics: created with the right settings before the worker subscribes, or checked."""
+"""Creates the job's topics with the right settings before the worker subscribes, and checks those that exist."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ NEEDED = {
     "cleanup.policy": "every record counts until the worker itself deletes it",
     "max.message.bytes": "a commit can be as large",
 }
-"""Settings without which the join cannot run, and why."""
+"""Settings that the join cannot run without, and why."""
 WANTED = {
-    "retention.ms": "after an outage of that length records are gone that are still needed",
-    "retention.bytes": "records may be gone that are still needed",
+    "retention.ms": "after an outage of that length records that are still needed are gone",
+    "retention.bytes": "records that are still needed may be gone",
     "unclean.leader.election.enable": "a broker that is behind can become leader, and acknowledged records are gone",
 }
-"""Settings that hold until something goes wrong."""
+"""Settings that matter only when something goes wrong, and what happens then."""
 
 
 async def existing(config: EngineConfig) -> dict[str, int]:
-    """All topics of the cluster with their partition counts."""
+    """Returns all topics of the cluster with their partition counts."""
     async with running(admin(config)) as client:
         described = await client.describe_topics()
     return {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
 
 
 async def prepare(config: EngineConfig) -> dict[str, int]:
-    """Creates what is missing and checks the rest; returns the input topics' partition counts.
+    """Creates the missing topics and checks the others; returns the input topics' partition counts.
 
     Raises WorkerError for a broker without transactions, for missing input topics, for state without its repartition
     log, and for internal topics with another partition count or with settings that the join cannot work with.
@@ -79,17 +79,17 @@ async def prepare(config: EngineConfig) -> dict[str, int]:
 
 
 async def output_partitions(config: EngineConfig) -> dict[str, int]:
-    """The partition counts of the output topics as they are: a record's partition depends on them."""
+    """Returns the actual partition counts of the output topics, on which a record's partition depends."""
     known = await existing(config)
     of = config.output_partitions
     return {name: known.get(name, of.get(name, config.partitions)) for name in config.topics.outputs}
 
 
 def setting_problems(config: EngineConfig, name: str, settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """What is wrong with the settings of an internal topic: what the join cannot work with, and what is unsafe."""
+    """Returns messages about an internal topic's settings: those that the join cannot run with, and unsafe ones."""
     topics = config.topics
     expected = PROGRESS if name == topics.progress else INTERNAL
-    needed = NEEDED if name != topics.progress else ["cleanup.policy"]  # nothing that counts depends on its records
+    needed = NEEDED if name != topics.progress else ["cleanup.policy"]  # correctness does not depend on its records
     wrong = {key: settings[key] for key, value in expected.items() if settings.get(key, value) != value}
     if int(wrong.get("max.message.bytes", 0)) > MAX_REQUEST_BYTES:
         del wrong["max.message.bytes"]
@@ -121,19 +121,19 @@ async def _check_settings(config: EngineConfig, names: list[str]) -> None:
 
 
 async def gone(config: EngineConfig, consumer: AIOKafkaConsumer) -> list[str]:
-    """Topics of the job that the brokers do not know (any more)."""
+    """Returns the topics of the job that the brokers do not know, for example because they were deleted."""
     known = await consumer.topics()
     return [topic for topic in (*config.spec.topics(), *config.topics.written) if topic not in known]
 
 
 async def _refuse_lost_log(config: EngineConfig, known: Mapping[str, int]) -> None:
-    """Raises WorkerError for state whose log is gone: on a new one its positions would mean nothing."""
+    """Raises WorkerError for state without its repartition log: its positions would mean nothing in a new one."""
     topics = config.topics
     if topics.repartition in known or topics.changelog not in known:
         return
     async with running(reader(config)) as consumer:
         ends = await consumer.end_offsets([TopicPartition(topics.changelog, p) for p in range(known[topics.changelog])])
-    # asked again, since a broker that has only just come knows few topics
+    # asked again, since a broker that has just started knows few topics
     if any(ends.values()) and topics.repartition not in await existing(config):
         raise WorkerError(
             f"topic {topics.repartition} does not exist, but topic {topics.changelog} holds state that goes on in it: "
@@ -158,7 +158,7 @@ async def _create(config: EngineConfig, names: list[str]) -> None:
         response = await client.create_topics([_new(config, name, replication) for name in names])
         for name, code, *detail in response.topic_errors:
             error = for_code(code)
-            if error is InvalidReplicationFactorError:  # a broker may be restarting: worth waiting for
+            if error is InvalidReplicationFactorError:  # a broker may be restarting, so it is retried
                 raise NodeNotReadyError(
                     f"topic {name} is to have {replication} replicas, and there are fewer brokers: start the others, "
                     "or set replication_factor"

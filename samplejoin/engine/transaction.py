@@ -1,7 +1,7 @@
-"""One commit of a join partition: samples, side outputs, then the state change, in one Kafka transaction (rule 16).
+"""Commits of a join partition: samples, side outputs and the state change, in one Kafka transaction (rule 16).
 
-Without transactions (`guarantee: at_least_once`) the samples are acknowledged first, then the state change: a crash
-in between repeats samples, with the same ids and bytes.
+Without transactions (`guarantee: at_least_once`) the samples are acknowledged first, then the state change is sent: a
+crash in between repeats samples, with the same ids and bytes.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 
-#: longer than the transaction's own timeout, after which Kafka has aborted it
+#: longer than the transaction timeout, after which Kafka has aborted it
 COMMIT_TIMEOUT_S = 60.0
 FENCE_TIMEOUT_S = 45.0
 
 
 class CommitFailed(Exception):
-    """The outcome of a commit is unknown or it failed: the partition's state must be dropped and recovered."""
+    """A commit failed, or its outcome is unknown: the partition's state must be dropped and recovered."""
 
 
 class ChangelogMadeAgain(WorkerError):
-    """The changelog is another one than the state was committed to."""
+    """The changelog is not the one that the state was committed to."""
 
 
 class Outbox:
-    """Records waiting for the next commit of one join partition, built into batches as they come.
+    """Records for the next commit of one join partition, built into batches as they come.
 
-    They are stamped with the time that `refresh_timestamp` saw last: asking for each would cost a tenth of adding it.
+    Their timestamp is the time of the last `refresh_timestamp`: reading the clock for each would cost a tenth more.
     """
 
     def __init__(self, kafka: Any) -> None:
         self.kafka = kafka
         self.batches: dict[tuple[str, int], list[Any]] = {}
         self.records = 0
-        #: batches that were full, of `BATCH_BYTES` each
+        #: how many batches are full, of `BATCH_BYTES` each
         self.full = 0
         self.refresh_timestamp()
 
     def refresh_timestamp(self) -> None:
-        """Records that are added from now on are of now."""
+        """Gives records that are added from now on the current time."""
         self._now_ms = int(time.time() * 1000)
 
     def add(
@@ -64,19 +64,19 @@ class Outbox:
 
 
 class Transactions:
-    """The transactional producer of one join partition. Starting it fences every earlier owner."""
+    """The producer of one join partition. Starting it fences every earlier owner, if it is transactional."""
 
     def __init__(self, config: EngineConfig, partition: int) -> None:
         self.config, self.partition = config, partition
         transactional_id = config.transactional_id(partition) if config.exactly_once else None
         self.kafka = producer(config, transactional_id, config.compression)
-        #: of the commit under way, by topic
+        #: (topic, acknowledgement) of each batch of the commit under way
         self._sent: list[tuple[str, asyncio.Future[Any]]] = []
 
     async def start(self) -> None:
-        """InitProducerId: retried by the client, without end, while an earlier transaction is still ending.
+        """Starts the producer (InitProducerId); the client retries while an earlier transaction is still ending.
 
-        Raises CommitFailed if that takes longer than any transaction may last; it is worth a new try.
+        Raises CommitFailed if that takes longer than any transaction may last; it can be tried again.
         """
         try:
             async with asyncio.timeout(FENCE_TIMEOUT_S):
@@ -89,19 +89,18 @@ class Transactions:
             ) from None
 
     async def close(self) -> None:
-        """Gives the producer up, at once if the brokers do not answer."""
+        """Stops the producer, within half a second if the brokers do not answer."""
         await close_producer(self.kafka, 0.5)
 
     async def commit(self, outbox: Outbox, changelog: list[bytes], known: int | None = None) -> tuple[int, int]:
-        """Sends all, then commits; returns first and next offset in the changelog.
+        """Sends all records, then commits; returns the commit's first changelog offset and the offset after its last.
 
-        `known` is the next changelog offset by the state that is committed; None: the log is being filled.
+        `known` is the next changelog offset by the state that is committed; None while a new changelog is filled.
 
-        Raises CommitFailed; or Denied, TooLarge or WorkerError (the changelog was made again), if trying again cannot
-        help.
+        Raises CommitFailed. If trying again cannot help, raises Denied, TooLarge or ChangelogMadeAgain.
         """
         try:
-            # bounded, since a producer that is closed meanwhile may leave those who wait for it alone for ever
+            # bounded, since a producer that is closed meanwhile may never end the calls that wait for it
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
                 return await self._commit(outbox, changelog, known)
         except ChangelogMadeAgain:
@@ -119,7 +118,7 @@ class Transactions:
             raise CommitFailed(f"commit of join partition {self.partition}: {cause!r}") from error
 
     def _cause(self, error: BaseException) -> BaseException:
-        """What broke the transaction: whoever sends on in it is only told that there is none."""
+        """Returns the error that ended the transaction: later calls only report that there is none."""
         return transaction_error(self.kafka) or error
 
     async def _commit(self, outbox: Outbox, changelog: list[bytes], known: int | None) -> tuple[int, int]:
@@ -147,16 +146,16 @@ class Transactions:
                 f"topic {topic} partition {partition}: its end has gone back from {known} to {first}: "
                 "it was deleted and made again, and the state that it held is gone. Start over by `samplejoin reset`"
             )
-        if self.config.exactly_once and known is not None and first > known + 1:  # one is a transaction's marker
+        if self.config.exactly_once and known is not None and first > known + 1:  # one offset is the transaction marker
             await self._refuse_unread(known, first)
         if self.config.exactly_once:
             await self.kafka.commit_transaction()
         return states[0].result().offset, states[-1].result().offset + 1
 
     async def _refuse_unread(self, known: int, first: int) -> None:
-        """Raises CommitFailed if the changelog holds a commit between what the state was recovered from and this one.
+        """Raises CommitFailed if the changelog holds a commit between the one that the state stands at and this one.
 
-        A broker that no longer led the partition can have told the recovery an end that was too low.
+        A broker that no longer led the partition can have given the recovery an end that was too low.
         """
         async with ChangelogReader(self.config, self.partition) as changelog:
             unread = changelog.end < first
@@ -167,7 +166,7 @@ class Transactions:
 
 
 def _watched(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
-    """Marks the future's exception as retrieved: asyncio does not warn if an earlier failure ends the commit."""
+    """Marks the future's exception as retrieved: asyncio then does not warn if an earlier failure ends the commit."""
     future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
     return future
 
@@ -177,7 +176,7 @@ def _refused_size(sent: asyncio.Future[Any]) -> bool:
 
 
 async def _all(futures: list[Any]) -> None:
-    """Awaits every future; raises the first failure only when all have ended."""
+    """Awaits every future; raises the first failure, in their order, when all have ended."""
     for outcome in await asyncio.gather(*futures, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome

@@ -1,6 +1,6 @@
-"""The bytes of our own topics: msgpack, compressed by zstd level 1, behind a two-byte mark of kind and version.
+"""Encodes the job's own topics: one byte each for kind and format, then msgpack compressed by zstd level 1.
 
-Compression happens here and not in the producer: aiokafka compresses at fixed, slower levels.
+Records are compressed here and not in the producer, since aiokafka compresses at fixed, slower levels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from samplejoin.engine.config import WorkerError
 from samplejoin.engine.decompression import zstd
 from samplejoin.engine.record_format import NEWEST, OLDEST
 
-#: that a record of ours expands to, at the most
+#: the most bytes that a record may expand to
 MOST_BYTES = 64 << 20
 _BLOCK, _TICK, _COMMIT = b"B", b"T", b"C"
 
@@ -29,17 +29,17 @@ _all_packed = frozenset((bytes,)).issuperset
 
 
 class FormatError(WorkerError):
-    """A record of our own topics that this version cannot read."""
+    """A record of the job's own topics that this version cannot read."""
 
 
 class GarbageError(FormatError):
-    """A record in one of our own topics that no version of ours wrote: the message says why not."""
+    """A record in one of the job's own topics that no version of samplejoin wrote; the message says how that shows."""
 
 
-#: in all formats, those to come too, a record begins with its kind, its format and a zstd frame: so that what is only
-#: newer can be told from what is not ours
+#: a zstd frame's first bytes. In all formats, future ones too, a record begins with its kind, its format and a zstd
+#: frame, so that a newer record can be told from one that samplejoin did not write
 _MAGIC = b"\x28\xb5\x2f\xfd"
-#: keys, streams, slices, low, high, rows, packed cells
+#: keys, streams, slices, low offsets, high offsets, rows, packed cells
 _Columns = tuple[list[bytes], list[int], list[int], list[int], list[int], list[int], list[bytes]]
 _decode_block = msgspec.msgpack.Decoder(tuple[str, int, int | None, int, _Columns]).decode
 _decode_bare = msgspec.msgpack.Decoder(tuple[str, int, int | None, int, tuple[()]]).decode
@@ -49,7 +49,7 @@ _decode_tick = msgspec.msgpack.Decoder(
 
 
 class _Part(TypedDict, total=False):
-    """One part of a commit; only the last has what follows `page`."""
+    """One part of a commit; only the last part has the fields after `page`."""
 
     id: Required[bytes]
     part: Required[int]
@@ -70,20 +70,20 @@ class _Part(TypedDict, total=False):
 
 
 _decode_commit = msgspec.msgpack.Decoder(_Part).decode
-#: `swept` and `needed` came later
+#: fields that a last part must have; `swept` and `needed` were added later
 _ENDS = {"start", "position", "state", "fingerprint", "deadline", "format"}
 _NOT_OURS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def known_format(number: int) -> int:
-    """The number, if it is one that this version can write. Raises FormatError."""
+    """Returns `number` if this version can write that record format. Raises FormatError."""
     if not OLDEST <= number <= NEWEST:
         raise FormatError(f"the group writes record format {number}, this version {OLDEST} to {NEWEST}: upgrade it")
     return number
 
 
 def pack_entry(entry: Entry, writes: int = NEWEST) -> bytes:
-    """A block or tick as a record value of format `writes`: a block in columns, its cells packed each."""
+    """Packs a block or tick as a record value of format `writes`; a block in columns, each cell packed by itself."""
     if isinstance(entry, Block):
         columns = list(zip(*entry.cells, strict=True))
         if columns and not _all_packed(map(type, columns[-1])):
@@ -96,12 +96,12 @@ def pack_entry(entry: Entry, writes: int = NEWEST) -> bytes:
 
 
 def unpack_entry(value: bytes) -> Entry:
-    """The block or tick of a record value. Raises GarbageError, or FormatError for a format that is newer."""
+    """Returns the block or tick of a record value. Raises GarbageError, or FormatError for an unknown format."""
     return unpack_sized(value)[0]
 
 
 def unpack_sized(value: bytes) -> tuple[Entry, int]:
-    """The same, with about how many bytes its rows take."""
+    """As `unpack_entry`; returns (entry, about how many bytes its rows take)."""
     kind, body = _open(value)
     try:
         if kind == _BLOCK:
@@ -112,26 +112,26 @@ def unpack_sized(value: bytes) -> tuple[Entry, int]:
             return Tick([TickEntry(*fields) for fields in entries], partitions), 0
     except _NOT_OURS as error:
         raise GarbageError(f"its fields are not those of a block or tick ({error})") from error
-    raise GarbageError("it is a commit, which belongs into the changelog")
+    raise GarbageError("it is a commit, which belongs in the changelog")
 
 
 def _block(body: Any) -> tuple[str, int, int | None, int, Any]:
     try:
         return _decode_block(body)
-    except msgspec.ValidationError:  # one that covers offsets and has no cells, which is rare, or none of ours
+    except msgspec.ValidationError:  # a block without cells, which is rare, or not a block
         return _decode_bare(body)
 
 
 def pack_commit(body: dict[str, Any], writes: int = NEWEST) -> bytes:
-    """One part of a commit record, in format `writes`."""
+    """Packs one part of a commit in format `writes`."""
     return _seal(_COMMIT, writes, body)
 
 
 def unpack_commit(value: bytes) -> dict[str, Any]:
-    """What `pack_commit` was given. Raises GarbageError, or FormatError for a format that is newer."""
+    """Returns the part that `pack_commit` was given. Raises GarbageError, or FormatError for an unknown format."""
     kind, body = _open(value)
     if kind != _COMMIT:
-        raise GarbageError("it is a block or tick, which belongs into the repartition topic")
+        raise GarbageError("it is a block or tick, which belongs in the repartition topic")
     try:
         part: dict[str, Any] = _decode_commit(body)  # type: ignore[assignment]
     except _NOT_OURS as error:
@@ -142,22 +142,22 @@ def unpack_commit(value: bytes) -> dict[str, Any]:
 
 
 def pack_state(state: Any) -> bytes:
-    """A key's state, or a partition's own, uncompressed: it is small, and stands in batches that are compressed."""
+    """Packs the state of a key or a partition, uncompressed: it is small, and part of records that are compressed."""
     return _encode(state)
 
 
 def unpack_state(value: bytes) -> Any:
-    """What `pack_state` was given, tuples as lists."""
+    """Returns what `pack_state` was given, with lists in place of tuples."""
     return _decode(value)
 
 
 def unpack_partition_state(value: bytes) -> PartitionState:
-    """The `PartitionState` that `pack_state` was given."""
+    """Returns the `PartitionState` that `pack_state` was given."""
     return PartitionState.read(_decode(value))
 
 
 def pack_cell(cell: tuple[int, int, int, list[Any]]) -> bytes:
-    """A cell of a key's state, `(stream, slice, rows, partials)`, as it travels and rests."""
+    """Packs a cell, `(stream, slice, rows, partials)`, in the form that blocks and key states have it."""
     return _encode(cell)
 
 
@@ -171,7 +171,7 @@ def _seal(kind: bytes, writes: int, body: Any) -> bytes:
 
 
 def _open(value: bytes | None) -> tuple[bytes, bytes]:
-    """Kind and packed fields of a record."""
+    """Returns (kind, decompressed msgpack) of a record. Raises GarbageError or FormatError."""
     if not value or value[:1] not in (_BLOCK, _TICK, _COMMIT) or value[2:6] != _MAGIC:
         raise GarbageError("it does not begin as records of samplejoin do")
     if not OLDEST <= value[1] <= NEWEST:
