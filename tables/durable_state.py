@@ -1,4 +1,4 @@
-"""A join partition's state at rest: a store that is an exact prefix of the changelog.
+"""A join partition's state at rest: a store that is an exact prefix of the changelog, and can be checked against it.
 
 The owner advances it commit by commit; a recovery or a standby replays the missing commits. Next to the keys it holds
 their deadlines in pages, so that a restart need not read every key.
@@ -27,27 +27,27 @@ from samplejoin.stores import Store, StoreError
 log = logging.getLogger(__name__)
 
 STATE, META, PAGE = b"s", b"m", b"d"
-#: 3: with large keys in leaves; a store of an earlier format is rebuilt from the changelog
+#: 3: large keys are split into leaves. A store of an earlier format is rebuilt from the changelog
 STORE_FORMAT = 3
-#: rows written to the store at once: a batch holds the interpreter
+#: how many rows are written in one batch at most, since writing it blocks the interpreter
 BATCH_ROWS = 20_000
-#: and bytes: they wait in memory until then
+#: how many bytes wait in memory for a batch at most
 BATCH_BYTES = 16 << 20
 _PAGE = struct.Struct(">qqI")
 
 
 class StoreMeta(NamedTuple):
-    """What a store says of itself. The fields stand in this order, so they are added at the end only."""
+    """The metadata of a store. It is saved as a list in this order, so new fields are added only at the end."""
 
     format: int
     job: str
     fingerprint: str
-    #: where the state stands: next offsets in the changelog and in the repartition log
+    #: the state's next offsets in the changelog and in the repartition log
     next_offset: int
     position: int
-    #: packed
+    #: the partition's own state, packed
     partition_state: bytes
-    #: of the last commit; the first format had no more than what stands above
+    #: id of the last commit; the first format had only the fields above
     commit_id: bytes | None = None
     #: the oldest changelog offset that holds an open key
     needed: int | None = None
@@ -59,14 +59,14 @@ class StoreMeta(NamedTuple):
 
 
 class Replica:
-    """The stored state of one join partition. Raises WorkerError for state of another job, version or edited job."""
+    """The stored state of one join partition. Raises WorkerError for state of another, newer or edited job."""
 
     def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
         self.config, self.partition, self.store = config, partition, store
         self._begin()
 
     def _begin(self) -> None:
-        """Nothing is known yet."""
+        """Sets the state of a replica that has read nothing yet."""
         #: next offset in the repartition log, and the partition's own state there, packed
         self.position = 0
         self.partition_state: bytes | None = None
@@ -74,15 +74,15 @@ class Replica:
         self.next_offset = 0
         #: the changelog offset below which no record holds an open key
         self.needed: int | None = None
-        #: where the changelog began when this state was rebuilt from it; None: it is known that nothing was missing
+        #: where the changelog began when this state was rebuilt from it; None: proven that nothing was missing
         self._unproven_from: int | None = None
-        #: the slice up to which every deadline has been looked at: pages mix those with later ones
+        #: the slice up to which every deadline is done; a page can hold such deadlines next to later ones
         self._swept: int | None = None
-        #: False: some deadlines stand in no page, and must be found by a scan of all keys
+        #: False: some deadlines are in no page, and must be found by a scan of all keys
         self.paged = True
-        #: rows taken from the changelog since it was opened
+        #: how many rows were replayed from the changelog
         self.replayed = 0
-        #: why the store could not be written
+        #: the error of a write that failed
         self._failed: StoreError | None = None
         #: the last commit that is not yet in the store
         self._last: Commit | None = None
@@ -90,30 +90,30 @@ class Replica:
         self._live: deque[tuple[int, int]] = deque()
         #: (latest slice, store key) of the deadline pages
         self._pages: list[tuple[int, bytes]] = []
-        #: rows and pages to be written; None: to be deleted
+        #: rows (None: deleted) and pages that wait to be written
         self._rows: dict[bytes, bytes | None] = {}
         self._waiting_bytes = 0
         self._new_pages: list[tuple[bytes, bytes]] = []
 
-    # ---- bringing it forward ------------------------------------------------------------------------------------
+    # ---- advancing -----------------------------------------------------------------------------------------------
 
     def needed_after(self, swept: int | None) -> int | None:
-        """The oldest changelog offset that a commit made now must be able to be recovered from; None: its own."""
+        """Returns the oldest changelog offset that a commit made now needs for its recovery; None: its own."""
         if swept is not None:
             while self._live and self._live[0][1] <= swept:
                 self._live.popleft()
         return self._live[0][0] if self._live else None
 
     def store_commit(self, commit: Commit) -> None:
-        """Brings the store to a commit that Kafka has."""
+        """Writes a commit that Kafka has to the store."""
         self._advance_to(commit)
         reached("commit-storing")
         self._write(commit, commit.puts, commit.deletes)
 
     def replay(self, commit: Commit) -> None:
-        """Applies a commit of the changelog; `flush` brings it, and those before it, to the store.
+        """Applies a commit of the changelog in memory; `flush` writes it, with those before it, to the store.
 
-        One that does not start where the last one ended was a paused owner's, and is left out.
+        A commit that does not start where the last one ended came from a paused owner, and is left out.
         """
         if commit.start != self.position and self.partition_state is not None:
             log.warning("join partition %d: skipped a commit from position %d, state is at %d",
@@ -137,7 +137,7 @@ class Replica:
         self.paged = self.paged and commit.pages is not None
         self._swept = self._swept if commit.swept is None else commit.swept
         self._live.append((commit.first_offset, commit.deadline))
-        if commit.pages is None:  # of the first format, which does not say
+        if commit.pages is None:  # a commit of the first format, which has no `needed`
             self.needed = self._live[0][0]
         else:
             self.needed = commit.first_offset if commit.needed is None else commit.needed
@@ -146,7 +146,7 @@ class Replica:
         self.next_offset = commit.next_offset
 
     def _needed_from(self, offset: int) -> None:
-        """Forgets what its writer knew to hold nothing open; the front may stand for several commits."""
+        """Drops commits below `offset`, which hold no open key; the first entry left may stand for several commits."""
         live = self._live
         while len(live) > 1 and live[1][0] <= offset:
             live.popleft()
@@ -154,7 +154,7 @@ class Replica:
             live[0] = (offset, live[0][1])
 
     def flush(self) -> dict[bytes, bytes | None]:
-        """Writes what waits, in one batch, with the place that has been reached; returns the rows (None: deleted)."""
+        """Writes the waiting rows and the position reached in one batch; returns the rows (None: deleted)."""
         commit = self._last
         if commit is None:
             return {}
@@ -164,7 +164,7 @@ class Replica:
         return rows
 
     def _write(self, commit: Commit, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> None:
-        """One batch: rows, pages, and the commit that they bring the store to."""
+        """Writes one batch: rows, pages, and the metadata of the commit that the store then stands at."""
         pages, self._new_pages = self._new_pages, []
         deletes = [STATE + key for key in deletes]
         while self._pages and commit.swept is not None and self._pages[0][0] <= commit.swept:
@@ -184,7 +184,7 @@ class Replica:
             swept=self._swept,
         )
         rows = [(STATE + key, value) for key, value in puts]
-        if self._failed is not None:  # what that write was to bring is missing: nothing may follow it
+        if self._failed is not None:  # its rows are missing in the store: nothing may follow
             raise self._failed
         try:
             self.store.write([*rows, *pages, (META, pack_state(meta))], deletes)
@@ -197,12 +197,13 @@ class Replica:
     async def recover(self, room: int, room_bytes: int) -> dict[bytes, bytes] | None:
         """Brings the store to the changelog's end.
 
-        Returns all open keys if it had to begin with nothing and they are at most `room`, else None.
+        Returns all open keys with their states if it was rebuilt from nothing and they never were more than `room` keys
+        and `room_bytes` bytes, else None.
         """
         while True:
             try:
                 return await self._recover(room, room_bytes)
-            except OffsetOutOfRangeError:  # its last owner has trimmed what was to be read next
+            except OffsetOutOfRangeError:  # its last owner has trimmed the records to be read next
                 log.info("join partition %d: the changelog was trimmed, reading it again", self.partition)
                 self._begin()
 
@@ -227,14 +228,14 @@ class Replica:
         return rows
 
     async def follow(self) -> None:
-        """Keeps the store near the changelog's end, until it is cancelled: a standby."""
+        """Keeps the store of a standby near the changelog's end, until it is cancelled."""
         async with ChangelogReader(self.config, self.partition) as changelog:
             async for commit in changelog.read(await self._start(changelog), ending=False):
                 self.replay(commit)
                 self.flush()
 
     async def _start(self, changelog: ChangelogReader) -> int:
-        """The changelog offset to read from: what the store holds is kept if it is a prefix of this changelog."""
+        """Returns the changelog offset to read from; clears a store that is not a prefix of this changelog."""
         meta = self._meta()
         if meta is not None:
             if await self._is_prefix(meta, changelog):
@@ -254,7 +255,7 @@ class Replica:
         return bool(await changelog.id_at(meta.next_offset - 1) == meta.commit_id)
 
     def _meta(self) -> StoreMeta | None:
-        """What the store says of itself, None if it is empty."""
+        """Returns the store's metadata, None if it is empty. Raises WorkerError for a newer format or another job."""
         raw = self.store.get(META)
         if raw is None:
             return None
@@ -270,7 +271,7 @@ class Replica:
         return meta
 
     def load(self) -> None:
-        """Takes over what the store holds, without a changelog to compare it with."""
+        """Takes over the state in the store, without comparing it with a changelog."""
         meta = self._meta()
         if meta is not None:
             self._load(meta)
@@ -289,26 +290,26 @@ class Replica:
         refuse_edited(self.config, self.partition, fingerprint)
 
     def _refuse_a_cut(self, begin: int, needed: str) -> None:
-        """Raises WorkerError: the changelog lacked records with open keys. The worker never trims this far.
+        """Raises WorkerError: the changelog lacks records with open keys, which a worker never trims.
 
-        The store is emptied, or the next start would take it for good.
+        Clears the store first, or the next start would accept it.
         """
         self.store.clear()
         raise WorkerError(
             f"topic {self.config.topics.changelog} partition {self.partition} begins at offset {begin}, but keys that "
             f"are still open stood in it{needed}: records were deleted by retention, or by hand. Start where a state "
-            "directory of this partition is left, or start over: samplejoin reset"
+            "directory of this partition still exists, or start from the beginning by `samplejoin reset`"
         )
 
     def deadlines(self) -> Iterator[tuple[int, list[bytes]]]:
-        """What the pages hold and has not been looked at: keys by slice."""
+        """Yields (slice, keys) of the deadlines in the pages that are not done yet."""
         for _, page in self.store.scan(PAGE):
             for slice_, keys in unpack_state(page):
                 if self._swept is None or slice_ > self._swept:
                     yield slice_, keys
 
     def states(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every open key with its packed state."""
+        """Yields every open key with its packed state."""
         for key, state in self.store.scan(STATE):
             yield key[len(STATE) :], state
 
@@ -316,7 +317,7 @@ class Replica:
 def _applied(
     rows: dict[bytes, bytes] | None, changed: dict[bytes, bytes | None], room: int, room_bytes: int
 ) -> dict[bytes, bytes] | None:
-    """All rows after a change; None once they are, or were, more than `room`, of keys or of bytes."""
+    """Returns the rows after a change; None once they have exceeded `room` keys or `room_bytes` bytes."""
     if rows is None:
         return None
     for key, state in changed.items():

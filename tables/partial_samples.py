@@ -1,7 +1,7 @@
-"""The partial-sample table of one join partition: open keys in memory, at rest in RocksDB, changelogged in Kafka.
+"""The partial-sample table of one join partition: open keys in memory, stored in RocksDB, logged in the changelog.
 
-The cache holds every key that changed since the last stored commit. Keys deleted since then are not looked up in the
-store.
+The cache holds every key that has changed since the last stored commit. Keys deleted since then are not looked up in
+the store.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ WARM_ROWS = 500
 
 
 class PartialSamples:
-    """Join key -> state: the `KeyStates` that a `core.partition.Partition` works on, tied to changelog and store."""
+    """Join key -> state, backed by changelog and store: the `KeyStates` that a `core.partition.Partition` works on."""
 
     def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
         self.config, self.store = config, store
         self.replica = Replica(config, partition, store)
-        #: states as bytes at rest, which cost the garbage collector nothing, opened while they change
+        #: key -> state: unpacked while it changes, else as bytes, which cost the garbage collector nothing
         self.cache: dict[bytes, KeyState | bytes] = {}
-        #: every open key is in the cache, so none is ever looked for in the store
+        #: whether every open key is in the cache, so that the store is never read
         self.complete = True
-        #: next offset in the repartition log: of what has been given to a commit, and of the last one Kafka has
+        #: next offsets in the repartition log: of the last commit that was made, and of the last one that Kafka has
         self.position = self.committed_position = 0
-        #: keys changed since the last commit: one that is not in the cache is deleted
+        #: keys changed since the last commit; one that is not in the cache was deleted
         self.changed: dict[bytes, None] = {}
         #: keys deleted by a commit that the store does not have yet
         self._deleting: set[bytes] = set()
-        #: keys and states at rest in the cache, in bytes: never less, since what they replace is not looked at
+        #: bytes of the keys and packed states in the cache; an upper bound, since replaced states are not subtracted
         self._bytes = 0
-        #: bytes that `need` has brought back, and `peek` has read, ever
+        #: bytes that `need`, and `peek`, have read from the store in all
         self.loaded = self.peeked = 0
-        #: keys deleted since a warming began, None while none is under way
+        #: keys deleted since `warm` began; None while it does not run
         self._deleted: set[bytes] | None = None
 
     def need(self, keys: Iterable[bytes]) -> None:
-        """Brings those of the keys into the cache that are open and have been dropped from it."""
+        """Brings those of the keys back into the cache that are open and were dropped from it."""
         if self.complete:
             return
         cache, changed, deleting = self.cache, self.changed, self._deleting
-        # in their order RocksDB finds them in half the time: neighbours lie in one block
+        # sorted, since RocksDB finds neighbours in one block: half the time
         missing = sorted(key for key in keys if key not in cache and key not in changed and key not in deleting)
         for key, state in zip(missing, self.store.get_many([STATE + key for key in missing]), strict=True):
             if state is not None:
@@ -60,7 +60,7 @@ class PartialSamples:
                 self.loaded += len(state)
 
     def peek(self, key: bytes) -> bytes | None:
-        """The state of an open key that has been dropped from the cache, as it is in the store: it is not brought."""
+        """Returns the stored state of an open key that was dropped from the cache, without caching it; else None."""
         if self.complete or key in self.changed or key in self._deleting:
             return None
         state = self.store.get(STATE + key)
@@ -68,15 +68,15 @@ class PartialSamples:
         return state
 
     def __len__(self) -> int:
-        """Open keys in the cache: all of them unless it had to drop some."""
+        """Returns the number of keys in the cache: all open keys, unless some were dropped."""
         return len(self.cache)
 
     # ---- commits ------------------------------------------------------------------------------------------------
 
     def commit_of(self, partition: Partition, position: int) -> Commit:
-        """What has changed in `partition` since the last commit, as bytes; `position` is where it stands in its log.
+        """Packs the changes of `partition` since the last commit; `position` is its next offset in the repartition log.
 
-        It is taken before it is packed: if this raises, or the commit fails later, no other may be taken from here.
+        The changes are taken before they are packed: if this raises, or the commit fails, the table must be recovered.
         """
         changed = self._take_changed()
         reached("commit-taken")
@@ -110,7 +110,7 @@ class PartialSamples:
         return taken
 
     def write(self, commit: Commit) -> None:
-        """Brings RocksDB to a commit that Kafka has; then old clean keys may leave a cache that is too large."""
+        """Writes a commit that Kafka has to RocksDB; then drops the oldest unchanged keys if the cache is too large."""
         self.replica.store_commit(commit)
         self.committed_position = commit.position
         self._deleting = set()
@@ -121,13 +121,13 @@ class PartialSamples:
                 self._evict()
 
     def is_full(self, part: float = 1.0) -> bool:
-        """Whether the cache has come to that part of its share, of memory or of keys."""
+        """Whether the cache exceeds `part` of its share, of memory or of keys."""
         keys = len(self.cache)
         room = self.config.memory.cached * part - KEY_BYTES * keys
         return keys > self.config.cache_keys * part or self._bytes > room
 
     def _evict(self) -> None:
-        """Drops the longest-cached clean keys, down to three quarters; what has changed stays until its commit."""
+        """Drops the longest-cached unchanged keys, down to three quarters; changed keys stay until their commit."""
         for key in [key for key in self.cache if key not in self.changed]:
             if not self.is_full(3 / 4):
                 break
@@ -137,7 +137,7 @@ class PartialSamples:
         self._set_complete(False)
 
     def _set_complete(self, complete: bool) -> None:
-        """Whether every open key is in the cache: only without that the store is read between its writes."""
+        """Sets whether every open key is in the cache, and tells the store, which is read only if not."""
         self.complete = complete
         self.store.expect_reads(not complete)
 
@@ -148,7 +148,7 @@ class PartialSamples:
         self.resume(await self.replica.recover(self.config.cache_keys, self.config.memory.cached))
 
     def resume(self, rows: dict[bytes, bytes] | None) -> None:
-        """Goes on from the replica; `rows` are all open keys, None: they are in the store."""
+        """Goes on from the replica. `rows` holds all open keys with their states; None: they are only in the store."""
         self.position = self.committed_position = self.replica.position
         self._set_complete(rows is not None)
         self.cache.clear()
@@ -156,7 +156,7 @@ class PartialSamples:
         self._bytes = sum(map(len, chain.from_iterable((rows or {}).items())))
 
     def fill(self, partition: Partition) -> Iterator[None]:
-        """Gives `partition` its own state and its deadlines, in steps; all keys are read only if they are not kept."""
+        """Loads `partition` with its own state and its deadlines, in steps; scans the keys only if not all are paged."""
         if self.replica.partition_state is not None:
             partition.load(unpack_partition_state(self.replica.partition_state))
         restored = 0
@@ -171,10 +171,10 @@ class PartialSamples:
                 partition.watch(key, unpack_state(state))
                 if count % WARM_ROWS == 0:
                     yield
-            self.replica.paged = True  # the next commit gives them all to be kept
+            self.replica.paged = True  # the next commit writes them all in pages
 
     async def warm(self) -> None:
-        """Brings open keys into the cache after a recovery, a few at a time; then a miss needs no read."""
+        """Brings open keys into the cache after a recovery, a few at a time. If all fit, the store is read no more."""
         if self.complete:
             return
         self._deleted = deleted = set(self._deleting)

@@ -1,4 +1,4 @@
-"""A standby: keeps the state of a join partition that another worker owns near the changelog's end."""
+"""A standby: a copy of the state of a join partition that another worker owns, kept near the changelog's end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Standby:
-    """Follows one partition's changelog from `start` to `stop`; `fatal` hears of what cannot go on."""
+    """Follows one partition's changelog from `start` to `stop`; calls `fatal` with an error that ends it."""
 
     def __init__(
         self, config: EngineConfig, partition: int, open_store: Callable[[], Store],
@@ -30,15 +30,15 @@ class Standby:
 
     @property
     def next_offset(self) -> int:
-        """The changelog offset that it has reached."""
+        """The next changelog offset, up to which it has the state."""
         return self._replica.next_offset if self._replica is not None else 0
 
     def start(self) -> None:
-        """Opens the store and follows, in a task of its own."""
+        """Opens the store and follows the changelog, in a task of its own."""
         self._task = asyncio.create_task(self._run(), name=f"standby-{self.partition}")
 
     async def stop(self) -> None:
-        """Stops following and closes the store, which its next user then opens."""
+        """Stops following and closes the store, so that its next user can open it."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -61,11 +61,11 @@ class Standby:
             self.fatal(error)
 
     async def _follow(self, store: Store) -> None:
-        """Follows until it must begin again."""
+        """Follows the changelog until it must begin again."""
         self._replica = Replica(self.config, self.partition, store)
         try:
             await self._replica.follow()
-        except OffsetOutOfRangeError:  # it was so far behind that what it would read next is trimmed
+        except OffsetOutOfRangeError:  # it was so far behind that the next records are trimmed
             log.info("standby of join partition %d starts again: the changelog was trimmed", self.partition)
         except asyncio.CancelledError:
             if was_cancelled():

@@ -1,4 +1,4 @@
-"""Where a partition's state rests between commits: one protocol, a memory and a RocksDB implementation."""
+"""Stores of a join partition's state: the protocol, with implementations in memory and in RocksDB."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from samplejoin.errors import SamplejoinError
 
 
 class Store(Protocol):
-    """Bytes by key, written in atomic batches."""
+    """A map from bytes to bytes, written in atomic batches."""
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of a key, None without one."""
+        """Returns the value of a key, None if it has none."""
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        """The value of each key, None for one without."""
+        """Returns the value of each key in order, None for a key without one."""
 
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
-        """All puts and deletes, or none of them. Raises StoreError, e.g. on a full disk."""
+        """Applies all puts and deletes, or none of them. Raises StoreError, for example on a full disk."""
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All entries whose key starts with `prefix`, in key order."""
+        """Yields all (key, value) whose key starts with `prefix`, in key order."""
 
     def expect_reads(self, reads: bool) -> None:
-        """Says whether keys will be read between writes; without it a store may be made for writing alone."""
+        """Tells the store whether keys will be read between writes; if not, it may be optimized for writing alone."""
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Deletes everything."""
 
     def close(self) -> None:
         """Releases files and locks."""
 
 
 class StoreError(SamplejoinError):
-    """The state directory cannot be used."""
+    """The state directory cannot be read, written or opened."""
