@@ -1,8 +1,8 @@
-"""The clean agent: records of one source in, packed blocks for the join partitions out.
+"""The clean agent: cleans the records of one source and sends packed blocks to the join partitions.
 
-One block of fetched records at a time, cut into runs; each run becomes at most one repartition record per join
-partition, and is acknowledged when all it caused is. A slow function's run is cleaned in slices, between which the
-event loop is free: many small blocks would cost more than what is in them.
+It cuts each block of fetched records into runs. A run becomes at most one record of the repartition log per join
+partition, and is acknowledged when everything it caused is. A run with a slow function is cleaned in slices, between
+which the event loop is free, instead of in smaller runs: many small blocks would cost more than their content.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
-from aiokafka import ConsumerRecord
 
 from samplejoin.cleaning.cleaned import Cleaned, DeadRecord
 from samplejoin.cleaning.cleaner import Cleaner
 from samplejoin.core.cells import combine
 from samplejoin.core.covering import Batch
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.dead_letters import RecordLetters
 from samplejoin.engine.hot_keys import HotKeys
@@ -30,13 +30,13 @@ from samplejoin.engine.sources import OwnedSource, SourceBlock
 RUN_RECORDS = 2000
 #: bytes of cells after which a run ends: its blocks must stay below Kafka's request size
 RUN_BYTES = 1 << 20
-#: time after which the event loop is let go
+#: seconds after which the event loop gets a turn
 SLICE_S = 0.02
 
 
 @dataclass
 class Cleaning:
-    """What the clean agent works with."""
+    """The parts that the clean agent works with, and its work on one block."""
 
     config: EngineConfig
     cleaner: Cleaner
@@ -46,14 +46,14 @@ class Cleaning:
     fatal: Any
     hot_keys: HotKeys
     scheduler: FairScheduler
-    #: is told of each dead letter: stream, reason, function, error
+    #: called for each dead letter with stream, reason, function and error
     on_dead: Callable[[str, str, str, str], None] = lambda *_: None
-    #: is told of a time decades before its record's: stream, time and record's time in ms
+    #: called for a time decades before its record's, with stream, time in ms, and the record's timestamp in ms
     on_far: Callable[[str, int, int], None] = lambda *_: None
     slice_records: int = RUN_RECORDS
 
     async def block(self, block: SourceBlock) -> None:
-        """Cleans and sends one fetched block in runs, unless its partition has gone to another owner."""
+        """Cleans and sends one fetched block in runs, until its partition moves to another owner."""
         owned, records = block.owned, block.records
         done = 0
         while True:
@@ -68,7 +68,7 @@ class Cleaning:
                 return
 
     async def _clean(self, owned: OwnedSource, run: list[Any]) -> Cleaned | None:
-        """One run, or as much of it as makes blocks of full size; None if the source has gone to another owner."""
+        """Cleans a run, or as much of it as fills blocks. Returns None if the source has moved to another owner."""
         cleaned, done = None, 0
         while cleaned is None or (done < len(run) and cleaned.bytes <= RUN_BYTES):
             await self.scheduler.next_turn()
@@ -83,8 +83,8 @@ class Cleaning:
             self.on_far(stream, *times)
         return cleaned
 
-    def _slice(self, owned: OwnedSource, records: list[ConsumerRecord], before: Cleaned | None) -> Cleaned:
-        """Some records more; the next ones are as many as fit the time slice, however slow the user's function is."""
+    def _slice(self, owned: OwnedSource, records: list[KafkaRecord], before: Cleaned | None) -> Cleaned:
+        """Cleans the next records, and sets how many fit the next time slice, however slow the user's function is."""
         topic, done = owned.tp.topic, before.records if before else 0
         started = time.perf_counter()
         cleaned = self.cleaner.clean(topic, owned.tp.partition, records, int(time.time() * 1000), RUN_BYTES, before)
@@ -98,7 +98,7 @@ class Cleaning:
         return cleaned
 
     async def _send(self, owned: OwnedSource, cleaned: Cleaned, upto: int) -> None:
-        """Sends what a run became. The batch is held open until all of it is on its way."""
+        """Sends the blocks and dead letters of a run. The batch stays open until all of them are enqueued."""
         batch = owned.writer.batch(upto, cleaned.row_time)
         batch.outstanding += 1
         self._send_blocks(owned, batch, cleaned)
@@ -133,10 +133,10 @@ def clean_agent(app: faust.App, channel: Any, cleaning: Cleaning) -> None:
 
     @app.agent(channel, name="clean", concurrency=1)
     async def clean(blocks: faust.StreamT[SourceBlock]) -> None:
-        """Makes rows of the input topics' records, and sends them to their join partitions."""
+        """Cleans the records of the input topics into rows, and sends them to their join partitions."""
         async for block in blocks:
             try:
                 await cleaning.block(block)
-            except Exception as error:  # going on would leave a gap; the next owner resends from the commit
+            except Exception as error:  # going on would leave a gap; the next owner resends from the committed offset
                 cleaning.fatal(error)
                 raise

@@ -1,18 +1,20 @@
-"""The join agent: entries of the repartition log in, samples and state changes out, by each partition's commits."""
+"""The join agent: steps the entries of the repartition log; each partition's commits send samples and state changes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import faust
-from aiokafka import ConsumerRecord
+
+from samplejoin.core.kafka_record import KafkaRecord
 
 
 class Joins(Protocol):
     """The join partitions of the worker: `worker/join_tasks.py`."""
 
-    async def apply(self, partition: int, records: list[ConsumerRecord]) -> None:
-        """Steps records of the repartition log, in the order of their offsets."""
+    async def apply(self, partition: int, records: Sequence[KafkaRecord]) -> None:
+        """Steps records of the repartition log, in offset order."""
 
     def fatal(self, error: BaseException) -> None:
         """Ends the worker."""

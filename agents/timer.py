@@ -1,4 +1,4 @@
-"""The timer agent: a tick to every join partition once a second: "my sources are read up to these event times"."""
+"""The timer agent: sends every join partition a tick once a second, with how far this worker's sources are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from samplejoin.engine.sources import OwnedSource, Sources
 #: polling interval for due ticks: while records flow, and while idle
 LOOK_S, STILL_LOOK_S = 0.1, 0.25
 #: minimum gap between a tick's acknowledgement and the next tick: the fetches made in this gap prove that a source was
-#: read to its end, and see what its producer sends meanwhile
+#: read to its end, and include what its producer sends meanwhile
 APART_S = 0.6
 #: while slices keep arriving, wait up to this many tick intervals for the next one: a tick sent just before it would
 #: delay the tick that the slice triggers
@@ -24,10 +24,10 @@ PATIENCE = 1.25
 
 
 class Ticking:
-    """Sends ticks: every `tick_interval_ms`, and when all sources of this worker have come to a new slice.
+    """Sends ticks every `tick_interval_ms`, and when all sources of this worker have reached a new slice.
 
-    Windows end with slices, so that is when a tick can close some; at any other time they would wait for the next one.
-    To a join partition it is sent only when the one before it there is acknowledged (docs/architecture.md).
+    Windows end with slices, so a tick can close some at a new slice; otherwise they would wait for the next tick. A
+    join partition is sent a tick only after the one before is acknowledged (docs/architecture.md).
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class Ticking:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config, self.sources, self.sender = config, sources, sender
-        #: tells the writers of fetches answered by now, so that none of them counts as sent after an acknowledgement
+        #: tells the writers which fetches are answered, so that none of them counts as sent after an acknowledgement
         self.record_fetches = record_fetches
         self._monotonic = monotonic
         self._on_its_way: set[int] = set()
-        #: per join partition, when it was last sent a tick, the slice that the sources had come to, whether that was a
-        #: new one, and when the next tick may be sent
+        #: join partition -> when its last tick was sent, the slice the sources had reached then, whether that was new
         self._last: dict[int, tuple[float, int | None, bool]] = {}
+        #: join partition -> when its next tick may be sent
         self._free: dict[int, float] = {}
 
     def tick(self) -> None:
-        """One tick to each join partition for which one is due, and which has answered the last one."""
+        """Sends a tick to each join partition for which one is due and the last one is acknowledged."""
         if not self.sources.ticking:
             return
         now, slice_ = self._monotonic(), self.sources.slice()
@@ -82,11 +82,11 @@ class Ticking:
 
 
 def timer_agent(app: faust.App, ticking: Ticking) -> None:
-    """Registers the task. No timer of Faust's: those say so each time a busy loop wakes them late."""
+    """Registers the task. It is not a Faust timer, because those log each time a busy loop wakes them late."""
 
     @app.task  # type: ignore[untyped-decorator]  # Faust
     async def timer() -> None:
         while not app.should_stop:
             ticking.tick()
-            # not `app.sleep`, which costs three times as much
+            # `app.sleep` costs three times as much
             await asyncio.sleep(LOOK_S if ticking.sources.flowing else STILL_LOOK_S)

@@ -30,7 +30,7 @@ LIVE_SHARE = 0.7
 
 
 def options_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line. Ends the program at a mistake."""
+    """Parses the command line. Ends the program on a mistake."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each system (3)")
     parser.add_argument("--systems", help=f"a list with commas (all, with --delay ours): {', '.join(SYSTEMS)}")
@@ -55,12 +55,12 @@ def options_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def missing(systems: Iterable[str]) -> list[str]:
-    """What of the peers is not there."""
+    """Returns the parts of the peers that are not installed."""
     return [f"{name} needs {needs}" for name in systems if (needs := SYSTEMS[name].needs) and not needs.exists()]
 
 
 def order(systems: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
-    """(round, system), each round beginning one system later, so that no place in the order favours anybody."""
+    """(round, system), each round beginning one system later, so that no system is favoured by its place."""
     for number in range(rounds):
         first = number % len(systems)
         for name in [*systems[first:], *systems[:first]]:
@@ -68,7 +68,7 @@ def order(systems: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
 
 
 def run_rounds(kafka: KafkaServer, options: argparse.Namespace, root: Path) -> list[Result]:
-    """All runs; each is written to runs.jsonl as it ends."""
+    """Does all runs and writes each to runs.jsonl as it ends."""
     expected = truth(options.impressions, WINDOW_MS)
     create_topics(kafka.bootstrap, {"imp": PARTITIONS, "act": PARTITIONS})
     events = preload(kafka.bootstrap, options.impressions)
@@ -87,7 +87,7 @@ def run_rounds(kafka: KafkaServer, options: argparse.Namespace, root: Path) -> l
 
 
 def run_delays(kafka: KafkaServer, options: argparse.Namespace, root: Path) -> list[Result]:
-    """The delays of each system, at a share of the rate that runs.jsonl has for it."""
+    """Measures the delays of each system at a share of its rate in runs.jsonl."""
     results: list[Result] = []
     rates = rates_of(options)
     with (options.out / "delays.jsonl").open("w") as file:
@@ -101,7 +101,7 @@ def run_delays(kafka: KafkaServer, options: argparse.Namespace, root: Path) -> l
 
 
 def rates_of(options: argparse.Namespace) -> dict[str, int]:
-    """Events per second to give each system. Raises SystemExit if a system has not been measured."""
+    """Returns the events per second for each system. Raises SystemExit if a system has not been measured."""
     if options.rate:
         return dict.fromkeys(options.systems, options.rate)
     file = options.out / "runs.jsonl"
@@ -133,7 +133,7 @@ def report(results: list[Result], impressions: int, out: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs what the command line asks for, prints the table."""
+    """Does the runs that the command line asks for, and prints the table."""
     options = options_of(argv)
     if lacking := missing(options.systems):
         sys.exit("\n".join(lacking) + "\n`make bench` sets it up; --systems leaves systems out")

@@ -1,8 +1,8 @@
 """CPU-seconds per million events of this project's workers, on a preloaded Kafka; checks the samples against the truth.
 
-python -m bench.cost [--impressions 1000000] [--workers 1] [--profile out.raw]; beside peers: python -m bench
+python -m bench.cost [--impressions 1000000] [--workers 1] [--profile out.raw]; next to peers: python -m bench
 
-Questions of their own: many open keys (`--per-ms 100 --set streams.impression.lateness=60s`: of ten million impressions
+Special loads: many open keys (`--per-ms 100 --set streams.impression.lateness=60s`: of ten million impressions
 all are open at once), a hot key (`--hot 0.5`), settings of the job (`--set limits.cache_keys=250000`), a slow function
 (`--slow-us 20`).
 """
@@ -27,14 +27,14 @@ PROFILE_S = 20
 
 
 def profile(processes: list[Process], path: str) -> None:
-    """Has py-spy sample the first worker's stacks."""
+    """Runs py-spy on the first worker to sample its stacks."""
     subprocess.Popen(
         ["py-spy", "record", "-p", str(processes[0].pid), "-d", str(PROFILE_S), "-o", path, "-f", "raw"]
     )  # fmt: skip
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, str]:
-    """The environment that brings the changes into the job."""
+    """Returns the environment that applies the changes to the job."""
     settings = {"BENCH_SLOW_US": str(options.slow_us)}
     if options.slow_us:
         settings |= {
@@ -45,7 +45,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, str]:
 
 
 def main() -> None:
-    """Preloads, runs, checks, prints one JSON line."""
+    """Preloads the topics, runs the workers, checks the samples and prints one JSON line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--impressions", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=1)

@@ -16,7 +16,7 @@ READ_UNCOMMITTED = 0
 
 
 class Log:
-    """Some partitions of a Kafka that is one broker, read from their beginning over a connection of their own."""
+    """Some partitions of a single-broker Kafka, read from their beginning over a separate connection."""
 
     def __init__(self, bootstrap: str, partitions: Iterable[tuple[str, int]], fetch_bytes: int = 1 << 20) -> None:
         self.next_offset = dict.fromkeys(partitions, 0)
@@ -35,7 +35,7 @@ class Log:
     ) -> list[tuple[tuple[str, int], list[Any]]]:
         """One request: (partition, its batches) of those asked for, else of all; no batches at a partition's end.
 
-        Raises aiokafka's error of a partition that cannot be read.
+        Raises aiokafka's error for a partition that cannot be read.
         """
         wanted: dict[str, list[tuple[int, int, int]]] = {}
         for topic, number in self.next_offset if partitions is None else partitions:
@@ -56,7 +56,7 @@ class Log:
 
 
 async def committed(bootstrap: str, topic: str, partitions: int) -> AsyncIterator[tuple[int, bytes]]:
-    """(when it could first be read, value) of every record up to the topic's end; aborted ones are left out.
+    """Yields (time when it could first be read, value) of every record up to the topic's end, without aborted ones.
 
     The time is the broker's, in ms: the append of the record or, in a transaction, of its commit marker. The topic's
     timestamps must be of LogAppendTime.

@@ -1,8 +1,8 @@
-"""The floor: what a join on these libraries costs if it does nothing but the unavoidable steps.
+"""The floor: a join on these libraries that does only the unavoidable steps.
 
 Fetch, parse, clean, key, repartition through Kafka, merge, RocksDB and changelog, sample. The window is 10 s of the
-machine's clock from a key's first event. What makes a join reliable is missing: transactions, recovery, ids, ticks,
-metrics, offsets that are committed. It is a measure, not a product.
+machine's clock from a key's first event. It has no transactions, recovery, ids, ticks, metrics or committed offsets:
+it is a yardstick, not a product.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decod
 
 
 def open_db(path: Path) -> Rdict:
-    """Written and never read while it runs, so its memtable is a plain vector; the changelog is its log."""
+    """Opens a database that is written and never read, so its memtable is a vector; the changelog is its log."""
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_memtable_factory(MemtableFactory.vector())
@@ -53,7 +53,7 @@ def open_db(path: Path) -> Rdict:
 
 
 class Output:
-    """Batches of one topic; records are appended as they come, so that none is kept as an object."""
+    """Batches of one topic; records are appended when they come, so that none is kept as an object."""
 
     def __init__(self, producer: Any, topic: str) -> None:
         self._producer, self._topic = producer, topic
@@ -68,7 +68,7 @@ class Output:
         batches[-1].append(timestamp=None, key=None, value=value)
 
     async def send(self) -> None:
-        """Sends what there is, and waits until Kafka has it."""
+        """Sends the batch and waits for its acknowledgement."""
         batches, self._batches = self._batches, {}
         await asyncio.gather(*[
             await self._producer.send_batch(batch, self._topic, partition=partition)
@@ -78,13 +78,13 @@ class Output:
 
 
 class Cleaner:
-    """From blocks of an input to blocks of each join partition, by column."""
+    """Turns blocks of an input into blocks of each join partition, by column."""
 
     def __init__(self, impressions: str, actions: str) -> None:
         self._columns = {impressions: self._impressions, actions: self._actions}
 
     def blocks(self, topic: str, values: Iterable[bytes]) -> list[tuple[int, bytes]]:
-        """(join partition, block) of each that has rows."""
+        """Returns (join partition, block) for each with rows."""
         kind, columns = self._columns[topic](values)
         rows: list[list[Any]] = [[] for _ in range(PARTITIONS)]
         for row in columns:
@@ -114,7 +114,7 @@ class Cleaner:
 
 
 class Partition:
-    """One join partition: open keys in a dict, what changed since the last commit, and when keys are due."""
+    """One join partition: open keys in a dict, changes since the last commit, and the times when keys are due."""
 
     def __init__(self, folder: Path) -> None:
         self.table: dict[bytes, tuple[Any, ...]] = {}
@@ -182,14 +182,14 @@ class Partition:
         return len(self._closed) > start
 
     def changes(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-        """Puts and deletes since the last commit."""
+        """Returns the puts and deletes since the last commit."""
         changed, self._changed = self._changed, set()
         closed, self._closed = self._closed, []
         table = self.table
         return [(key, pack(table[key])) for key in changed if key in table], [key for key in closed if key not in table]
 
     def write(self, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> None:
-        """The same to RocksDB."""
+        """Writes the same changes to RocksDB."""
         batch = WriteBatch(raw_mode=True)
         for key, state in puts:
             batch.put(key, state)
@@ -199,7 +199,7 @@ class Partition:
 
 
 class Floor:
-    """The whole of it: one loop reads inputs, one merges, one commits."""
+    """The whole floor: one loop reads inputs, one merges, one commits."""
 
     def __init__(self, bootstrap: str, impressions: str, actions: str, run_id: str, out: str, folder: Path) -> None:
         self._bootstrap, self._folder = bootstrap, folder
@@ -252,7 +252,7 @@ class Floor:
                         await asyncio.sleep(0)
 
     async def _commit(self, samples: Output, changelog: Output) -> None:
-        """Partition after partition: samples, changelog, RocksDB, each once the one before is safe."""
+        """Commits each partition in turn: samples, changelog, RocksDB, each after the one before is stored."""
         while True:
             for number, partition in enumerate(self._partitions):
                 await asyncio.sleep(COMMIT_S / PARTITIONS)
@@ -268,7 +268,7 @@ class Floor:
 
 
 async def main() -> None:
-    """Runs on what the environment names until it is ended."""
+    """Runs with the settings of the environment until it is ended."""
     environ = os.environ
     folder = Path(environ["RUN_DIR"])
     floor = Floor(environ["BROKER"], environ["IMP"], environ["ACT"], environ["RUN_ID"], environ["OUT"], folder)

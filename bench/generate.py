@@ -1,4 +1,4 @@
-"""The benchmark's events: impressions and actions of a feed, deterministic, with the truth that a join must reach."""
+"""The benchmark's events: impressions and actions of a feed, deterministic, with the true result of their join."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOT = "u-hot", "m-hot"
 
 
 class Shape(NamedTuple):
-    """What is changed for a question of its own: how dense event time is, so how many keys are open at once, and the
+    """Changes for special loads: the density of event time, which decides how many keys are open at once, and the
     share of all events that one key has."""
 
     impressions_per_ms: int = 10
@@ -70,7 +70,7 @@ def events(impressions: int, shape: Shape = USUAL, seed: int = 7) -> Iterator[tu
 
 
 class Truth(NamedTuple):
-    """What a right join reaches: by windows of event time, and by key, as with windows that hold all of a key."""
+    """The correct result: by windows of event time, and by key, with windows that hold all events of a key."""
 
     samples: int
     clicks: int
@@ -79,7 +79,7 @@ class Truth(NamedTuple):
 
 
 def truth(impressions: int, window_ms: int, shape: Shape = USUAL, seed: int = 7) -> Truth:
-    """The figures of the same `events`, by a join of its own over sorted event times."""
+    """Returns the true figures of the same `events`, by a separate join over sorted event times."""
     shown: dict[tuple[str, str], list[int]] = {}
     clicked: dict[tuple[str, str], list[int]] = {}
     for topic, _, event in events(impressions, shape, seed):
@@ -103,7 +103,7 @@ def truth(impressions: int, window_ms: int, shape: Shape = USUAL, seed: int = 7)
 
 
 def preload(bootstrap: str, impressions: int, shape: Shape = USUAL) -> int:
-    """Produces all events; returns how many."""
+    """Produces all events and returns their number."""
     from confluent_kafka import Producer
 
     producer = Producer({

@@ -1,4 +1,4 @@
-"""What a worker costs that has nothing to do: CPU and memory, with empty inputs. python -m bench.idle"""
+"""Measures CPU and memory of an idle worker, with empty inputs. python -m bench.idle"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTLE_S = 20.0
 
 
 def main() -> None:
-    """Starts a worker, waits, looks twice, prints one JSON line."""
+    """Starts a worker, waits, measures twice and prints one JSON line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What a run has brought about: its samples read back from Kafka and held against the truth."""
+"""Judges a run: reads its samples back from Kafka and compares them with the truth."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 def named_end(sample: dict[str, Any]) -> int | None:
-    """The window's end as the peers' samples name it."""
+    """Returns the end of the window that a peer's sample names."""
     end: int | None = sample.get("window_end_ms")
     return end
 
@@ -61,7 +61,7 @@ async def _read(bootstrap: str, topic: str, window_end: WindowEnd, between_ms: t
 
 
 def verdict(found: Found, truth: Truth, event_time: bool) -> dict[str, Any]:
-    """Whether it is right, beside what it should be.
+    """Returns whether the run is right, and the expected figures.
 
     Windows of event time have one right outcome. Of windows of the machine's clock every key must come, and every click
     of a key that was shown; one key may come twice, if its events are further apart than the window.
@@ -76,7 +76,7 @@ def verdict(found: Found, truth: Truth, event_time: bool) -> dict[str, Any]:
 
 
 def quantiles_ms(delays_ms: list[int]) -> dict[str, int] | None:
-    """p50, p99 and maximum of rising values; None if there are none."""
+    """Returns p50, p99 and maximum of ascending values; None if there are none."""
     if not delays_ms:
         return None
     last = len(delays_ms) - 1

@@ -1,7 +1,7 @@
 """State larger than memory: all keys open at once, memory and page cache limited by a cgroup; ours and Flink.
 
 python -m bench.large [--impressions 10000000] [--systems ours,flink-rocksdb] [--set limits.cache_keys=150000]
-[--limit-mb 3000]; it must be allowed to make cgroups.
+[--limit-mb 3000]; it needs the right to create cgroups.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ V1, V2 = CGROUPS / "memory", CGROUPS
 
 
 class Limited(NamedTuple):
-    """A system's memory: what it may keep, as settings, and what the kernel gives it, page cache included."""
+    """A system's memory limits: its own settings, and the kernel's limit, page cache included."""
 
     settings: dict[str, str]
     arguments: tuple[str, ...]
@@ -50,7 +50,7 @@ LIMITS = {
 
 
 def group_of(name: str, limit_mb: int) -> Path:
-    """A new memory cgroup; OSError if that cannot be."""
+    """Creates a memory cgroup. Raises OSError if that is not possible."""
     v2 = (V2 / "cgroup.controllers").exists()
     folder = (V2 if v2 else V1) / f"samplejoin-{name}"
     folder.mkdir(exist_ok=True)
@@ -61,13 +61,13 @@ def group_of(name: str, limit_mb: int) -> Path:
 def inside(
     folder: Path, commands: Callable[[Run], list[Command]], arguments: tuple[str, ...]
 ) -> Callable[[Run], list[Command]]:
-    """The same commands, each of which enters the cgroup before it begins."""
+    """Returns the same commands, each of which enters the cgroup before it begins."""
     enter = ["sh", "-c", f'echo $$ > {folder}/cgroup.procs && exec "$@"', "sh"]
     return lambda run: [Command([*enter, *argv, *arguments], environment) for argv, environment in commands(run)]
 
 
 def main() -> None:
-    """Preloads, runs each once, prints a line of JSON for each."""
+    """Preloads the topics, runs each system once and prints a JSON line for each."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--impressions", type=int, default=10_000_000)
     parser.add_argument("--systems", default=",".join(LIMITS), help=f"a list with commas: {', '.join(LIMITS)}")

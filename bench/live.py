@@ -1,4 +1,4 @@
-"""How long samples take at a steady rate: events are stamped with the present as they are produced."""
+"""Measures the delay of samples at a steady rate: events carry the time at which they are produced."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Load(threading.Thread):
         self._producer.flush()
 
     def _cut(self, topic: str, partition: int, event: dict[str, Any]) -> tuple[str, int, bytes, bytes, bool]:
-        """The event's JSON in front of its time and behind it: made before, so that sending costs little."""
+        """Returns the event's JSON before and after its time, prepared so that sending costs little."""
         head, _, tail = orjson.dumps(event).partition(str(event["ts"]).encode())
         return self._topics[topic], partition, head, tail, event.get("pos", -1) >= 0
 
@@ -73,14 +73,14 @@ class Load(threading.Thread):
 
 
 def closable(sample: dict[str, Any]) -> int | None:
-    """When the clock can pass the end of a window of ours: it begins with the slice of the first impression, and the
+    """Returns when our clock can pass a window's end: the window begins with the slice of the first impression, and the
     clock is `lateness` behind the events."""
     end: int = sample["ts"] // SLICE_MS * SLICE_MS + WINDOW_MS + LATENESS_MS
     return end
 
 
 def measure_delay(system: System, run: Run, rate: int) -> dict[str, Any]:
-    """Sample delays, and the longest stall of a worker's event loop, at `rate` events a second. Raises SystemFailed."""
+    """Measures sample delays and the longest stall of a worker's loop at `rate` events/s. Raises SystemFailed."""
     create_topics(run.bootstrap, {run.impressions: PARTITIONS, run.actions: PARTITIONS})
     load = Load(run, rate, LOAD_S)
     with started(system, run) as processes:

@@ -1,4 +1,4 @@
-"""A system's processes: started, watched through /proc with their children, stopped."""
+"""Starts a system's processes, watches them through /proc with their children, and stops them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SystemFailed(Exception):
 
 
 class Command(NamedTuple):
-    """How to start one process; the environment is laid over that of the benchmark."""
+    """How to start one process; its environment is added to that of the benchmark."""
 
     argv: Sequence[str]
     environment: Mapping[str, str]
@@ -53,7 +53,7 @@ class Process:
         self.peak_mb = 0.0
 
     def look(self) -> None:
-        """Notes CPU and memory of now. Raises SystemFailed."""
+        """Records current CPU and memory. Raises SystemFailed."""
         if (code := self._process.poll()) is not None:
             raise SystemFailed(f"process {self.log.stem} ended with status {code}:\n{self.log_tail()}")
         cpu, memory_mb = 0.0, 0.0
@@ -68,7 +68,7 @@ class Process:
         self.peak_mb = max(self.peak_mb, memory_mb)
 
     def cpu_s_at(self, at_s: float) -> float:
-        """CPU-seconds used up to a time, between two looks by proportion; after the last look, as of then."""
+        """Returns CPU-seconds used up to a time, interpolated between readings; after the last one, its value."""
         after = bisect_left(self.seen, (at_s, 0.0))
         if after == len(self.seen):
             return self.seen[-1][1]
@@ -78,12 +78,12 @@ class Process:
         return c0 + (c1 - c0) * (at_s - t0) / (t1 - t0)
 
     def finish(self) -> None:
-        """Waits for it to end by itself. Raises SystemFailed if it ends with an error."""
+        """Waits until it ends by itself. Raises SystemFailed if it ends with an error."""
         if code := self._process.wait(STOP_S):
             raise SystemFailed(f"process {self.log.stem} ended with status {code}:\n{self.log_tail()}")
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL for what is left of the session."""
+        """Sends SIGTERM, then SIGKILL to the rest of the session."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -95,11 +95,11 @@ class Process:
             os.kill(int(folder.name), signal.SIGKILL)
 
     def log_tail(self, lines: int = 30) -> str:
-        """The end of what it has written."""
+        """Returns the end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def _folders(self) -> Iterator[Path]:
-        """The processes of this session, in /proc."""
+        """Yields the folders in /proc of the processes of this session."""
         for folder in Path("/proc").iterdir():
             if folder.name.isdecimal():
                 try:

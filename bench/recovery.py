@@ -1,6 +1,6 @@
-"""How fast a worker comes back: on the same disk, on an empty one, and as a standby, by the size of the open state.
+"""Measures how fast a worker recovers, by the size of its state: on the same disk, on an empty one, and as a standby.
 
-python -m bench.recovery [--impressions 2000000]: every key stays open, so the state is all that was read.
+python -m bench.recovery [--impressions 2000000]: every key stays open, so the state holds everything read.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Worker:
         return self.log.read_text() if self.log.exists() else ""
 
     def recoveries(self) -> list[tuple[int, float, int, int]]:
-        """(partition, seconds, position, rows) of this start."""
+        """Returns (partition, seconds, position, rows) of this start."""
         return [(int(p), float(s), int(at), int(n)) for p, s, at, n in RECOVERED.findall(self.text()[self._seen :])]
 
     def metric(self, name: str) -> float:
@@ -63,7 +63,7 @@ class Worker:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + "{"))
 
     def wait(self, done: Any) -> float:
-        """Seconds from the start until `done`."""
+        """Waits, and returns the seconds from the start until `done`."""
         while not done():
             if self.process.poll() is not None:
                 raise SystemExit(self.text()[-3000:])
@@ -93,7 +93,7 @@ def size_mb(path: Path) -> float:
 
 
 def measure(kafka: Any, root: Path, impressions: int) -> dict[str, Any]:
-    """Fills a state, then brings it back in each way."""
+    """Fills a state, then recovers it in each way."""
     create_topics(kafka.bootstrap, {"imp": 4, "act": 4, "samples": 4})
     events = preload(kafka.bootstrap, impressions)
     first, second = (Worker(root, n, kafka.bootstrap, standbys=1) for n in (0, 1))

@@ -1,4 +1,4 @@
-"""One run of one system on topics that are there: started, watched to its last sample, stopped, measured, judged."""
+"""One run of one system on existing topics: started, watched to its last sample, stopped, measured, judged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ASSIGNED = re.compile(rb'^.*"assigned (?!nothing).*$', re.MULTILINE)
 
 
 class Samples:
-    """How many records the topic of the samples has: a number to watch, which counts transaction markers too."""
+    """The number of records in the samples topic, for progress only: it counts transaction markers too."""
 
     def __init__(self, run: Run) -> None:
         self._topic = run.out
@@ -43,7 +43,7 @@ class Samples:
         self._seen = 0
 
     def written(self) -> int:
-        """How many there are; as many as before where the broker does not say, of a topic that has just been made."""
+        """Returns the number of records; the last one if the broker does not answer yet for a new topic."""
         partitions = [TopicPartition(self._topic, number) for number in range(PARTITIONS)]
         with suppress(KafkaException):
             self._seen = sum(self._consumer.get_watermark_offsets(each, timeout=10)[1] for each in partitions)
@@ -55,7 +55,7 @@ class Samples:
 
 @contextmanager
 def started(system: System, run: Run) -> Iterator[list[Process]]:
-    """The system's processes on topics made for this run; in the end they are stopped, and topics and files deleted."""
+    """Starts the system's processes on topics of this run; at the end stops them and deletes topics and files."""
     run.folder.mkdir(parents=True)
     create_topics(run.bootstrap, {run.out: PARTITIONS}, {"message.timestamp.type": "LogAppendTime"})
     if system.topics:
@@ -110,7 +110,7 @@ def measure(
 
 
 def watch(run: Run, processes: list[Process], expected: int, quiet_s: float, stuck_s: float = STUCK_S) -> float:
-    """Looks at the processes until no sample has come for a while; the most MB that state and checkpoints had on disk.
+    """Watches the processes until no sample has come for a while. Returns the most MB of state and checkpoints on disk.
 
     Raises SystemFailed if a process ends.
     """
@@ -133,7 +133,7 @@ def watch(run: Run, processes: list[Process], expected: int, quiet_s: float, stu
 
 
 def folder_mb(folder: Path) -> float:
-    """The files below a folder; one that is deleted meanwhile counts as none."""
+    """Returns the size of the files below a folder; a file that is deleted meanwhile counts as 0."""
     size_bytes = 0
     for file in folder.rglob("*"):
         try:
@@ -144,10 +144,10 @@ def folder_mb(folder: Path) -> float:
 
 
 def began_s(process: Process, folder: Path) -> float:
-    """When it began to work, seconds since the epoch: start-up is what was before.
+    """Returns when it began to work, in seconds since the epoch: the time before is start-up.
 
-    The jobs of floor and peers leave a file at their first event. A worker of ours says in its log when inputs are
-    assigned to it, which is a little earlier. One that never had anything to do has been working all the time.
+    The jobs of floor and peers write a file at their first event. A worker of ours logs when inputs are assigned to
+    it, which is a little earlier. A system without such a time counts as working from its start.
     """
     first = folder / f"first-{process.pid}"
     if first.exists():
@@ -157,7 +157,7 @@ def began_s(process: Process, folder: Path) -> float:
 
 
 def _delete_topics(run: Run) -> None:
-    """All topics with the run's name in theirs, so that the disk stays small."""
+    """Deletes all topics whose names contain the run's name, to save disk space."""
     admin = AdminClient({"bootstrap.servers": run.bootstrap, "log_level": 4})
     names = [name for name in admin.list_topics(timeout=30).topics if run.id in name]
     for deleted in admin.delete_topics(names).values() if names else ():

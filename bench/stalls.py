@@ -1,4 +1,4 @@
-"""How long a worker's event loop has stood still, from its own metrics."""
+"""Reads from a worker's metrics how long its event loop has stood still."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STALLS = "samplejoin_event_loop_stall_seconds"
 
 
 def stalls(process: Process) -> dict[str, float]:
-    """How often a worker's loop has stalled for at most so many seconds, by bucket; empty for what has no metrics."""
+    """Returns how often a worker's loop has stalled, by bucket bound in seconds; empty without metrics."""
     port = process.command.environment.get("SAMPLEJOIN_WEB_PORT")
     if port is None:
         return {}
@@ -24,7 +24,7 @@ def stalls(process: Process) -> dict[str, float]:
 
 
 def longest_stall_s(before: Iterable[dict[str, float]], after: Iterable[dict[str, float]]) -> float:
-    """The lowest bound that no stall between two readings was over, the worst of all workers."""
+    """Returns the lowest bound that no stall between two readings exceeded, the worst of all workers."""
 
     def bound(old: dict[str, float], new: dict[str, float]) -> float:
         count = {float(le): new[le] - old.get(le, 0.0) for le in new}

@@ -37,7 +37,7 @@ class Run(NamedTuple):
         return f"{self.id}-samples"
 
     def environment(self, number: int = 0) -> dict[str, str]:
-        """What the jobs of floor and peers read."""
+        """The environment variables that the jobs of floor and peers read."""
         return {
             "BROKER": self.bootstrap, "RUN_ID": self.id, "RUN_DIR": str(self.folder), "PROC": str(number),
             "IMP": self.impressions, "ACT": self.actions, "OUT": self.out, "PYTHONUNBUFFERED": "1",
@@ -46,7 +46,7 @@ class Run(NamedTuple):
 
 
 class System(NamedTuple):
-    """A system: its commands, and what must be there; `first` is run to its end before them."""
+    """A system: its commands, and the files that they need; `first` is run to its end before them."""
 
     what: str
     commands: Callable[[Run], list[Command]]
@@ -61,12 +61,12 @@ class System(NamedTuple):
 
     @property
     def window_s(self) -> float:
-        """How long after its last event the last sample must come at least."""
+        """The least time between the last event and the last sample, in seconds."""
         return 0.0 if self.event_time else 10.0
 
 
 def ours(run: Run, workers: int) -> list[Command]:
-    """Workers as the documentation starts them."""
+    """Returns workers, started as the documentation does."""
     argv = [sys.executable, "-m", "faust", "-A", "samplejoin", "worker", "-l", "info"]
     shared = {
         "BENCH_BROKERS": run.bootstrap, "SAMPLEJOIN_JOB": str(BENCH / "job" / "job.yaml"), "SAMPLEJOIN_NAME": run.id,
@@ -81,7 +81,7 @@ def ours(run: Run, workers: int) -> list[Command]:
 
 
 def overlay(changes: Iterable[str]) -> dict[str, str]:
-    """The environment that brings changes, `KEY=VALUE` each, into our job file."""
+    """Returns the environment that applies changes, `KEY=VALUE` each, to our job file."""
     pairs = (change.partition("=") for change in changes)
     return {"SAMPLEJOIN_" + key.upper().replace(".", "__"): value for key, _, value in pairs}
 
@@ -105,7 +105,7 @@ def quix(run: Run) -> list[Command]:
 
 
 def bytewax_store(run: Run) -> Command:
-    """Makes the recovery store, one part per process."""
+    """Creates the recovery store, one part per process."""
     store = run.folder / "recovery"
     store.mkdir()
     return Command([python("bytewax"), "-m", "bytewax.recovery", str(store), "2"], {})

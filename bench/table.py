@@ -27,7 +27,7 @@ def spread(values: Iterable[float], form: str = ",.1f") -> str:
 
 
 def by_system(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """The runs of each system that did not fail, in their order; a system all of whose runs failed has none."""
+    """Returns the successful runs of each system, in their order; an empty list if all of them failed."""
     grouped: dict[str, list[Result]] = {}
     for result in results:
         grouped.setdefault(result["system"], []).extend([] if "error" in result else [result])
@@ -35,14 +35,14 @@ def by_system(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def ratios(results: Iterable[Result], system: str, base: str) -> list[float]:
-    """Cost of `system` over that of `base`, for each round that has both."""
+    """Returns the cost of `system` over that of `base`, for each round that has both."""
     grouped = by_system(results)
     costs = {run["round"]: run[COST] for run in grouped.get(base, ())}
     return [run[COST] / costs[run["round"]] for run in grouped.get(system, ()) if run["round"] in costs]
 
 
 def joined(runs: list[Result]) -> str:
-    """`right` if all runs are, else what was reached in the worst and the best of them."""
+    """Returns `right` if all runs are, otherwise the result of the worst and the best of them."""
     if all(run["right"] for run in runs):
         return "right"
     clicks = sorted(run["clicks"] for run in runs)

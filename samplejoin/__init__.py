@@ -4,12 +4,10 @@
 (`faust -A samplejoin worker`).
 """
 
-from typing import Any
-
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "app":
         from samplejoin.worker.faust_app import app
 

@@ -12,7 +12,7 @@ import samplejoin
 
 
 class _Command(NamedTuple):
-    """Where a command is, and what `--help` says of it without loading it."""
+    """A command's module, and its line in `--help`, which is printed without loading the module."""
 
     module: str
     help: str
@@ -40,7 +40,7 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """A group that imports a command when it runs: help is fast, and `check` loads no Faust."""
+    """A group that imports a command only when it runs: help is fast, and `check` does not load Faust."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

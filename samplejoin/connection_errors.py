@@ -81,8 +81,8 @@ class Spoken(NamedTuple):
         return ("SASL_" if self.mechanisms is not None else "") + ("SSL" if self.tls else "PLAINTEXT")
 
 
-async def _connect(host: str, port: int, **options: Any) -> Any:
-    """Calls the client's `create_conn`, and remembers why it failed. A client that is starting passes no `on_close`."""
+async def _connect(host: str, port: int, **options: object) -> object:
+    """The client's `create_conn`, which remembers why it failed. A client that starts gives no `on_close`."""
     global _last
     starting = options.get("on_close") is None
     try:
@@ -109,7 +109,7 @@ async def _first_request(connection: Any) -> None:
 aiokafka.client.create_conn = _connect
 
 
-async def _reason(broker: str, error: BaseException, options: dict[str, Any], listener: Any) -> Refused | str:
+async def _reason(broker: str, error: BaseException, options: dict[str, object], listener: Any) -> Refused | str:
     user, mechanism = options.get("sasl_plain_username"), options.get("sasl_mechanism")
     if isinstance(error, SaslAuthenticationFailed | AuthenticationFailedError):
         return Refused(
@@ -177,9 +177,12 @@ async def _listener(host: str, port: int) -> Spoken | None:
     for context in (None, lax):
         try:
             connection = await create_conn(
-                host, port, security_protocol="PLAINTEXT" if context is None else "SSL", ssl_context=context,
+                host,
+                port,
+                security_protocol="PLAINTEXT" if context is None else "SSL",
+                ssl_context=context,
                 request_timeout_ms=PROBE_MS,
-            )  # fmt: skip
+            )
         except (OSError, KafkaError, AssertionError):
             continue
         try:

@@ -1,6 +1,6 @@
 """Writes the generated parts of docs/: the job file's reference, tables of metrics and aggregates. `make docs` runs it.
 
-With `--check` it writes nothing and fails if anything is not current.
+With `--check` it writes nothing and fails if a page is not current.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 #: what to do about each metric, by its name in `samplejoin.worker.metrics`
 HINTS = {
     "records": "",
-    "events": "**alert** if `dead_*` is over 1 % of a stream; a drop of `ok` against yesterday",
+    "events": "**alert** if `dead_*` is over 1 % of a stream, or if `ok` drops against the day before",
     "samples": "**alert** if the share of `positive` leaves its usual band; `dead` must be 0",
     "revisions": "only with `late: correct`; `dead` must be 0",
     "windows": "denominator of ratios",
     "joined_rows": "",
-    "folded_rows": "only with `id`; a jump: a producer retries more, or its ids are not unique",
+    "folded_rows": "only with `id`; after a jump: a producer retries more, or its ids are not unique",
     "joined_samples": "numerator of the join ratio",
     "late_rows": "**alert** on a share over 1 %: `lateness` is too small, or a producer is late",
-    "late_dropped_rows": "as late rows; these were lost for training",
+    "late_dropped_rows": "as for late rows; these rows are not in the training data",
     "late_corrections": "only with `late: correct`",
     "orphan_dropped_rows": "**alert** if the share jumps: an impression log is missing or its key changed",
     "cut_rows": "only within a window's length of `start` or `until`; not in the orphan topic",
-    "cut_side_rows": "above 0: rows of over 1000 KiB; the topic has them without `fields`",
+    "cut_side_rows": "above 0: some rows are over 1000 KiB; the topic has them without `fields`",
     "truncated_rows": "above 0: a key is hotter than `limits.rows` allows",
     "dead_letters": "**alert** on any steady rate",
-    "skipped_records": "above 0: what an operator asked for; `samplejoin skip JOB` lists it",
-    "skipped_entries": "rises after restarts; steadily: somebody rewound offsets",
-    "rewound_entries": "above 0: somebody moved the group's offsets back; see `samplejoin reset`",
-    "gap_refused": "**alert** if it goes on rising for minutes: the clock stands. A few at a restart are fine",
-    "refused_records": "above 0: somebody else writes into an internal topic",
-    "straddle_refused": "**alert** if it goes on rising: as above",
-    "commits": "0 for a minute: the worker is stuck or has no partition",
+    "skipped_records": "above 0: an operator asked for it; `samplejoin skip JOB` lists them",
+    "skipped_entries": "rises after restarts; if it rises steadily, offsets were moved back",
+    "rewound_entries": "above 0: the group's offsets were moved back; see `samplejoin reset`",
+    "gap_refused": "**alert** if it keeps rising for minutes: the clock stands still. A few at a restart are harmless",
+    "refused_records": "above 0: another program writes into an internal topic; revoke its right",
+    "straddle_refused": "**alert** if it keeps rising for minutes, as for refused gaps",
+    "commits": "no increase for a minute: the worker is stuck or has no partition",
     "changelog_rows": "",
-    "far_times": "above 0: `time_unit` is wrong, or the data are that old; the log says which",
+    "far_times": "above 0: `time_unit` is wrong, or the data are that old; the log names the stream",
     "rebalances": "**alert** on more than a few an hour without a deployment",
     "state_keys": "grows with traffic times window; at `limits.cache_keys` the rest is in RocksDB",
     "remembered_keys": "only with `late: correct`; part of `samplejoin_state_keys`. After a restart it begins at 0",
     "clock_ms": "",
     "watermark_delay": "**alert** over `lateness` plus some minutes: see `samplejoin_clock_held_by`",
-    "held_by": "`unread`: start a worker; `empty`, `silent`: with `idle: hold` the clock stands until an event comes",
+    "held_by": "`unread`: start a worker; `empty`, `silent`: with `idle: hold` the clock waits for an event",
     "source_lag": "**alert** if it grows for ten minutes",
-    "join_lag": "at `max_backlog` reading of inputs pauses",
-    "last_event": "**alert** if a stream that never rests is silent for minutes",
+    "join_lag": "at `max_backlog` all inputs pause",
+    "last_event": "**alert** if a stream that is never idle is silent for minutes",
     "last_commit_seconds": "**alert** if older than a minute",
     "left_out": "**alert** above 0: samples say `complete: false`",
     "null_fields": "of the first 1000 rows since the worker started; a typo in the job file, or a very rare field",
-    "error_ratio": "over the job's `error_rate`: the worker says so in its log; look into the dead-letter topic",
-    "sample_error_ratio": "lately; over `error_rate` the worker says so, with the last error",
+    "error_ratio": "over the job's `error_rate` the worker logs a warning; look into the dead-letter topic",
+    "sample_error_ratio": "over `error_rate` the worker logs a warning with the last error",
     "join_ratio": "since the worker started; for an alert use the query below",
     "clean_seconds": "rises with the cost of cleaning functions",
     "loop_stall_seconds": "**alert** on more than 1 s: heartbeats, ticks and commits wait",
@@ -64,7 +64,7 @@ HINTS = {
 
 
 def metrics_tables() -> str:
-    """The tables of docs/metrics.md."""
+    """Returns the tables of docs/metrics.md."""
     parts = []
     for title, suffix, metrics in (
         ("Counters", "_total", COUNTERS),
@@ -84,7 +84,7 @@ def metrics_tables() -> str:
 
 
 class Described(NamedTuple):
-    """An aggregate as its docstring has it. An example is (argument or "", values of rows, result or `refused`)."""
+    """An aggregate's docstring, parsed. An example is (argument or "", values of rows, result or `refused`)."""
 
     gives: str
     takes: str
@@ -93,7 +93,7 @@ class Described(NamedTuple):
 
 
 def described() -> dict[str, Described]:
-    """All aggregates by name."""
+    """Returns all aggregates by name."""
     found = {}
     for name, maker in {**PLAIN, **LIMITED}.items():
         gives, *lines = [line.strip() for line in (maker.__doc__ or "").splitlines() if line.strip()]
@@ -114,7 +114,7 @@ def _example(line: str) -> tuple[str, str, str]:
 
 
 def aggregates_table() -> str:
-    """The table of docs/aggregates.md."""
+    """Returns the table of docs/aggregates.md."""
     parts = ["\n| `agg` | gives | takes | no rows | examples |", "|---|---|---|---|---|"]
     for name, each in described().items():
         shown = []
@@ -127,7 +127,7 @@ def aggregates_table() -> str:
 
 
 def generated(page: str, part: str, text: str) -> tuple[Path, str]:
-    """A page whose part between its markers is the text."""
+    """Returns the page's path, and its content with `text` between the markers of `part`."""
     path = DOCS / page
     begin, end = f"<!-- {part}: generated by scripts/gen_docs.py, do not edit -->\n", f"<!-- /{part} -->\n"
     before, found, rest = path.read_text(encoding="utf-8").partition(begin)
@@ -138,7 +138,7 @@ def generated(page: str, part: str, text: str) -> tuple[Path, str]:
 
 
 def pages() -> dict[Path, str]:
-    """Every page with a generated part, as it should be."""
+    """Returns path -> current content of every page with a generated part."""
     return {
         DOCS / "job-file.md": job_reference(),
         **dict([
@@ -149,7 +149,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> None:
-    """Writes what has changed, or only names it."""
+    """Writes the pages that have changed; with `--check` only names them and fails."""
     stale = [path for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv[1:]:
         raise SystemExit(f"not current, run `make docs`: {', '.join(p.name for p in stale)}" if stale else 0)

@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 STATE, META, PAGE = b"s", b"m", b"d"
 #: 3: large keys are split into leaves. A store of an earlier format is rebuilt from the changelog
 STORE_FORMAT = 3
-#: how many rows are written in one batch at most, since writing it blocks the interpreter
+#: rows written to the store at once: the interpreter waits for a batch
 BATCH_ROWS = 20_000
-#: how many bytes wait in memory for a batch at most
+#: bytes that may wait in memory for a batch
 BATCH_BYTES = 16 << 20
 _PAGE = struct.Struct(">qqI")
 
@@ -66,7 +66,7 @@ class Replica:
         self._begin()
 
     def _begin(self) -> None:
-        """Sets the state of a replica that has read nothing yet."""
+        """Resets to a state of which nothing is known."""
         #: next offset in the repartition log, and the partition's own state there, packed
         self.position = 0
         self.partition_state: bytes | None = None
@@ -78,7 +78,7 @@ class Replica:
         self._unproven_from: int | None = None
         #: the slice up to which every deadline is done; a page can hold such deadlines next to later ones
         self._swept: int | None = None
-        #: False: some deadlines are in no page, and must be found by a scan of all keys
+        #: False: some deadlines are in no page, and a scan of all keys must find them
         self.paged = True
         #: how many rows were replayed from the changelog
         self.replayed = 0
@@ -98,7 +98,7 @@ class Replica:
     # ---- advancing -----------------------------------------------------------------------------------------------
 
     def needed_after(self, swept: int | None) -> int | None:
-        """Returns the oldest changelog offset that a commit made now needs for its recovery; None: its own."""
+        """Returns the oldest changelog offset that recovery needs after a commit made now; None: that commit's own."""
         if swept is not None:
             while self._live and self._live[0][1] <= swept:
                 self._live.popleft()
@@ -116,8 +116,12 @@ class Replica:
         A commit that does not start where the last one ended came from a paused owner, and is left out.
         """
         if commit.start != self.position and self.partition_state is not None:
-            log.warning("join partition %d: skipped a commit from position %d, state is at %d",
-                        self.partition, commit.start, self.position)  # fmt: skip
+            log.warning(
+                "join partition %d: skipped a commit from position %d, state is at %d",
+                self.partition,
+                commit.start,
+                self.position,
+            )
             return
         self._check_fingerprint(commit.fingerprint)
         self._advance_to(commit)
@@ -137,7 +141,7 @@ class Replica:
         self.paged = self.paged and commit.pages is not None
         self._swept = self._swept if commit.swept is None else commit.swept
         self._live.append((commit.first_offset, commit.deadline))
-        if commit.pages is None:  # a commit of the first format, which has no `needed`
+        if commit.pages is None:  # the first format does not say
             self.needed = self._live[0][0]
         else:
             self.needed = commit.first_offset if commit.needed is None else commit.needed
@@ -146,7 +150,7 @@ class Replica:
         self.next_offset = commit.next_offset
 
     def _needed_from(self, offset: int) -> None:
-        """Drops commits below `offset`, which hold no open key; the first entry left may stand for several commits."""
+        """Drops commits below `offset`, which hold nothing open; the first entry may stand for several commits."""
         live = self._live
         while len(live) > 1 and live[1][0] <= offset:
             live.popleft()
@@ -154,7 +158,7 @@ class Replica:
             live[0] = (offset, live[0][1])
 
     def flush(self) -> dict[bytes, bytes | None]:
-        """Writes the waiting rows and the position reached in one batch; returns the rows (None: deleted)."""
+        """Writes the waiting rows and the position reached, in one batch; returns the rows (None: deleted)."""
         commit = self._last
         if commit is None:
             return {}
@@ -164,7 +168,7 @@ class Replica:
         return rows
 
     def _write(self, commit: Commit, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> None:
-        """Writes one batch: rows, pages, and the metadata of the commit that the store then stands at."""
+        """Writes one batch: rows, pages, and the commit that they complete."""
         pages, self._new_pages = self._new_pages, []
         deletes = [STATE + key for key in deletes]
         while self._pages and commit.swept is not None and self._pages[0][0] <= commit.swept:
@@ -184,7 +188,7 @@ class Replica:
             swept=self._swept,
         )
         rows = [(STATE + key, value) for key, value in puts]
-        if self._failed is not None:  # its rows are missing in the store: nothing may follow
+        if self._failed is not None:  # that write is missing, so nothing may follow it
             raise self._failed
         try:
             self.store.write([*rows, *pages, (META, pack_state(meta))], deletes)
@@ -228,14 +232,14 @@ class Replica:
         return rows
 
     async def follow(self) -> None:
-        """Keeps the store of a standby near the changelog's end, until it is cancelled."""
+        """Keeps the store near the changelog's end until it is cancelled. A standby does this."""
         async with ChangelogReader(self.config, self.partition) as changelog:
             async for commit in changelog.read(await self._start(changelog), ending=False):
                 self.replay(commit)
                 self.flush()
 
     async def _start(self, changelog: ChangelogReader) -> int:
-        """Returns the changelog offset to read from; clears a store that is not a prefix of this changelog."""
+        """Returns the changelog offset to read from. The store is kept if it is a prefix of this changelog."""
         meta = self._meta()
         if meta is not None:
             if await self._is_prefix(meta, changelog):
@@ -243,8 +247,12 @@ class Replica:
                 return self.next_offset
             log.warning(
                 "state of join partition %d stands at changelog offset %d, which is not in [%d, %d] or holds another "
-                "commit: rebuilding it", self.partition, meta.next_offset, changelog.begin, changelog.end,
-            )  # fmt: skip
+                "commit: rebuilding it",
+                self.partition,
+                meta.next_offset,
+                changelog.begin,
+                changelog.end,
+            )
             self.store.clear()
         self._unproven_from = changelog.begin
         return changelog.begin
@@ -255,7 +263,7 @@ class Replica:
         return bool(await changelog.id_at(meta.next_offset - 1) == meta.commit_id)
 
     def _meta(self) -> StoreMeta | None:
-        """Returns the store's metadata, None if it is empty. Raises WorkerError for a newer format or another job."""
+        """Returns the store's metadata; None if it is empty. Raises WorkerError for another job or a newer format."""
         raw = self.store.get(META)
         if raw is None:
             return None
@@ -271,7 +279,7 @@ class Replica:
         return meta
 
     def load(self) -> None:
-        """Takes over the state in the store, without comparing it with a changelog."""
+        """Loads the store's content without comparing it with a changelog."""
         meta = self._meta()
         if meta is not None:
             self._load(meta)
@@ -280,8 +288,11 @@ class Replica:
         self._check_fingerprint(meta.fingerprint)
         self.next_offset, self.position, self.partition_state = meta.next_offset, meta.position, meta.partition_state
         self.needed, self.paged, self._unproven_from, self._swept = (
-            meta.needed, meta.paged, meta.unproven_from, meta.swept,
-        )  # fmt: skip
+            meta.needed,
+            meta.paged,
+            meta.unproven_from,
+            meta.swept,
+        )
         self._live.append((meta.needed or 0, meta.deadline))
         self._pages = [(_PAGE.unpack(key[len(PAGE) :])[0], key) for key, _ in self.store.scan(PAGE)]
         heapq.heapify(self._pages)
@@ -302,7 +313,7 @@ class Replica:
         )
 
     def deadlines(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Yields (slice, keys) of the deadlines in the pages that are not done yet."""
+        """Yields the deadlines in the pages that are still ahead: keys by slice."""
         for _, page in self.store.scan(PAGE):
             for slice_, keys in unpack_state(page):
                 if self._swept is None or slice_ > self._swept:
@@ -317,7 +328,7 @@ class Replica:
 def _applied(
     rows: dict[bytes, bytes] | None, changed: dict[bytes, bytes | None], room: int, room_bytes: int
 ) -> dict[bytes, bytes] | None:
-    """Returns the rows after a change; None once they have exceeded `room` keys or `room_bytes` bytes."""
+    """Returns all rows after a change; None once they exceed, or exceeded, `room` keys or `room_bytes`."""
     if rows is None:
         return None
     for key, state in changed.items():

@@ -33,21 +33,21 @@ class PartialSamples:
         self.cache: dict[bytes, KeyState | bytes] = {}
         #: whether every open key is in the cache, so that the store is never read
         self.complete = True
-        #: next offsets in the repartition log: of the last commit that was made, and of the last one that Kafka has
+        #: next offsets in the repartition log: of the last commit begun, and of the last one that Kafka has
         self.position = self.committed_position = 0
         #: keys changed since the last commit; one that is not in the cache was deleted
         self.changed: dict[bytes, None] = {}
         #: keys deleted by a commit that the store does not have yet
         self._deleting: set[bytes] = set()
-        #: bytes of the keys and packed states in the cache; an upper bound, since replaced states are not subtracted
+        #: bytes of the cached keys and states at rest; an upper bound, since replaced ones are not subtracted
         self._bytes = 0
-        #: bytes that `need`, and `peek`, have read from the store in all
+        #: bytes that `need` and `peek` have read from the store since the start
         self.loaded = self.peeked = 0
-        #: keys deleted since `warm` began; None while it does not run
+        #: keys deleted since a preload began; None while none runs
         self._deleted: set[bytes] | None = None
 
     def need(self, keys: Iterable[bytes]) -> None:
-        """Brings those of the keys back into the cache that are open and were dropped from it."""
+        """Loads the given keys into the cache where they are open and were dropped from it."""
         if self.complete:
             return
         cache, changed, deleting = self.cache, self.changed, self._deleting
@@ -60,7 +60,7 @@ class PartialSamples:
                 self.loaded += len(state)
 
     def peek(self, key: bytes) -> bytes | None:
-        """Returns the stored state of an open key that was dropped from the cache, without caching it; else None."""
+        """Returns the stored state of an open key that is not in the cache, without loading it."""
         if self.complete or key in self.changed or key in self._deleting:
             return None
         state = self.store.get(STATE + key)
@@ -68,7 +68,7 @@ class PartialSamples:
         return state
 
     def __len__(self) -> int:
-        """Returns the number of keys in the cache: all open keys, unless some were dropped."""
+        """Returns the number of open keys in the cache: all of them, unless some were dropped."""
         return len(self.cache)
 
     # ---- commits ------------------------------------------------------------------------------------------------
@@ -82,10 +82,15 @@ class PartialSamples:
         reached("commit-taken")
         swept = None if partition.due() else partition.clock.slice
         commit = Commit(
-            self.position, position, partition_state=pack_state(partition.dump()), fingerprint=self.config.fingerprint,
+            self.position,
+            position,
+            partition_state=pack_state(partition.dump()),
+            fingerprint=self.config.fingerprint,
             deadline=partition.deadlines.furthest() or partition.clock.slice,
-            pages=pages_of(partition.deadlines.take_new()), swept=swept, needed=self.replica.needed_after(swept),
-        )  # fmt: skip
+            pages=pages_of(partition.deadlines.take_new()),
+            swept=swept,
+            needed=self.replica.needed_after(swept),
+        )
         puts, deletes, cache = commit.puts, commit.deletes, self.cache
         for key in changed:
             state = cache.get(key)
@@ -110,7 +115,7 @@ class PartialSamples:
         return taken
 
     def write(self, commit: Commit) -> None:
-        """Writes a commit that Kafka has to RocksDB; then drops the oldest unchanged keys if the cache is too large."""
+        """Writes a commit that Kafka has to RocksDB, then drops old clean keys if the cache is too large."""
         self.replica.store_commit(commit)
         self.committed_position = commit.position
         self._deleting = set()
@@ -121,13 +126,13 @@ class PartialSamples:
                 self._evict()
 
     def is_full(self, part: float = 1.0) -> bool:
-        """Whether the cache exceeds `part` of its share, of memory or of keys."""
+        """Whether the cache has reached this part of its limit, in bytes or in keys."""
         keys = len(self.cache)
         room = self.config.memory.cached * part - KEY_BYTES * keys
         return keys > self.config.cache_keys * part or self._bytes > room
 
     def _evict(self) -> None:
-        """Drops the longest-cached unchanged keys, down to three quarters; changed keys stay until their commit."""
+        """Drops the oldest clean keys down to three quarters of the limit; changed keys stay until their commit."""
         for key in [key for key in self.cache if key not in self.changed]:
             if not self.is_full(3 / 4):
                 break
@@ -137,7 +142,7 @@ class PartialSamples:
         self._set_complete(False)
 
     def _set_complete(self, complete: bool) -> None:
-        """Sets whether every open key is in the cache, and tells the store, which is read only if not."""
+        """Sets whether every open key is in the cache; only if not, the store is read between its writes."""
         self.complete = complete
         self.store.expect_reads(not complete)
 
@@ -148,7 +153,7 @@ class PartialSamples:
         self.resume(await self.replica.recover(self.config.cache_keys, self.config.memory.cached))
 
     def resume(self, rows: dict[bytes, bytes] | None) -> None:
-        """Goes on from the replica. `rows` holds all open keys with their states; None: they are only in the store."""
+        """Continues from the replica; `rows` are all open keys, None: they are in the store."""
         self.position = self.committed_position = self.replica.position
         self._set_complete(rows is not None)
         self.cache.clear()
@@ -174,7 +179,7 @@ class PartialSamples:
             self.replica.paged = True  # the next commit writes them all in pages
 
     async def warm(self) -> None:
-        """Brings open keys into the cache after a recovery, a few at a time. If all fit, the store is read no more."""
+        """Loads open keys into the cache after a recovery, a few at a time, so that a miss needs no read."""
         if self.complete:
             return
         self._deleted = deleted = set(self._deleting)

@@ -17,12 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class Standby:
-    """Follows one partition's changelog from `start` to `stop`; calls `fatal` with an error that ends it."""
+    """Follows one partition's changelog from `start` to `stop`; `fatal` is called with an error that ends it."""
 
     def __init__(
-        self, config: EngineConfig, partition: int, open_store: Callable[[], Store],
+        self,
+        config: EngineConfig,
+        partition: int,
+        open_store: Callable[[], Store],
         fatal: Callable[[BaseException], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config, self.partition, self._open_store, self.fatal = config, partition, open_store, fatal
         self._store: Store | None = None
         self._replica: Replica | None = None
@@ -30,7 +33,7 @@ class Standby:
 
     @property
     def next_offset(self) -> int:
-        """The next changelog offset, up to which it has the state."""
+        """The changelog offset that the standby has reached."""
         return self._replica.next_offset if self._replica is not None else 0
 
     def start(self) -> None:

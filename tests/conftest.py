@@ -1,4 +1,4 @@
-"""What all tests share: the Kafka of the session and the settings of Hypothesis."""
+"""Fixtures of all tests: the Kafka of the session, and the settings of Hypothesis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a record says cannot forge, hide or swell the log."""
+"""The content of a record cannot forge, hide or inflate the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web port answers probes however many clients dawdle on it, and opens few sockets."""
+"""The web port answers probes however many slow clients it has, and opens few sockets."""
 
 from __future__ import annotations
 

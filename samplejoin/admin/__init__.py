@@ -1,1 +1,1 @@
-"""What changes a job between its runs: a reset, a move to other partitions; and looking at its cluster."""
+"""The work of the administrative commands: checks of a job and its cluster, plans, access rights, reset, migration."""

@@ -1,4 +1,4 @@
-"""Which of the rights that a worker needs this client does not have, as far as brokers tell without being changed."""
+"""Finds the rights that a worker needs and this client lacks, as far as the brokers disclose them. Changes nothing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from samplejoin.engine.clients import admin, running
 from samplejoin.engine.config import EngineConfig
 
 GROUP, TRANSACTION = 0, 1
-#: whose lack is a note of `check_cluster`
+#: missing operations that are a note of `check_cluster` and not a problem here
 NOTED = {"DescribeConfigs"}
 
 
 async def missing_rights(config: EngineConfig, rights: Sequence[Right]) -> list[str]:
-    """What is wrong, in words. Nothing is said of what a broker does not tell (for example the rights on a cluster)."""
+    """Returns a message per missing right. Omits what a broker does not disclose (for example rights on a cluster)."""
     wanted = {name: set(each.operations) for each in rights if each.kind == "topic" for name in each.names}
-    wanted.pop(config.topics.skips, None)  # made by the first `samplejoin skip`, with that command's rights
+    wanted.pop(config.topics.skips, None)  # created by the first `samplejoin skip`, with that command's rights
     async with running(admin(config)) as client:
         try:
             on_topics = await missing_on_topics(client, wanted)
@@ -38,7 +38,7 @@ async def missing_rights(config: EngineConfig, rights: Sequence[Right]) -> list[
             if lacking - NOTED
         ]
         found += [
-            f"topic {name} does not exist, and cannot be made: the right Create on it is missing"
+            f"topic {name} does not exist and cannot be created: the right Create on it is missing"
             for name in sorted(on_topics.absent)
             if "Create" in wanted[name] and not await _may_make(client, name)
         ]
@@ -46,13 +46,13 @@ async def missing_rights(config: EngineConfig, rights: Sequence[Right]) -> list[
 
 
 async def _may_make(client: object, name: str) -> bool:
-    """Whether a topic could be made. Makes none."""
+    """Returns whether this client may create the topic. The request only validates and creates nothing."""
     response = await client.create_topics([NewTopic(name, 1, 1)], validate_only=True)  # type: ignore[attr-defined]
     return all(code != TopicAuthorizationFailedError.errno for _, code, *_ in response.topic_errors)
 
 
 async def _missing_coordinators(config: EngineConfig, client: object) -> list[str]:
-    """Group and transactional ids: Kafka tells nobody where they are who may do nothing with them."""
+    """Checks group and transactional id: Kafka tells a client without any right on them no coordinator."""
     asked = [(config.group, GROUP, GroupAuthorizationFailedError, f"Read on group {config.group}")]
     if config.exactly_once:
         id_ = config.transactional_id(0)
@@ -64,6 +64,6 @@ async def _missing_coordinators(config: EngineConfig, client: object) -> list[st
             await client.find_coordinator(name, kind)  # type: ignore[attr-defined]
         except denial:
             found.append(f"the right {right} is missing")
-        except KafkaError:  # it may be moving: that says nothing about rights
+        except KafkaError:  # the coordinator may be moving, which says nothing about rights
             continue
     return found

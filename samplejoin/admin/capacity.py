@@ -1,8 +1,8 @@
-"""How many workers, partitions and brokers a load takes, and what it holds and moves: arithmetic on measured figures.
+"""Estimates the workers, partitions, brokers, storage and traffic that a load needs, from measured figures.
 
 Two costs do not fall as workers are added. Each run of events becomes a block for every join partition, so blocks get
-smaller; and every join partition follows the clock of every source. Past some rate one more worker costs what it
-brings: then the load takes several jobs, each with a part of the keys.
+smaller. Every join partition also tracks the watermark of every source. Beyond some rate another worker costs as much
+as it adds: the load then needs several jobs, each with a share of the keys.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from samplejoin.job.model import JobModel
 from samplejoin.worker.retention import KEEP_MS
 
 MOST_WORKERS = 128
-"""Of one job: the largest group that was tried."""
+"""Workers of one job: the largest group that was tested."""
 PARTITIONS_PER_WORKER = 2
-"""Room to double the workers before the open keys must be taken to more partitions."""
+"""Allows the workers to double before the open keys must be migrated to more partitions."""
 MOST_JOBS = 1000
 BACKLOG_S = 10
-"""What `max_backlog` should hold of a join partition's log: beyond it all inputs pause."""
+"""Seconds of a join partition's log that `max_backlog` should hold: beyond `max_backlog` all inputs pause."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is to be carried: events per second of all inputs together, uncompressed bytes of one, events per key and
-    window, and the share of a core that a worker may use."""
+    """A load: events per second of all inputs together, uncompressed bytes of an event, events per key and window, and
+    the share of a core that a worker may use."""
 
     events_per_s: float
     event_bytes: int = figures.EVENT_BYTES
@@ -37,23 +37,23 @@ class Load:
 
     @property
     def scale(self) -> float:
-        """The size of its events, measured by those of the benchmark."""
+        """The size of the load's events relative to the benchmark's."""
         return self.event_bytes / figures.EVENT_BYTES
 
     @property
     def changelog_rows_per_event(self) -> float:
-        """A put for each event, and a delete for each key."""
+        """One put for each event, and one delete for each key."""
         return 1 + 1 / self.events_per_key
 
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """What a load takes. Where the name does not say otherwise a figure is of all jobs together."""
+    """The resources that a load needs. A figure covers all jobs together unless its name says otherwise."""
 
     jobs: int
     workers_per_job: int
     join_partitions_per_job: int
-    #: of each input topic that is busy, at least
+    #: the minimum for each busy input topic
     input_partitions_per_job: int
     open_keys: int
     disk_bytes: int
@@ -65,19 +65,19 @@ class CapacityPlan:
     changelog_bytes_per_s: int
     samples_bytes_per_s: int
     transactions_per_s: int
-    #: until a worker is back on the disk it had, and on an empty one
+    #: time until a worker has recovered, on its former disk and on an empty one
     same_disk_s: float
     empty_disk_s: float
-    #: until a standby goes on where a worker has ended; None: the job has none
+    #: time until a standby takes over from a worker that ended; None: the job has no standbys
     standby_s: float | None
     brokers: int
     broker_disk_bytes: int
-    #: what the job file should say
+    #: keys of the job file to change
     notes: tuple[str, ...]
 
 
 def plan_capacity(model: JobModel, load: Load, session_timeout_ms: int) -> CapacityPlan:
-    """The fewest jobs that carry the load, with the fewest workers. Raises WorkerError if no number of them does."""
+    """Plans the fewest jobs that carry the load, with the fewest workers. Raises WorkerError if no number suffices."""
     jobs, job = _fewest(model, load)
     keys_per_worker = job.keys / job.workers
     disk_bytes = keys_per_worker * job.disk_bytes_per_key * (1 + model.standby_replicas)
@@ -101,16 +101,17 @@ def plan_capacity(model: JobModel, load: Load, session_timeout_ms: int) -> Capac
         standby_s=session_timeout_ms / 1000 + figures.STANDBY_S if model.standby_replicas else None,
         brokers=_brokers(jobs, job),
         broker_disk_bytes=round(
-            jobs * _replicas(model)
+            jobs
+            * _replicas(model)
             * (job.repartition_bytes_per_s * KEEP_MS / 1000 + job.changelog_bytes_per_s * job.open_s)
         ),
         notes=tuple(_notes(job)),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One job: its part of the load, on so many workers."""
+    """One job: its share of the load, and the number of its workers."""
 
     model: JobModel
     load: Load
@@ -119,13 +120,13 @@ class _Job:
 
     @property
     def partitions(self) -> int:
-        """Of the join: what the job file says, unless some worker would have none."""
+        """Join partitions: as the job file says, unless a worker would have none."""
         given = self.model.partitions
         return given if given >= self.workers else PARTITIONS_PER_WORKER * self.workers
 
     @property
     def topics(self) -> int:
-        """Input topics; a pattern counts as one."""
+        """Number of input topics; a pattern counts as one."""
         return sum(max(1, len(stream.topic_names)) for stream in self.model.streams.values())
 
     @property
@@ -143,7 +144,7 @@ class _Job:
 
     @property
     def open_s(self) -> float:
-        """How long a key is open."""
+        """Seconds that a key is open."""
         return (self.model.window_ms + self.model.largest_lateness_ms + self.model.correction_ms) / 1000
 
     @property
@@ -160,7 +161,7 @@ class _Job:
 
     @property
     def keys_memory_bytes(self) -> float:
-        """Deadlines of all open keys, and the states that are cached."""
+        """Memory of the deadlines of all open keys and of the cached states."""
         cached = min(self.keys, self.partitions * self.model.limits.cache_keys)
         state_bytes = figures.CACHED_BYTES_PER_KEY + figures.STATE_BYTES_PER_KEY * self.load.scale
         if self.model.limits.memory_bytes is not None:
@@ -185,7 +186,7 @@ class _Job:
 
 
 def _fewest(model: JobModel, load: Load) -> tuple[int, _Job]:
-    """The number of jobs, and one of them."""
+    """Returns the number of jobs, and one of them. Raises WorkerError if no number suffices."""
     for jobs in range(1, MOST_JOBS + 1):
         for workers in range(1 + model.standby_replicas, MOST_WORKERS + 1):
             job = _Job(model, load, load.events_per_s / jobs, workers)
@@ -202,7 +203,7 @@ def _replicas(model: JobModel) -> int:
 
 
 def _brokers(jobs: int, job: _Job) -> int:
-    """As many as the bytes take, or the partitions, or the replicas."""
+    """Returns the brokers that the bytes, the partitions or the replicas need, whichever is most."""
     replicas = _replicas(job.model)
     replicated_bytes_per_s = replicas * (
         job.repartition_bytes_per_s + job.changelog_bytes_per_s + job.samples_bytes_per_s
@@ -217,7 +218,7 @@ def _brokers(jobs: int, job: _Job) -> int:
 
 
 def _notes(job: _Job) -> list[str]:
-    """Keys of the job file that stand in the load's way."""
+    """Returns a line for each key of the job file that does not suit the load."""
     model, notes = job.model, []
     if model.partitions < job.workers:
         notes.append(f"partitions: {job.partitions}, not {model.partitions}: no more workers than that share the join")
@@ -240,6 +241,6 @@ def _notes(job: _Job) -> list[str]:
 
 
 def _rounded_up(number: float) -> int:
-    """To two digits and zeros."""
+    """Rounds up to two significant digits."""
     unit: int = 10 ** max(0, len(str(int(number))) - 2)
     return ceil(number / unit) * unit

@@ -1,14 +1,14 @@
-"""What the cluster says about a job before it runs: settings, replication, state of a former run, the group."""
+"""Checks the cluster for a job before it runs: settings, replication, state of an earlier run, the group."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from samplejoin.core.user_errors import counted, said
+from samplejoin.core.values import Fields
 from samplejoin.engine.clients import TRANSACTION_TIMEOUT_MS, admin, running
 from samplejoin.engine.cluster import (
     NO_TRANSACTIONS,
@@ -29,17 +29,17 @@ TRANSACTIONS, OFFSETS = "__transaction_state", "__consumer_offsets"
 
 @dataclass
 class ClusterFindings:
-    """What is wrong, and what should be known."""
+    """Problems and notes about the cluster."""
 
     wrong: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    #: key of the job file that was edited since the open keys were made -> what to say of it
+    #: key of the job file that was edited after the open keys were written -> message
     edits: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What was asked of the cluster: topic -> (partitions, replicas), settings as far as we may see them."""
+    """The brokers' answers. `topics`: name -> (partitions, replicas). Settings that are not visible are left out."""
 
     brokers: int
     topics: Mapping[str, tuple[int, int]]
@@ -50,7 +50,7 @@ class Cluster:
 
 
 async def describe(config: EngineConfig) -> Cluster:
-    """Asks; changes nothing and fences nobody."""
+    """Queries the brokers. Changes nothing and fences no producer."""
     async with running(admin(config)) as client:
         described = await client.describe_topics()
         topics = {t["topic"]: _shape(t) for t in described if not t["error_code"]}
@@ -68,7 +68,7 @@ async def describe(config: EngineConfig) -> Cluster:
 
 
 async def check_cluster(config: EngineConfig) -> ClusterFindings:
-    """All findings. Raises KafkaError if the brokers do not answer."""
+    """Returns all findings. Raises KafkaError if the brokers do not answer."""
     cluster, found = await describe(config), ClusterFindings()
     if config.exactly_once:
         _transactions(cluster, found)
@@ -84,27 +84,27 @@ async def check_cluster(config: EngineConfig) -> ClusterFindings:
             found.edits = dict.fromkeys(error.keys, str(error))
         except WorkerError as error:
             found.wrong.append(str(error))
-        except KafkaError as error:  # the right Read on it is missing, say
-            found.notes.append(f"whether the job was edited since its open keys were made is not known: {said(error)}")
+        except KafkaError as error:  # for example the right Read on it is missing
+            found.notes.append(f"cannot tell whether the job was edited after its open keys were made: {said(error)}")
     if cluster.brokers == 1:
-        found.notes.append("the cluster has one broker: what it loses is lost")
+        found.notes.append("the cluster has one broker: data that it loses cannot be recovered")
     _unknown(config, cluster, found)
     return found
 
 
 def _unknown(config: EngineConfig, cluster: Cluster, found: ClusterFindings) -> None:
-    """Settings that could not be looked at."""
+    """Adds a note about settings that could not be read."""
     topics = [name for name in config.topics.written if name in cluster.topics and name not in cluster.settings]
     unknown = [f"topic{'s' if len(topics) > 1 else ''} {', '.join(topics)}"] if topics else []
     unknown += [] if cluster.broker else ["brokers"]
     if unknown:
         found.notes.append(
-            f"settings of {' and of '.join(unknown)} are not known: the brokers do not tell them (they do not support "
-            "it, or the right DescribeConfigs is missing)"
+            f"settings of {' and of '.join(unknown)} are not known: the brokers do not report them (they do not "
+            "support it, or the right DescribeConfigs is missing)"
         )
 
 
-def _shape(topic: dict[str, Any]) -> tuple[int, int]:
+def _shape(topic: Fields) -> tuple[int, int]:
     return len(topic["partitions"]), min((len(p["replicas"]) for p in topic["partitions"]), default=0)
 
 
@@ -129,7 +129,7 @@ def _transactions(cluster: Cluster, found: ClusterFindings) -> None:
 
 
 def _replicated(cluster: Cluster, topic: str, setting: str, what: str, found: ClusterFindings) -> None:
-    """A log of Kafka's own: as it is, or else as the brokers would make it."""
+    """Checks an internal topic of Kafka: as it is, or as the brokers would create it."""
     replicas = cluster.topics[topic][1] if topic in cluster.topics else int(cluster.broker.get(setting, 0))
     if cluster.brokers > 1 and replicas == 1:
         found.wrong.append(f"{what} ({topic}) has one replica on {cluster.brokers} brokers: set {setting}=3")
@@ -157,16 +157,16 @@ def _own_topic(config: EngineConfig, cluster: Cluster, name: str, found: Cluster
 
 
 def _in_sync(cluster: Cluster, name: str, replicas: int, in_sync: int, found: ClusterFindings) -> None:
-    """Whether what is acknowledged survives a broker, and whether a broker can be missed."""
+    """Checks whether acknowledged records survive the loss of a broker, and whether writes go on without one."""
     if in_sync > replicas:
         found.wrong.append(
-            f"topic {name} has {replicas} replicas and min.insync.replicas={in_sync}: Kafka takes no record for it"
+            f"topic {name} has {replicas} replicas and min.insync.replicas={in_sync}: Kafka refuses all records for it"
         )
     elif replicas == 1 and cluster.brokers > 1:
-        found.notes.append(f"topic {name} has one replica: what its broker loses is lost")
+        found.notes.append(f"topic {name} has one replica: records that its broker loses cannot be recovered")
     elif in_sync == replicas > 1:
         found.notes.append(
-            f"topic {name} has {replicas} replicas and min.insync.replicas={in_sync}: it stands with one broker away"
+            f"topic {name} has {replicas} replicas and min.insync.replicas={in_sync}: no writes while a broker is down"
         )
     elif in_sync == 1 < replicas:
         found.notes.append(
@@ -179,7 +179,7 @@ def _group(config: EngineConfig, cluster: Cluster, found: ClusterFindings) -> No
     others = [member for member in cluster.members if member.topics and member not in ours]
     if others:
         found.wrong.append(
-            f"group {config.group} has members of something else, {named(others)}, which read "
+            f"group {config.group} has members of another application, {named(others)}, which read "
             f"{', '.join(sorted(set().union(*(m.topics for m in others))))}: give the job another name"
         )
     if ours:

@@ -1,4 +1,4 @@
-"""All that can be known of a job before it runs: file, functions, topics, cluster, what sample records become."""
+"""Checks a job before it runs: its file, functions, topics and cluster, and what it makes of sample records."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from samplejoin.core.fingerprint import short
 from samplejoin.core.user_errors import counted, said
+from samplejoin.core.values import Fields
 from samplejoin.errors import RefusedError
 from samplejoin.job.compile import Job, assume_topics, compile_issues, compile_job, resolve_topics
 from samplejoin.job.connection import client_options
@@ -31,14 +32,14 @@ HINT = 'lines like {"stream": "click", "record": {...}}'
 
 @dataclass
 class CheckReport:
-    """What a check found; `ok` decides the exit code."""
+    """The findings of a check; `ok` decides the exit code."""
 
     job: str
     problems: list[Problem] = field(default_factory=list)
-    #: what is probably a mistake, though it can be meant
+    #: probable mistakes that may be intended
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, object] = field(default_factory=dict)
     records: list[Tried] = field(default_factory=list)
     samples: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
@@ -49,22 +50,22 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong; with `strict`, whether nothing seems to be either."""
+        """Whether there are no problems; with `strict`, no warnings either."""
         return (
             not self.problems and not (self.strict and self.warnings) and not any(tried.error for tried in self.records)
         )
 
     def as_json(self) -> str:
-        """For machines."""
+        """Returns the report as JSON."""
         whole = {"ok": self.ok, **asdict(self)}
         whole["problems"] += [asdict(Problem(t.stream, None, t.line, t.error)) for t in self.records if t.error]
         return json.dumps(whole, indent=2, default=repr)
 
 
 async def check_job(path: Path, records: Path | None, broker: bool | None, sets: tuple[str, ...]) -> CheckReport:
-    """All checks in order; later ones are left out where earlier ones fail.
+    """Runs all checks in order. Later checks are skipped if earlier ones fail.
 
-    `broker`: whether one must answer (True), is asked if it does (None), or is not asked (False).
+    `broker`: True: a broker must answer; None: it is asked if it answers; False: it is not asked.
     """
     report = CheckReport(str(path))
     try:
@@ -95,7 +96,7 @@ async def check_job(path: Path, records: Path | None, broker: bool | None, sets:
 
 
 def _problems_of_rest(error: JobError, rest: JobModel, base_dir: Path) -> list[Problem]:
-    """Of the functions and the label of a job file that is wrong otherwise: what cannot follow from what is known."""
+    """Checks the functions and the label of a job file with other errors. Omits problems that may follow from those."""
     known = {problem.path for problem in error.problems}
     found = [rest.places.problem(issue) for issue in compile_issues(rest, base_dir)]
     follows = {"label"} if known & {"key", "sample"} or any(path.startswith("key.") for path in known) else set()
@@ -103,22 +104,24 @@ def _problems_of_rest(error: JobError, rest: JobModel, base_dir: Path) -> list[P
 
 
 def _resolved(report: CheckReport, model: JobModel, topics: set[str] | None) -> JobModel:
-    """The model with its patterns resolved; topics that do not exist become problems."""
+    """Returns the model with its patterns resolved. Adds a problem for each topic that does not exist."""
     if topics is None:
         return assume_topics(model)
     for name, stream in model.streams.items():
         for topic in stream.topic_names:
             if topic not in topics:
                 hint = (
-                    "create it, or start the producer first; it is not seen without the right Read or Describe either"
+                    "create it, or start the producer first. A client without the right Read or Describe cannot see it"
                 )
                 issue = Issue(("streams", name), f"topic {topic} does not exist", hint)
                 report.problems.append(model.places.problem(issue))
     return resolve_topics(model, topics)
 
 
-async def _topics(report: CheckReport, model: JobModel, connection: dict[str, Any], required: bool) -> set[str] | None:
-    """The cluster's topics; None, with a note or a problem, if no broker answers. A refusal is a problem always."""
+async def _topics(
+    report: CheckReport, model: JobModel, connection: dict[str, object], required: bool
+) -> set[str] | None:
+    """Returns the cluster's topics; None and a note or problem if no broker answers. A refusal is always a problem."""
     from samplejoin.connection_errors import Refused, why_away
 
     since, refused = time.monotonic(), False
@@ -126,7 +129,7 @@ async def _topics(report: CheckReport, model: JobModel, connection: dict[str, An
         return await _ask(connection)
     except Refused as error:
         message, refused = str(error), True
-    except Exception as error:  # aiokafka raises many kinds; all mean that topics are not known
+    except Exception as error:  # aiokafka raises many types; with each of them topics are not known
         brokers = ", ".join(map(model.places.secrets.shown, model.brokers))
         message = f"no broker answers at {brokers}: {why_away(error, since)}"
     if required or refused:
@@ -137,15 +140,15 @@ async def _topics(report: CheckReport, model: JobModel, connection: dict[str, An
     return None
 
 
-async def _ask(connection: dict[str, Any]) -> set[str]:
+async def _ask(connection: dict[str, object]) -> set[str]:
     from samplejoin.engine.clients import list_topics
 
     async with asyncio.timeout(BROKER_TIMEOUT_S):
         return set(await list_topics({**connection, "request_timeout_ms": int(BROKER_TIMEOUT_S * 1000)}))
 
 
-async def _check_cluster(report: CheckReport, job: Job, connection: dict[str, Any]) -> None:
-    """What the cluster says apart from its topics' names; what it does not tell becomes a note."""
+async def _check_cluster(report: CheckReport, job: Job, connection: dict[str, object]) -> None:
+    """Adds findings about the cluster, apart from missing topics. A check that fails becomes a note."""
     from samplejoin.admin.access_check import missing_rights
     from samplejoin.admin.cluster_check import check_cluster
     from samplejoin.admin.rights import rights_of
@@ -165,7 +168,7 @@ async def _check_cluster(report: CheckReport, job: Job, connection: dict[str, An
     found = None
     try:
         found = await ask()
-    except Exception as error:  # as above: rights that are missing, above all
+    except Exception as error:  # many types, as above; most often rights are missing
         report.notes.append(f"the cluster could not be checked: {said(error)}")
     places = job.model.places
     hint = "samplejoin check JOB --acls prints the rights that a worker needs"
@@ -183,7 +186,7 @@ def _rights(job: Job) -> list[str]:
     return commands_of(job.model, job.spec.topics(), f"User:{job.model.security.username or 'PRINCIPAL'}")
 
 
-def _summary(job: Job) -> dict[str, Any]:
+def _summary(job: Job) -> Fields:
     model = job.model
     shown = model.places.secrets.shown
     return {
@@ -229,7 +232,7 @@ def _try_records(report: CheckReport, job: Job, records: Path) -> None:
 
 
 def _advise(report: CheckReport, model: JobModel, trial: Trial, records: Path) -> None:
-    """What the records say about the job apart from what they become."""
+    """Adds what the records show about the job, apart from the rows and samples that they give."""
     from samplejoin.offline import advice
 
     report.problems += map(model.places.problem, advice.without_key(trial))

@@ -1,4 +1,4 @@
-"""A job file as the engine's settings, for commands that run next to workers or after them."""
+"""Turns a job file into the engine's settings, for commands that run next to workers or after them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from samplejoin.worker.settings import worker_settings
 
 
 async def config_of(path: Path, sets: Sets = ()) -> EngineConfig:
-    """The settings of the job at `path`; asks a broker where streams are given by pattern. Raises JobError."""
+    """Returns the settings of the job at `path`. Asks a broker if a stream has a topic pattern. Raises JobError."""
     settings = worker_settings(job=path)
     job, connection = await open_job(path, sets, list_topics)
     return engine_config(job, settings, connection)

@@ -1,4 +1,4 @@
-"""Taking the open keys of a drained generation to another one, with any number of partitions (ADR 18)."""
+"""Moves the open keys of a drained generation to another one, with any number of partitions (ADR 18)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
@@ -31,27 +30,27 @@ from samplejoin.tables.durable_state import Replica
 log = logging.getLogger(__name__)
 
 COMMIT_BYTES = 16 << 20
-"""State per transaction: what can be sent well within its timeout."""
+"""Bytes of state per transaction: few enough to be sent well within its timeout."""
 AT_ONCE = 64
-"""New partitions that are filled together: each has a producer of its own, with some sockets."""
+"""New partitions that are filled together. Each has its own producer with several sockets."""
 DRAIN = "run `samplejoin worker JOB --drain` with the old generation's job file first"
 
-Offsets = dict[Any, tuple[int, str]]
+Offsets = dict[TopicPartition, tuple[int, str]]
 
 
 @dataclass(frozen=True)
 class MigrationPlan:
-    """A migration that can be done: from one generation to another, and where it goes on."""
+    """A migration that is possible: the old and the new generation, and the input offsets where the new one starts."""
 
     old: EngineConfig
     new: EngineConfig
     offsets: Offsets
-    #: the new generation has everything already; only the old one's offsets are still there
+    #: the new generation has everything already; only the old group must still be deleted
     done: bool = False
 
 
 async def partitions_of(old: EngineConfig) -> int:
-    """How many join partitions the generation had. Raises WorkerError if it never ran."""
+    """Returns the number of join partitions of the generation. Raises WorkerError if it never ran."""
     partitions = (await existing(old)).get(old.topics.changelog)
     if partitions is None:
         raise WorkerError(
@@ -62,7 +61,7 @@ async def partitions_of(old: EngineConfig) -> int:
 
 
 async def plan_migration(old: EngineConfig, new: EngineConfig) -> MigrationPlan:
-    """Looks, and changes nothing. Raises WorkerError if the old generation is not at a cut, or the new one has run."""
+    """Plans and changes nothing. Raises WorkerError if the old generation is not at a cut, or the new one has run."""
     async with running(admin(old)) as client:
         await client.need_controller()
     known = await existing(old)
@@ -85,7 +84,7 @@ async def plan_migration(old: EngineConfig, new: EngineConfig) -> MigrationPlan:
 async def _refuse_no_cut(
     old: EngineConfig, tps: set[TopicPartition], offsets: Offsets, last: dict[int, Commit]
 ) -> None:
-    """Raises WorkerError if the joins have not covered the same input, up to the committed offsets, to their ends."""
+    """Raises WorkerError unless all join partitions have joined their whole log and covered the committed offsets."""
     ends = await _log_ends(old, old.partitions)
     covered = {source_id(tp.topic, tp.partition): offset - 1 for tp, (offset, _) in offsets.items()}
     if len(offsets) < len(tps):
@@ -98,13 +97,13 @@ async def _refuse_no_cut(
             at = "nothing" if commit is None else f"position {commit.position}"
             raise WorkerError(f"join partition {number} has committed {at}, its log ends at {end}: {DRAIN}")
         refuse_edited(old, number, commit.fingerprint)
-        has = unpack_partition_state(commit.partition_state).covered  # maybe also sources that the job no longer has
+        has = unpack_partition_state(commit.partition_state).covered  # may include sources that the job no longer has
         if any(has.get(source, -1) != upto for source, upto in covered.items()):
             raise WorkerError(f"join partition {number} has covered other records than those committed: {DRAIN}")
 
 
 async def _log_ends(config: EngineConfig, partitions: int) -> dict[int, int]:
-    """Where the repartition log ends, for the partitions that have anything."""
+    """Returns the end offsets of the repartition log by partition, without empty partitions."""
     tps = {TopicPartition(config.topics.repartition, p) for p in range(partitions)}
     if not tps:
         return {}
@@ -113,15 +112,15 @@ async def _log_ends(config: EngineConfig, partitions: int) -> dict[int, int]:
 
 
 async def migrate_state(plan: MigrationPlan) -> int:
-    """Moves the state; returns how many open keys there were. Can be repeated after it was cut off."""
+    """Moves the state and returns the number of open keys. Can be repeated after an interruption."""
     old, new = plan.old, plan.new
     keys = 0
     if not plan.done:
         known = await existing(new)
         left = [name for name in new.topics.internal if name in known]
-        await delete_topics(new, left)  # of an attempt that was cut off: that generation has never had offsets
+        await delete_topics(new, left)  # of an interrupted attempt: the new generation never had offsets
         await prepare(new)
-        for number in range(old.partitions):  # no paused owner can commit from here on
+        for number in range(old.partitions):  # from here on no paused owner can commit
             async with _fenced(old, number):
                 pass
         last = await last_commits(old)
@@ -158,7 +157,7 @@ async def _copy(old: EngineConfig, new: EngineConfig, last: dict[int, Commit]) -
 
 
 async def _fill(homes: dict[int, _Home], old: EngineConfig, new: EngineConfig) -> int:
-    """Gives these new partitions their keys, of all old ones."""
+    """Copies to these new partitions their keys from all old ones. Returns the number of open keys."""
     count = 0
     for number in range(old.partitions):
         replica = Replica(old, number, MemoryStore())
@@ -174,7 +173,7 @@ async def _fill(homes: dict[int, _Home], old: EngineConfig, new: EngineConfig) -
 
 
 class _Home:
-    """A join partition of the new generation, as it is filled: commits that all begin and end before its log does."""
+    """A join partition of the new generation while it is filled. All its commits start and end at position 0."""
 
     def __init__(self, config: EngineConfig, transactions: Transactions, state: bytes) -> None:
         self.config, self.transactions, self.state = config, transactions, state
@@ -184,14 +183,14 @@ class _Home:
         self._deadline = 0
 
     async def put(self, key: bytes, state: bytes) -> None:
-        """One open key, or a leaf of a large one."""
+        """Adds one open key, or a leaf of a large one."""
         self._puts.append((key, state))
         self._bytes += len(key) + len(state)
         if self._bytes > COMMIT_BYTES:
             await self.commit()
 
     async def commit(self) -> None:
-        """All keys since the last commit, with their deadlines; the last commit also if there are none."""
+        """Commits the keys added since the last commit, with their deadlines. Commits even if there are none."""
         watching = Partition(self.config.spec)
         for key, state in self._puts:
             watching.watch(key, unpack_state(state))

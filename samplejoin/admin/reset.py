@@ -1,7 +1,7 @@
-"""The reset of a job within its generation: offsets, internal topics and local state go, outputs stay.
+"""Resets a job within its generation: deletes its offsets, internal topics and local state; outputs stay.
 
-Its state in Kafka goes last, and is invalid from the first step on: a worker that finds it without offsets, or without
-the repartition log, refuses to start. So a reset that was cut off half way shows, and can be repeated.
+The state in Kafka is deleted last, but it is invalid after the first step: a worker that finds it without offsets, or
+without the repartition log, refuses to start. An interrupted reset is therefore detected, and can be repeated.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
@@ -23,14 +23,14 @@ from samplejoin.engine.state_dir import StateDir, StateDirInUse
 from samplejoin.engine.topics import existing
 
 To = Start | Literal["committed"]
-"""Where the new run starts; `committed`: where the old one has read to."""
+"""Where the new run starts. `committed`: at the offsets up to which the old run has read."""
 LOCK = "lock"
-"""What stands in a state directory apart from the join partitions' folders."""
+"""The file in a state directory next to the join partitions' folders."""
 
 
 @dataclass(frozen=True)
 class ResetPlan:
-    """What a reset does."""
+    """What a reset deletes, and where the next run starts."""
 
     job: str
     group: str
@@ -40,7 +40,7 @@ class ResetPlan:
 
 
 async def plan_reset(config: EngineConfig, to: To | None) -> ResetPlan:
-    """Looks, and changes nothing. Raises WorkerError while workers of the job run."""
+    """Plans and changes nothing. Raises WorkerError while workers run, or if the state directory holds other files."""
     async with running(admin(config)) as client:
         await client.need_controller()
     await refuse_members(config, "before a reset")
@@ -60,7 +60,7 @@ async def plan_reset(config: EngineConfig, to: To | None) -> ResetPlan:
 
 
 async def reset_job(config: EngineConfig, plan: ResetPlan, to: To | None) -> None:
-    """Does what `plan_reset` found. Can be repeated after it was cut off. Raises WorkerError if Kafka refuses."""
+    """Carries out the plan. Can be repeated after an interruption. Raises WorkerError if Kafka refuses."""
     offsets = {} if to is None or to == "committed" else await _offsets(config, to)
     if to == "committed":
         await _forget_positions(config)
@@ -68,21 +68,21 @@ async def reset_job(config: EngineConfig, plan: ResetPlan, to: To | None) -> Non
         await delete_group(config)
     log = config.topics.repartition
     await delete_topics(config, [log] if log in plan.topics else [])
-    if offsets:  # else it is the first worker that finds the job's `start`
+    if offsets:  # otherwise the first worker looks up the job's `start`
         await commit_offsets(config, offsets)
     await delete_topics(config, [name for name in plan.topics if name != log])
     if plan.state_dir is not None:
         shutil.rmtree(plan.state_dir)
 
 
-async def _offsets(config: EngineConfig, start: Start) -> dict[Any, OffsetAndMetadata]:
+async def _offsets(config: EngineConfig, start: Start) -> dict[object, OffsetAndMetadata]:
     known = await existing(config)
     tps = {TopicPartition(topic, p) for topic in config.spec.topics() for p in range(known.get(topic, 0))}
     return {tp: OffsetAndMetadata(offset, "") for tp, offset in (await start_offsets(config, tps, start)).items()}
 
 
 async def _forget_positions(config: EngineConfig) -> None:
-    """The group's offsets of the repartition log say how far the joins are: the new log begins at 0."""
+    """Sets the group's offsets of the repartition log to 0, where the new log begins."""
     log = config.topics.repartition
     count = (await existing(config)).get(log, 0)
     if count:
@@ -90,7 +90,8 @@ async def _forget_positions(config: EngineConfig) -> None:
 
 
 def refuse_running_worker(path: Path) -> None:
-    """Raises WorkerError if a worker uses the state directory: it has lost its group, or its broker knows no groups."""
+    """Raises WorkerError if a worker uses the state directory. The group may not list it: it can lose its membership,
+    and some brokers know no groups."""
     lock = StateDir(path)
     try:
         lock.lock()
@@ -103,7 +104,7 @@ def refuse_running_worker(path: Path) -> None:
 
 
 def _refuse_other_folder(path: Path) -> None:
-    """Raises WorkerError if the folder holds anything that no worker has put there: all of it would be deleted."""
+    """Raises WorkerError if the folder holds anything that no worker put there, because a reset deletes all of it."""
     others = sorted(
         each.name for each in path.iterdir() if each.name != LOCK and not (each.name.isdigit() and each.is_dir())
     )
@@ -122,7 +123,7 @@ def _start_text(config: EngineConfig, to: To | None) -> str:
     if start == "earliest":
         text = "the earliest records of the inputs"
     elif start == "latest":
-        text = "the ends of the inputs; what lies between is never joined"
+        text = "the ends of the inputs; unread records before them are never joined"
     else:
         text = f"the first records whose Kafka timestamp is {iso(int(start))} or later"
     return text if to is not None else f"{text} (the job's `start`)"

@@ -1,4 +1,4 @@
-"""The access rights that a worker of the job needs, with the job's real names."""
+"""Lists the access rights that workers and commands of a job need, with the names of its topics and groups."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Right(NamedTuple):
 
 
 def rights_of(model: JobModel, inputs: Sequence[str]) -> list[Right]:
-    """What a worker's principal must be allowed; `inputs` are the input topics."""
+    """Returns the rights that a worker's principal needs; `inputs` are the input topics."""
     topics = topics_of(model)
     rights = [
         Right(("Read",), "topic", tuple(inputs)),
         Right(("Read", "Write", "Create", "Delete", "DescribeConfigs"), "topic", topics.internal),
-        Right(("Read", "Write", "Create", "Delete"), "topic", (topics.skips,)),  # Read is the worker's own need
+        Right(("Read", "Write", "Create", "Delete"), "topic", (topics.skips,)),  # a worker itself needs only Read
         Right(("Write", "Create"), "topic", topics.outputs),
         Right(("Read",), "group", (model.prefix,)),
     ]
@@ -37,13 +37,15 @@ def rights_of(model: JobModel, inputs: Sequence[str]) -> list[Right]:
 
 
 def further_rights(model: JobModel, inputs: Sequence[str]) -> dict[str, list[Right]]:
-    """Command -> what it needs on top of a worker's rights. `check` and `plan` need no more, nor does `skip`."""
+    """Returns command -> rights that it needs besides a worker's. `check`, `plan` and `skip` need no others."""
     topics = topics_of(model)
     needed = {
         "reset": [Right(("Delete",), "group", (model.prefix,))],
-        "verify": [Right(("Read",), "topic", (*inputs, *topics.outputs, *topics.internal, topics.skips)),
-                   Right(("Describe",), "group", (model.prefix,))],
-    }  # fmt: skip
+        "verify": [
+            Right(("Read",), "topic", (*inputs, *topics.outputs, *topics.internal, topics.skips)),
+            Right(("Describe",), "group", (model.prefix,)),
+        ],
+    }
     if model.generation > 1:
         before = model.model_copy(update={"generation": model.generation - 1})
         old = topics_of(before)
@@ -56,7 +58,7 @@ def further_rights(model: JobModel, inputs: Sequence[str]) -> dict[str, list[Rig
 
 
 def commands_of(model: JobModel, inputs: Sequence[str], principal: str) -> list[str]:
-    """The same as calls of Kafka's own tool, with comments that say which command needs them."""
+    """Returns the rights as calls of kafka-acls.sh, with comments that say which command needs them."""
     server = ",".join(model.brokers)
     head = ["kafka-acls.sh", "--bootstrap-server", server, "--add", "--allow-principal", principal]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from samplejoin.core.cells import WireCell
+from samplejoin.core.kafka_record import KafkaRecord
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class DeadRecord:
     function: str
     error: str
     traceback: str
-    record: Any
+    record: KafkaRecord
     #: of reason `future`: the latest event time in ms that would have been taken (rule 9)
     latest_ms: int | None = None
 

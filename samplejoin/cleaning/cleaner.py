@@ -7,7 +7,7 @@ wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32  # `core.keys.partition_of`, in place
 
 from samplejoin.cleaning.cleaned import Cleaned, DeadRecord
@@ -19,6 +19,7 @@ from samplejoin.core.clock_holder import FAR_MS
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.generated import maker
 from samplejoin.core.identity import source_id
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.keys import MAX_KEY_BYTES, encode_key, key_values, too_long
 from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.core.spec import Spec, StreamLayout
@@ -47,6 +48,17 @@ class FutureTimeError(ValueError):
         self.latest_ms = latest_ms
 
 
+class OneRecord(NamedTuple):
+    """A record on its way through one stream's functions."""
+
+    each: Input
+    record: KafkaRecord
+    source: str
+    #: the latest event time that is taken (rule 9)
+    latest_ms: int
+    out: Cleaned
+
+
 class Cleaner:
     """Cleans the records of one job. `start_ms` is the job's start time, None if it starts at an offset.
 
@@ -54,9 +66,12 @@ class Cleaner:
     """
 
     def __init__(
-        self, job: Job, running: RunningCall | None = None, start_ms: int | None = None,
-        pack: Callable[[tuple[int, int, int, list[Any]]], bytes] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        job: Job,
+        running: RunningCall | None = None,
+        start_ms: int | None = None,
+        pack: Callable[[tuple[int, int, int, list[object]]], bytes] | None = None,
+    ) -> None:
         self.job = job
         self.running = running or RunningCall()
         self._pack = pack
@@ -77,9 +92,14 @@ class Cleaner:
         }
 
     def clean(
-        self, topic: str, partition: int, records: Sequence[Any], now_ms: int, max_bytes: int | None = None,
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[KafkaRecord],
+        now_ms: int,
+        max_bytes: int | None = None,
         into: Cleaned | None = None,
-    ) -> Cleaned:  # fmt: skip
+    ) -> Cleaned:
         """Cleans records of one source partition, in offset order; `now_ms` is the reader's clock (rule 9).
 
         With `max_bytes` it ends after the record whose cells pass it: `Cleaned.records` says how many were cleaned.
@@ -105,15 +125,21 @@ class Cleaner:
         return out
 
     def _plainly(
-        self, inputs: list[Input], records: Sequence[Any], source: str, now_ms: int, max_bytes: int | None, out: Cleaned
+        self,
+        inputs: list[Input],
+        records: Sequence[KafkaRecord],
+        source: str,
+        now_ms: int,
+        max_bytes: int | None,
+        out: Cleaned,
     ) -> int:
-        """Record by record; returns the highest event time, -1 without one. Its twin is in `generated`."""
+        """Record by record; returns the highest event time, -1 without one. Its fast path is in `generated`."""
         highest = -1
         for record in records:
             latest_ms = _reference(record, now_ms) + self._max_skew_ms
             first_index = 0
             for each in inputs:
-                time_ms = self._record(each, record, source, first_index, latest_ms, out)
+                time_ms = self._record(OneRecord(each, record, source, latest_ms, out), first_index)
                 first_index += ROWS_APART
                 if time_ms > highest:
                     highest = time_ms
@@ -129,94 +155,103 @@ class Cleaner:
 
     def _runner(self, each: Input) -> Run:
         spec, index = self._spec, each.plan.index
-        return runner(each, spec.key_fields, {
-            "plain_record": self._record, "plain_result": self._result, "plain_row": self._row, "raised": self._raised,
-            "filtered": _filtered,
-            "running": self.running,
-            "codec": spec.codec, "pack": self._pack, "size_of": self._sizes[index], "junk": spec.junk_keys,
-            "row_bytes": self._row_bytes, "max_skew_ms": self._max_skew_ms, "partitions": self._partitions,
-            "resolution_ms": spec.resolution_ms, "CELL_BYTES": CELL_BYTES, "LOG_APPEND_TIME": LOG_APPEND_TIME,
-            "MAX_KEY_BYTES": MAX_KEY_BYTES,
-            "mistakes": mistakes, "DONE": _DONE, "Refused": RefusedRecord,
-        })  # fmt: skip
+        return runner(
+            each,
+            spec.key_fields,
+            {
+                "plain_record": self._record,
+                "plain_result": self._result,
+                "plain_row": self._row,
+                "raised": self._raised,
+                "filtered": _filtered,
+                "running": self.running,
+                "OneRecord": OneRecord,
+                "codec": spec.codec,
+                "pack": self._pack,
+                "size_of": self._sizes[index],
+                "junk": spec.junk_keys,
+                "row_bytes": self._row_bytes,
+                "max_skew_ms": self._max_skew_ms,
+                "partitions": self._partitions,
+                "resolution_ms": spec.resolution_ms,
+                "CELL_BYTES": CELL_BYTES,
+                "LOG_APPEND_TIME": LOG_APPEND_TIME,
+                "MAX_KEY_BYTES": MAX_KEY_BYTES,
+                "mistakes": mistakes,
+                "DONE": _DONE,
+                "Refused": RefusedRecord,
+            },
+        )
 
-    def _record(self, each: Input, record: Any, source: str, first_index: int, latest_ms: int, out: Cleaned) -> int:
+    def _record(self, one: OneRecord, first_index: int) -> int:
         """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
+        each, record, _, latest_ms, out = one
         if type(record) is RefusedRecord:
-            return _dead(out, each, record, source, "too_large", each.plan.stream.name, record.why())
+            return _dead(one, "too_large", each.plan.stream.name, record.why())
         self.running.function, self.running.argument = each.functions, record
         try:
             decoded = each.decode(record)
         except mistakes() as error:  # a decoder can be the user's code
-            return _dead(out, each, record, source, "decode", each.plan.stream.name, error)
+            return _dead(one, "decode", each.plan.stream.name, error)
         if decoded is None:
             return _filtered(each, out)
         try:
             time_ms = event_time(each, decoded, record)
         except mistakes() as error:  # a decoder can return a dict of the user's own type
-            return _dead(out, each, record, source, "time", each.time_field, error)
+            return _dead(one, "time", each.time_field, error)
         if time_ms > latest_ms:
-            early = self._too_early(each, record, time_ms, latest_ms)
-            return _dead(out, each, record, source, "future", each.time_field, early)
-        self._result(
-            each, record, source, first_index, self._call(each, decoded, record, source, out), time_ms, latest_ms, out
-        )
+            return _dead(one, "future", each.time_field, self._too_early(one, time_ms))
+        self._result(one, first_index, self._call(one, decoded), time_ms)
         return time_ms
 
-    def _call(self, each: Input, decoded: Any, record: Any, source: str, out: Cleaned) -> Any:
+    def _call(self, one: OneRecord, decoded: Any) -> Any:
         """What the user's function makes of a record; `_DONE` if it has raised."""
         try:
-            return each.clean(decoded)
+            return one.each.clean(decoded)
         except mistakes() as error:
-            return self._raised(each, record, source, out, error)
+            return self._raised(one, error)
 
-    def _raised(self, each: Input, record: Any, source: str, out: Cleaned, error: BaseException) -> Any:
+    def _raised(self, one: OneRecord, error: BaseException) -> object:
         """The user's function has raised: a dead letter, and nothing left to do."""
-        _dead(out, each, record, source, "clean", each.clean_name, error)
+        _dead(one, "clean", one.each.clean_name, error)
         return _DONE
 
-    def _result(
-        self, each: Input, record: Any, source: str, first_index: int, cleaned: Any, time_ms: int, latest_ms: int,
-        out: Cleaned,
-    ) -> None:  # fmt: skip
+    def _result(self, one: OneRecord, first_index: int, cleaned: object, time_ms: int) -> None:
         """Rows, a count or a dead letter, of what the user's function has made."""
         if cleaned is _DONE:
             return
         try:
-            rows = _rows_in(each, cleaned)
+            rows = _rows_in(one.each, cleaned)
         except mistakes() as error:
-            _dead(out, each, record, source, "clean", each.clean_name, error)
+            _dead(one, "clean", one.each.clean_name, error)
             return
         if rows:
-            self._rows(each, record, source, first_index, rows, time_ms, latest_ms, out)
+            self._rows(one, first_index, rows, time_ms)
         else:
-            _filtered(each, out)
+            _filtered(one.each, one.out)
 
-    def _rows(
-        self, each: Input, record: Any, source: str, first_index: int, rows: list[Any], time_ms: int, latest_ms: int,
-        out: Cleaned,
-    ) -> None:  # fmt: skip
+    def _rows(self, one: OneRecord, first_index: int, rows: list[Any], time_ms: int) -> None:
         """All rows of one record, or none of them if they are too large together: they travel in one block."""
+        out = one.out
         before, limit = out.bytes, ROWS_PER_RECORD * self._row_bytes
         for index, row in enumerate(rows, first_index):
-            self._row(each, record, source, index, row, time_ms, latest_ms, out)
+            self._row(one, index, row, time_ms)
             if out.bytes - before > limit:
-                _take_back(each, record.offset, out)
+                _take_back(one.each, one.record.offset, out)
                 out.bytes = before
                 error = ValueError(f"the record's rows are over {ROWS_PER_RECORD} times limits.row ({limit} bytes)")
-                _dead(out, each, record, source, "row", each.clean_name, error)
+                _dead(one, "row", one.each.clean_name, error)
                 return
 
-    def _row(
-        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
-    ) -> None:
+    def _row(self, one: OneRecord, index: int, row: Any, time_ms: int) -> None:
         """One row becomes a cell of its join partition, a count, or a dead letter."""
+        each, record, source, _, out = one
         spec, plan = self._spec, each.plan
         number = plan.index
         try:
             if not issubclass(type(row), dict):
                 raise _not_a_row(each, row)
-            time_ms = self._time_of_row(each, record, row, time_ms, latest_ms, out)
+            time_ms = self._time_of_row(one, row, time_ms)
             values = key_values(row, spec.key_fields, spec.junk_keys)
             if values is None:
                 out.count(plan.stream.name, "junk_key")
@@ -243,7 +278,7 @@ class Cleaner:
                 out.count(plan.stream.name, "dead_row")  # an earlier row has made the record a dead letter
             else:
                 reason = "future" if type(error) is FutureTimeError else "row"
-                _dead(out, each, record, source, reason, each.clean_name, error)
+                _dead(one, reason, each.clean_name, error)
             return
         out.bytes += size + CELL_BYTES
         out.rows[number] += 1
@@ -255,25 +290,26 @@ class Cleaner:
         else:
             cells.append(cell)
 
-    def _time_of_row(self, each: Input, record: Any, row: Fields, record_ms: int, latest_ms: int, out: Cleaned) -> int:
+    def _time_of_row(self, one: OneRecord, row: Fields, record_ms: int) -> int:
         """The row's own event time if it has the time field, else the record's. Raises ValueError."""
+        each, _, _, latest_ms, out = one
         own = _DONE if each.takes_record_time else value_at(row, each.time_field, _DONE)
         if own is _DONE:
             return record_ms
         time_ms = each.read_time(own)
         if time_ms > latest_ms:
-            raise self._too_early(each, record, time_ms, latest_ms)
+            raise self._too_early(one, time_ms)
         reference_ms = latest_ms - self._max_skew_ms
         if time_ms < reference_ms - FAR_MS and time_ms != record_ms:
             out.far.setdefault(each.plan.stream.name, (time_ms, reference_ms))
         return time_ms
 
-    def _too_early(self, each: Input, record: Any, time_ms: int, latest_ms: int) -> FutureTimeError:
-        message = too_early(time_ms, latest_ms, self._max_skew_ms, record.timestamp, each.time_unit)
-        return FutureTimeError(message, latest_ms)
+    def _too_early(self, one: OneRecord, time_ms: int) -> FutureTimeError:
+        message = too_early(time_ms, one.latest_ms, self._max_skew_ms, one.record.timestamp, one.each.time_unit)
+        return FutureTimeError(message, one.latest_ms)
 
 
-def _reference(record: Any, now_ms: int) -> int:
+def _reference(record: KafkaRecord, now_ms: int) -> int:
     """What a record's event time is held against (rule 9); a timestamp below 0 is none."""
     stamp: int = record.timestamp
     if stamp < 0 or (stamp > now_ms and record.timestamp_type != LOG_APPEND_TIME):
@@ -295,7 +331,7 @@ def _bounds(plan: StreamLayout, spec: Spec, start_ms: int | None, until_ms: int 
     return first, end
 
 
-def event_time(each: Input, decoded: Any, record: Any) -> int:
+def event_time(each: Input, decoded: Fields, record: KafkaRecord) -> int:
     """The record's event time, read before cleaning (rule 8). Raises ValueError."""
     if each.takes_record_time:
         if record.timestamp < 0:
@@ -313,8 +349,9 @@ def _filtered(each: Input, out: Cleaned) -> int:
     return -1
 
 
-def _dead(out: Cleaned, each: Input, record: Any, source: str, reason: str, function: str, error: BaseException) -> int:
+def _dead(one: OneRecord, reason: str, function: str, error: BaseException) -> int:
     """Keeps the record as a dead letter; returns the event time that does not count."""
+    each, record, source, _, out = one
     topic, partition = source.split(" ")
     stream = each.plan.stream.name
     not_for_memory(error, f"{reason} of {topic}/{int(partition)}/{record.offset}, {function}")

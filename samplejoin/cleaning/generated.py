@@ -12,15 +12,17 @@ from json.encoder import encode_basestring
 from typing import Any
 from zlib import crc32  # `core.keys.partition_of`, in place
 
+from samplejoin.cleaning.cleaned import Cleaned
 from samplejoin.cleaning.row_size import measured
 from samplejoin.core.field_paths import names_of, source_of
 from samplejoin.core.generated import maker_source
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.spec import StreamLayout
 from samplejoin.decoding.decoders import decode_json
 from samplejoin.formats import json
 from samplejoin.job.event_times import MAX_MS, read_ms
 
-Run = Callable[[Sequence[Any], str, int, int, Any], int]
+Run = Callable[[Sequence[KafkaRecord], str, int, int, Cleaned], int]
 """(records, source, now_ms, max_bytes, out) -> the highest event time in ms, -1 without one."""
 
 _SOURCE = """
@@ -42,13 +44,13 @@ def run(records, source, now_ms, max_bytes, out):
             time_ms = latest_ms + 1
         if time_ms > latest_ms:
             out.bytes = size_bytes
-            time_ms = plain_record(each, record, source, 0, latest_ms, out)
+            time_ms = plain_record(OneRecord(each, record, source, latest_ms, out), 0)
             size_bytes = out.bytes
         else:
             try:
                 row = clean(decoded)
             except mistakes() as error:
-                row = raised(each, record, source, out, error)
+                row = raised(OneRecord(each, record, source, latest_ms, out), error)
             if type(row) is dict:
                 offset = record.offset
                 try:
@@ -65,7 +67,7 @@ def run(records, source, now_ms, max_bytes, out):
                     waiting = {packed}
                 except mistakes():
                     out.bytes = size_bytes
-                    plain_row(each, record, source, 0, row, time_ms, latest_ms, out)
+                    plain_row(OneRecord(each, record, source, latest_ms, out), 0, row, time_ms)
                     size_bytes = out.bytes
                 else:
                     size_bytes += size + CELL_BYTES
@@ -78,7 +80,7 @@ def run(records, source, now_ms, max_bytes, out):
                         cells[target] = [cell]
             elif row is not DONE:
                 out.bytes = size_bytes
-                plain_result(each, record, source, 0, row, time_ms, latest_ms, out)
+                plain_result(OneRecord(each, record, source, latest_ms, out), 0, row, time_ms)
                 size_bytes = out.bytes
         if time_ms > highest:
             highest = time_ms
@@ -125,16 +127,29 @@ def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> 
     source = _SOURCE.format(
         time="".join(f"[{name!r}]" for name in names_of(each.time_field)),
         own_time=source_of(each.time_field, "row.get", "moment"),
-        function=each.functions, number=plan.index, values="; ".join(values),
-        ordinary=" and ".join(ordinary), text=",".join(text), making=making, decoding=_decoding(each),
+        function=each.functions,
+        number=plan.index,
+        values="; ".join(values),
+        ordinary=" and ".join(ordinary),
+        text=",".join(text),
+        making=making,
+        decoding=_decoding(each),
         reading=_MS if each.read_time is read_ms else "read_time(moment)",
         packed="partials" if names["pack"] is None else f"pack(({plan.index}, slice_, 1, partials))",
         size="size_of(partials)" if measured(plan) else _payload_size(plan),
-    )  # fmt: skip
+    )
     scope = {
-        "each": each, "decode": each.decode, "read_time": each.read_time, "clean": each.clean, "MAX_MS": MAX_MS,
-        "loads": json.decode, "quoted": encode_basestring, "crc32": crc32, **names, **needed,
-    }  # fmt: skip
+        "each": each,
+        "decode": each.decode,
+        "read_time": each.read_time,
+        "clean": each.clean,
+        "MAX_MS": MAX_MS,
+        "loads": json.decode,
+        "quoted": encode_basestring,
+        "crc32": crc32,
+        **names,
+        **needed,
+    }
     exec(compile(source, f"<samplejoin: {each.plan.stream.name}>", "exec"), scope)  # our text, and reprs of names
     run: Run = scope["run"]
     return run

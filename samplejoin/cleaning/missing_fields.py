@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from samplejoin.cleaning.cleaned import Cleaned
-from samplejoin.cleaning.cleaner import Cleaner
+from samplejoin.cleaning.cleaner import Cleaner, OneRecord
 from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.core.field_paths import paths_of, value_at
 from samplejoin.core.user_errors import few, mistakes
@@ -66,17 +65,19 @@ class WatchingCleaner(Cleaner):
     """
 
     def __init__(
-        self, job: Job, running: RunningCall, pack: Callable[[tuple[int, int, int, list[Any]]], bytes],
+        self,
+        job: Job,
+        running: RunningCall,
+        pack: Callable[[tuple[int, int, int, list[object]]], bytes],
         on_null: Callable[[str, str, str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(job, running, job.model.start_ms, pack)
         self._on_null = on_null
         self._first = {name: FirstRows(name, fields) for name, fields in _fields_of(job).items()}
         self._put_off, self.fast = self.fast, {}
 
-    def _row(
-        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
-    ) -> None:
+    def _row(self, one: OneRecord, index: int, row: Any, time_ms: int) -> None:
+        each = one.each
         first = self._first.get(each.plan.stream.name)
         if first is not None and issubclass(type(row), dict):
             try:
@@ -85,7 +86,7 @@ class WatchingCleaner(Cleaner):
                 known = False
             if known:
                 self._end(each, first)
-        super()._row(each, record, source, index, row, time_ms, latest_ms, out)
+        super()._row(one, index, row, time_ms)
 
     def absent(self) -> list[str]:
         """What to say of fields that no row has carried, of streams with few rows so far."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from samplejoin.core.aggregates import Custom
 from samplejoin.core.exact_sum import INT_LIMIT
@@ -24,7 +23,7 @@ def measured(plan: StreamLayout) -> tuple[int, ...]:
     return (0, *grows) if plan.stream.id_field else tuple(grows)
 
 
-def sizer(plan: StreamLayout, codec: Codec, row_bytes: int) -> Callable[[list[Any]], int]:
+def sizer(plan: StreamLayout, codec: Codec, row_bytes: int) -> Callable[[list[object]], int]:
     """Bytes of a row's payloads, and of those of its partials that can be of any kind and size.
 
     Where these could take more than `row_bytes` in memory, each of their elements counts `ELEMENT_BYTES` at least.

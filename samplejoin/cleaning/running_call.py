@@ -18,7 +18,7 @@ class RunningCall:
     #: `topic partition` of the record, empty where a sample is worked on
     source: str = ""
     #: the record or the sample; None: no function runs
-    argument: Any = None
+    argument: object = None
 
     def __str__(self) -> str:
         """The function and its record, `functions:clean at TOPIC/PARTITION/OFFSET`; empty if none runs."""
@@ -29,10 +29,10 @@ class RunningCall:
         offset = getattr(argument, "offset", None)
         return f"{self.function} at {topic}/{int(partition)}/{offset}" if partition else self.function
 
-    def watching(self, name: str, function: Callable[[Fields], Any]) -> Callable[[Fields], Any]:
+    def watching(self, name: str, function: Callable[[Fields], object]) -> Callable[[Fields], Any]:
         """The function of a sample, which sets what runs."""
 
-        def watched(sample: Fields) -> Any:
+        def watched(sample: Fields) -> object:
             self.function, self.source, self.argument = name, "", sample
             try:
                 return function(sample)

@@ -1,11 +1,11 @@
-"""`samplejoin check JOB`: all that can be known of a job before it runs."""
+"""`samplejoin check JOB`: checks a job before it runs."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,7 +29,7 @@ ROWS_SHOWN = 5
 )
 @click.option("--broker/--no-broker", default=None, help="Require a broker, or ask none. Default: ask if there is one.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set streams.click.topic=c2")
-@click.option("--acls", is_flag=True, help="Print the access rights a worker needs, as calls of kafka-acls.sh, only.")
+@click.option("--acls", is_flag=True, help="Print only the access rights a worker needs, as calls of kafka-acls.sh.")
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
 def check(
@@ -37,8 +37,8 @@ def check(
 ) -> None:
     """Check a job file, its functions, its topics and its cluster; try it on sample records.
 
-    Exit code 1 if anything is wrong: whatever cannot be meant. What can be meant, as records that are all filtered, is
-    a warning.
+    Exit code 1 if there is a problem. What may be intended, such as a function that filters all records, is only a
+    warning.
     """
     report = asyncio.run(check_job(job, records, broker, sets))
     report.strict = strict
@@ -89,7 +89,7 @@ def _record_text(tried: Tried) -> list[str]:
     return rows if more <= 0 else [*rows[:ROWS_SHOWN], f"{head} ... {counted(more, 'more row', 'more rows')}"]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, dict):
         return "".join(f"\n    {name}: {text}" for name, text in value.items())
     return ", ".join(value) if isinstance(value, list) else str(value)

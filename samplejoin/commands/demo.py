@@ -1,4 +1,4 @@
-"""`samplejoin demo`: watch real events being joined into labelled samples."""
+"""`samplejoin demo`: joins real events into labelled samples and shows the progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDTH = 120
 
 def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if math.isnan(value):
-        raise click.BadParameter("nan is not a number")  # no range refuses it
+        raise click.BadParameter("nan is not a number")  # FloatRange accepts it
     return value
 
 
@@ -28,9 +28,12 @@ def _number(ctx: click.Context, param: click.Parameter, value: float) -> float:
 @click.option("--brokers", metavar="HOST:PORT", help="A Kafka that runs already. Default: a broker inside the demo.")
 @click.option("--job", type=click.Choice([*EXAMPLES, "all"]), default="all", help="Which example. Default: both.")
 @click.option(
-    "--seconds", type=click.FloatRange(3, 3600), callback=_number, default=30,
+    "--seconds",
+    type=click.FloatRange(3, 3600),
+    callback=_number,
+    default=30,
     help="How long the replay takes. Default: 30.",
-)  # fmt: skip
+)
 @click.option(
     "--samples",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -51,13 +54,13 @@ def demo(brokers: str | None, job: str, seconds: float, samples: Path | None) ->
 
 
 def _console() -> Console:
-    """Standard output; a file or pipe has no width of its own."""
+    """Returns a console on standard output, `WIDTH` wide for a file or pipe, which has no width of its own."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does."""
+    """Ends the demo on SIGTERM and on a closed terminal as on Ctrl-C."""
     raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""`samplejoin init NAME`: a small project that runs."""
+"""`samplejoin init NAME`: creates a small project that runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIX = ".tmpl"
 
 @click.command()
 @click.argument("name")
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where NAME/ is made.")
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="The folder for NAME/.")
 def init(name: str, into: Path) -> None:
     """Make a project NAME/ with a job file, functions, a test, sample records and a Kafka to try it on."""
     try:
@@ -39,7 +39,7 @@ def init(name: str, into: Path) -> None:
 
 
 def project_files(name: str) -> dict[str, str]:
-    """File name -> content of a new project."""
+    """Returns file name -> content of a new project."""
     folder = files("samplejoin") / "templates" / "init"
     made = {
         template.name.removesuffix(SUFFIX): template.read_text(encoding="utf-8").replace("@NAME@", name)

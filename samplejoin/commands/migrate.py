@@ -1,4 +1,4 @@
-"""`samplejoin migrate JOB`: the open keys of a drained generation go on in another one."""
+"""`samplejoin migrate JOB`: moves the open keys of a drained generation to another one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from samplejoin.commands.shared import clear_errors, confirm
 @click.command()
 @click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--from-generation", "generation", type=click.IntRange(1, 9999), required=True, help="The one that was drained."
+    "--from-generation", "generation", type=click.IntRange(1, 9999), required=True, help="The drained generation."
 )
 @click.option("--dry-run", is_flag=True, help="Only look whether it can be done.")
 @click.option("--yes", is_flag=True, help="Ask no questions.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set partitions=8")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
 def migrate(job: Path, generation: int, dry_run: bool, yes: bool, sets: tuple[str, ...], output: str) -> None:
-    """Take the open keys of a drained generation to the one of JOB, which may have another number of partitions.
+    """Move the open keys of a drained generation to the one of JOB, which may have another number of partitions.
 
-    JOB says the new `generation` and `partitions`; all else is as it was. Before it: samplejoin worker --drain, with
+    JOB has the new `generation` and `partitions`; all else is unchanged. Before it run samplejoin worker --drain with
     the old job file. Exit code 1 if nothing was done, 2 if the job file is wrong.
     """
     if output == "json" and not (yes or dry_run):
@@ -55,16 +55,19 @@ def _text(plan: MigrationPlan) -> list[str]:
     return [
         f"job {new.spec.name}: from group {old.group} with {old.partitions} join partitions, which stands at a cut,",
         f"  to group {new.group} with {new.partitions}",
-        f"Group {old.group} loses its offsets, so that it does not go on next to the new one. Its topics stay.",
+        f"Group {old.group} is deleted, so that it cannot run next to the new one. Its topics stay.",
     ]
 
 
 def _say_done(plan: MigrationPlan, keys: int | None, output: str) -> None:
     if output == "json":
         result = {
-            "done": keys is not None, "from": plan.old.group, "to": plan.new.group, "open_keys": keys,
+            "done": keys is not None,
+            "from": plan.old.group,
+            "to": plan.new.group,
+            "open_keys": keys,
             "partitions": plan.new.partitions,
-        }  # fmt: skip
+        }
         click.echo(json.dumps(result, indent=2))
     elif keys is None:
         click.echo("nothing was done (--dry-run)")

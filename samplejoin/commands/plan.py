@@ -1,4 +1,4 @@
-"""`samplejoin plan JOB --rate 500k`: workers, partitions, disk, memory, traffic and recovery of a load to come."""
+"""`samplejoin plan JOB --rate 500k`: estimates workers, partitions, disk, memory, traffic and recovery for a load."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _window(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 
 
 def _number(_: click.Context, __: click.Parameter, value: float) -> float:
-    if math.isnan(value):  # which lies in every range
+    if math.isnan(value):  # every FloatRange accepts it
         raise click.BadParameter("nan is not a number")
     return value
 
@@ -55,26 +55,43 @@ def _number(_: click.Context, __: click.Parameter, value: float) -> float:
 @click.option(
     "--rate", callback=_rate, required=True, metavar="RATE", help="Rows per second of all inputs: 20000, 500k, 1.5m."
 )
-@click.option("--window", callback=_window, metavar="DURATION", help="Another window than the job file's: 20m.")
+@click.option("--window", callback=_window, metavar="DURATION", help="A window other than the job file's: 20m.")
 @click.option(
-    "--event-bytes", type=click.IntRange(1, 1 << 20), default=EVENT_BYTES, show_default=True,
+    "--event-bytes",
+    type=click.IntRange(1, 1 << 20),
+    default=EVENT_BYTES,
+    show_default=True,
     help="Bytes of an event as JSON, of the fields that the job uses.",
-)  # fmt: skip
+)
 @click.option(
-    "--events-per-key", type=click.FloatRange(1, 1e6), default=EVENTS_PER_KEY, show_default=True, callback=_number,
+    "--events-per-key",
+    type=click.FloatRange(1, 1e6),
+    default=EVENTS_PER_KEY,
+    show_default=True,
+    callback=_number,
     help="Events of all inputs that one window holds.",
-)  # fmt: skip
+)
 @click.option(
-    "--keep-busy", type=click.FloatRange(0.1, 0.95), default=0.7, show_default=True, callback=_number,
-    help="Share of its core that a worker may use; the rest catches up.",
-)  # fmt: skip
+    "--keep-busy",
+    type=click.FloatRange(0.1, 0.95),
+    default=0.7,
+    show_default=True,
+    callback=_number,
+    help="Share of its core that a worker may use; the rest is for catching up.",
+)
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set standby_replicas=1")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
 def plan(
-    job: Path, rate: float, window: str | None, event_bytes: int, events_per_key: float, keep_busy: float,
-    sets: tuple[str, ...], output: str,
-) -> None:  # fmt: skip
-    """What it takes to run JOB at a given rate: an estimate, from figures that were measured on one machine.
+    job: Path,
+    rate: float,
+    window: str | None,
+    event_bytes: int,
+    events_per_key: float,
+    keep_busy: float,
+    sets: tuple[str, ...],
+    output: str,
+) -> None:
+    """Estimate what JOB needs at a given rate, from figures that were measured on one machine.
 
     Asks no broker. Exit code 2 if the job file is wrong.
     """

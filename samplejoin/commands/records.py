@@ -1,4 +1,4 @@
-"""`samplejoin produce` and `samplejoin consume`: records in and out of a topic, for trying a job."""
+"""`samplejoin produce` and `samplejoin consume`: write records to a topic and read them, to try a job."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.client import AIOKafkaClient
 
 from samplejoin.commands.shared import clear_errors
 from samplejoin.core.user_errors import counted
@@ -19,9 +20,14 @@ from samplejoin.printable import printable
 WAIT_S = 10.0
 
 _brokers = click.option(
-    "--brokers", envvar="SAMPLEJOIN_BROKERS", default="localhost:9092", show_default=True, metavar="HOST:PORT",
-    show_envvar=True, help="Without TLS or a login: it is for trying out.",
-)  # fmt: skip
+    "--brokers",
+    envvar="SAMPLEJOIN_BROKERS",
+    default="localhost:9092",
+    show_default=True,
+    metavar="HOST:PORT",
+    show_envvar=True,
+    help="Connected without TLS or a login: for trying out.",
+)
 
 
 @click.command()
@@ -29,7 +35,7 @@ _brokers = click.option(
 @click.argument("lines", type=click.File("rb"), default="-")
 @_brokers
 def produce(topic: str, lines: Any, brokers: str) -> None:
-    """Send each line of the file LINES (else of standard input) as a record to TOPIC, which must exist."""
+    """Send each line of the file LINES (default: standard input) as a record to TOPIC, which must exist."""
     count = _done(_produce(brokers, topic, (line.rstrip(b"\r\n") for line in lines)))
     click.echo(f"{counted(count, 'record')} sent to {topic}")
 
@@ -39,7 +45,7 @@ def produce(topic: str, lines: Any, brokers: str) -> None:
 @click.option("--headers", is_flag=True, help="Print key and headers before the value.")
 @_brokers
 def consume(topic: str, headers: bool, brokers: str) -> None:
-    """Print what TOPIC holds now, a record a line: what is committed, partition by partition."""
+    """Print the committed records that TOPIC holds now, one a line, partition by partition."""
     for record in _done(_consume(brokers, topic)):
         if headers or sys.stdout.isatty():
             click.echo(_text(record) if headers else _shown_value(record))
@@ -56,7 +62,7 @@ async def _produce(brokers: str, topic: str, values: Iterable[bytes]) -> int:
     return len(sent)
 
 
-async def _consume(brokers: str, topic: str) -> list[Any]:
+async def _consume(brokers: str, topic: str) -> list[ConsumerRecord]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=brokers, enable_auto_commit=False, isolation_level="read_committed", fetch_max_wait_ms=50
     )
@@ -72,8 +78,8 @@ async def _consume(brokers: str, topic: str) -> list[Any]:
     return records
 
 
-async def _partitions(client: Any, topic: str) -> list[int]:
-    """Of a topic that is there. Raises ClickException for another: nobody should make one by a slip of the pen."""
+async def _partitions(client: AIOKafkaClient, topic: str) -> list[int]:
+    """Returns the topic's partitions. Raises ClickException if it does not exist, so that no typo creates a topic."""
     metadata = await client.fetch_all_metadata()
     if topic not in metadata.topics():
         there = ", ".join(sorted(name for name in metadata.topics() if not name.startswith("__"))) or "none"
@@ -91,11 +97,11 @@ def _shown_value(record: ConsumerRecord) -> str:
 
 
 def _on_one_line(value: bytes | None) -> str:
-    """The text of a key or header, control characters escaped."""
+    """Returns the text of a key or header with control characters escaped."""
     text = (value or b"").decode("utf-8", "replace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def _done(work: Coroutine[Any, Any, Any]) -> Any:
+def _done(work: Coroutine[object, object, object]) -> Any:
     with clear_errors():
         return asyncio.run(work)

@@ -1,4 +1,4 @@
-"""`samplejoin reset JOB`: the job starts from the beginning."""
+"""`samplejoin reset JOB`: deletes a stopped job's state, so that it starts from the beginning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,8 +16,8 @@ from samplejoin.engine.config import EngineConfig
 from samplejoin.job.event_times import read_iso
 
 WHAT_COMES = (
-    "Samples that are out stay. What is read again comes out again, with the same ids and bytes; what is not read "
-    "again, and the windows that are open now, never come out."
+    "Samples that were sent stay. Input that is read again gives the same samples again, with the same ids and bytes. "
+    "Input that is not read again, and windows that are open now, give no samples."
 )
 
 
@@ -46,8 +45,8 @@ def _to(_: click.Context, __: click.Parameter, value: str | None) -> To | None:
 def reset(job: Path, to: To | None, dry_run: bool, yes: bool, sets: tuple[str, ...], output: str) -> None:
     """Reset a stopped job within its generation: delete its group, internal topics and local state.
 
-    Input and output topics stay. State directories on other machines are found to be stale by their workers. Exit
-    code 1 if nothing was done, 2 if the job file is wrong.
+    Input and output topics stay. Workers on other machines detect that their state directories are stale. Exit code 1
+    if nothing was done, 2 if the job file is wrong.
     """
     if output == "json" and not (yes or dry_run):
         raise click.UsageError("-o json does not ask: pass --yes, or --dry-run to see what would be done")
@@ -74,7 +73,7 @@ def _text(plan: ResetPlan) -> list[str]:
 
 def _say_done(config: EngineConfig, plan: ResetPlan, dry_run: bool, output: str) -> None:
     if output == "json":
-        result: dict[str, Any] = {"done": not dry_run, **asdict(plan)}
+        result: dict[str, object] = {"done": not dry_run, **asdict(plan)}
         click.echo(json.dumps(result, indent=2))
     elif dry_run:
         click.echo("nothing was done (--dry-run)")

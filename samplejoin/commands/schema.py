@@ -1,4 +1,4 @@
-"""`samplejoin schema`: the job file's JSON Schema."""
+"""`samplejoin schema`: prints the JSON Schema of job files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands that work on a job have in common: clear words when it fails, and a question before a change."""
+"""Functions shared by commands that work on a job: plain error messages, and a question before a change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRONG_JOB = 2
 
 
 def confirm(yes: bool) -> None:
-    """Asks on a terminal; without one `yes` must have been said. Ends the command otherwise."""
+    """Asks for confirmation on a terminal; without a terminal `yes` must be true. Ends the command otherwise."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -32,7 +32,7 @@ def confirm(yes: bool) -> None:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Mistakes and refusals without a traceback: exit code 2 for job file and environment, 1 for all else."""
+    """Prints errors without a traceback and exits: 2 for the job file and the environment, 1 for all else."""
     since = time.monotonic()
     try:
         yield
@@ -46,6 +46,6 @@ def clear_errors() -> Iterator[None]:
 
 
 def _away(error: KafkaError, since: float) -> str:
-    """The client names the addresses that it has tried, as Python data."""
+    """Returns a message with the addresses that were tried; the client's own error has them as Python data."""
     tried = ", ".join(f"{host}:{port}" for host, port in re.findall(r"\('([^']+)', (\d+),", str(error)))
     return f"no broker answers at {tried or 'the addresses in `brokers`'}: {why_away(error, since)}"

@@ -1,4 +1,4 @@
-"""`samplejoin skip JOB TOPIC/PARTITION/OFFSET…`: the way past a record that no worker survives."""
+"""`samplejoin skip JOB TOPIC/PARTITION/OFFSET…`: makes workers pass over a record that none of them survives."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def _places(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> l
 @click.command()
 @click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("places", nargs=-1, callback=_places, metavar="[TOPIC/PARTITION/OFFSET[-LAST]]...")
-@click.option("--reason", default="", help="Why; kept with the rest. Required.")
+@click.option("--reason", default="", help="Why they are skipped; is kept with them. Required.")
 @click.option("--yes", is_flag=True, help="Ask no questions.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set generation=2")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
 def skip(
     job: Path, places: list[tuple[str, int, int, int]], reason: str, yes: bool, sets: tuple[str, ...], output: str
 ) -> None:
-    """Have a job pass over records of its inputs; without any, list those that it passes over.
+    """Have a job pass over input records that no worker survives; without arguments, list those it passes over.
 
-    For a record that no worker survives. Workers obey when they start, running ones within ten seconds. The record
-    gives no row and no dead letter; that it was skipped, by whom and why, is kept in the topic NAME-skips. Exit code
-    1 if nothing was done, 2 if the job file is wrong.
+    Workers apply it when they start, running ones within ten seconds. A skipped record gives no row and no dead
+    letter. Who skipped it, when and why is kept in the topic NAME-skips. Exit code 1 if nothing was done, 2 if the
+    job file is wrong.
     """
     if places and not reason.strip():
         raise click.UsageError("say why: --reason TEXT")

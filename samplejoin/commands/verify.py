@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
 
 from samplejoin.core.user_errors import said
+from samplejoin.core.values import Fields
 from samplejoin.errors import SamplejoinError
 from samplejoin.job.event_times import read_iso
 from samplejoin.job.open_job import open_job
@@ -54,19 +54,26 @@ def _share(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @click.option("--sample", "one_in", callback=_share, default="1/1", metavar="1/N", help="Only one key in N.")
 @click.option("--examples", type=click.IntRange(0, 1000), default=5, help="How many of each kind of error to show.")
 @click.option(
-    "--work-dir", type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
-    help="Where rows wait meanwhile, up to 200 bytes an event. Default: the system's temporary directory.",
-)  # fmt: skip
+    "--work-dir",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="For temporary files, up to 200 bytes an event. Default: the system's temporary directory.",
+)
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Another value: --set generation=1")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
 def verify(
-    job: Path, from_ms: int | None, to_ms: int | None, one_in: int, examples: int, work_dir: Path | None,
-    sets: tuple[str, ...], output: str,
-) -> None:  # fmt: skip
+    job: Path,
+    from_ms: int | None,
+    to_ms: int | None,
+    one_in: int,
+    examples: int,
+    work_dir: Path | None,
+    sets: tuple[str, ...],
+    output: str,
+) -> None:
     """Read a job's inputs and outputs, and reconcile them; nothing is written.
 
-    Exit code 0 if everything is explained, 1 if anything is lost, doubled, wrong or unexplained, 2 if the job file is
-    wrong, or nothing can be verified or was there to compare, 3 if nothing is wrong but most windows are still open.
+    Exit code 0 if everything is explained; 1 if anything is lost, doubled, wrong or unexplained; 2 if the job file is
+    wrong, or nothing could be verified or compared; 3 if nothing is wrong but most windows are still open.
     """
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
         raise click.BadParameter("must be after --from", param_hint="--to")
@@ -109,7 +116,7 @@ def _clear_errors() -> Iterator[None]:
 
 @contextmanager
 def _progress() -> Iterator[Shown]:
-    """A bar on a terminal, nothing elsewhere."""
+    """Shows a progress bar on a terminal, nothing elsewhere."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -118,7 +125,7 @@ def _progress() -> Iterator[Shown]:
         yield lambda what, done, whole: None
         return
     with Progress(console=console, transient=True) as bar:
-        tasks: dict[str, Any] = {}
+        tasks: Fields = {}
 
         def shown(what: str, done: int, whole: int) -> None:
             if what not in tasks:

@@ -1,4 +1,4 @@
-"""`samplejoin version`: what runs here."""
+"""`samplejoin version`: prints the versions that run here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARTS = ("faust-streaming", "aiokafka", "rocksdict")
 
 @click.command()
 def version() -> None:
-    """Print the version, and those of what it leans on most: for a bug report."""
+    """Print the version, and those of the main dependencies, for a bug report."""
     click.echo(f"samplejoin {samplejoin.__version__}")
     click.echo(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in PARTS:

@@ -25,7 +25,7 @@ def worker(job: Path, sets: tuple[str, ...], loglevel: str, web_port: int | None
     """
     if web_port is not None:
         sets = (*sets, f"web_port={web_port}")
-    from samplejoin.worker.faust_app import make_app, run  # takes a second, which a usage error should not
+    from samplejoin.worker.faust_app import make_app, run  # takes a second: not before a usage error
 
     with clear_errors():
         settings = worker_settings(job=job, drain=True) if drain else worker_settings(job=job)

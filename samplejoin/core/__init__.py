@@ -1,6 +1,6 @@
-"""The join as a pure function: standard library only, time and randomness come in as arguments.
+"""The join as a pure function. It uses the standard library only and takes time and randomness as arguments.
 
-`spec` says what a job joins, `keys` and `identity` name things, `aggregates` and `exact_sum` merge values, `cells`
-turns rows into mergeable cells, `fold` turns a key's cells into windows, `clock` turns ticks into a watermark, and
-`partition` steps one join partition: entries of its log in, outcomes out.
+`spec` describes what a job joins, `keys` and `identity` compute keys and sample ids, `aggregates` and `exact_sum` merge
+values, `cells` turns rows into mergeable cells, `fold` turns a key's cells into windows, `clock` computes the clock
+from ticks, and `partition` applies the entries of one join partition's log and returns their outcomes.
 """

@@ -1,10 +1,10 @@
-"""Aggregates of a field over the rows of a window: small classes with `zero`, `add`, `merge`, `result`.
+"""Aggregates of a field over the rows of a window: small classes with `zero`, `add`, `merge` and `result`.
 
-Their docstrings make the table of docs/aggregates.md; a line with an arrow is an example, which a test runs.
+The table of docs/aggregates.md is generated from their docstrings. A line with an arrow is an example that a test runs.
 
-A partial is plain data (numbers, strings, bytes, lists), so it can wait in a changelog. Laws, held by tests: `merge`
-is associative and commutative, `zero()` is its identity, and adding rows one by one equals merging their partials
-(rule 2). `order` is the row's place, `(event time in ms, source partition, offset, index)`, and breaks every tie.
+A partial is plain data (numbers, strings, bytes, lists), so that it can be stored in a changelog. Tests check these
+laws: `merge` is associative and commutative, `zero()` is its identity, and adding rows one by one equals merging their
+partials (rule 2). `order` is `(event time in ms, source partition, offset, index)` of the row and breaks every tie.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from samplejoin.core import exact_sum
 from samplejoin.core.json_values import at_rest, given, kept, number, opened
 from samplejoin.core.user_errors import mistakes, not_for_memory, said
 from samplejoin.core.value_order import Descending, canonical, one_kind, rank, scalar, truth
-from samplejoin.core.values import Partial, Value
+from samplejoin.core.values import Partial, Partials, Value
 
-Order = tuple[int, str, int, int] | list[Any]
+Order = tuple[int, str, int, int] | list[object]
 
 
 class Aggregate:
-    """One aggregate. `add` takes a row's value (never None) and its order; it raises TypeError on a wrong type."""
+    """Base class of aggregates. `add` takes a row's value, never None, and raises TypeError if its type is wrong."""
 
     name: ClassVar[str]
 
     def zero(self) -> Partial:
-        """The partial of no rows."""
+        """Returns the partial of no rows."""
         return None
 
     def add(self, partial: Partial, value: Value, order: Order) -> Partial:
-        """The partial with one more row."""
+        """Returns the partial with one more row."""
         raise TypeError(f"{self.name} cannot add")
 
     def merge(self, a: Partial, b: Partial) -> Partial:
-        """The partial of both sets of rows."""
+        """Returns the partial of the rows of both partials."""
         raise TypeError(f"{self.name} cannot merge")
 
     def result(self, partial: Partial) -> Partial:
-        """What the sample carries."""
+        """Returns the value of the sample's field."""
         return partial
 
 
 class Count(Aggregate):
-    """How many rows joined, or how many of them have the field.
+    """The number of rows that joined, or of those that have the field.
 
     Takes: anything
     No rows: 0
@@ -66,7 +66,7 @@ class Count(Aggregate):
 
 
 class Sum(Aggregate):
-    """The sum, exact and rounded once. Integers stay integers, of any size; with a float it is a float.
+    """The exact sum, rounded once. A sum of integers is an integer of any size; with any float it is a float.
 
     Takes: numbers; true and false are refused, convert them with `int()`
     No rows: 0
@@ -86,7 +86,7 @@ class Sum(Aggregate):
         return self.merge(partial, exact_sum.of(number(value, self.name)))
 
     def merge(self, a: exact_sum.Partial, b: exact_sum.Partial) -> exact_sum.Partial:
-        if type(a) is int and a == 0:  # one float needs no exact form yet
+        if type(a) is int and a == 0:  # a single float does not need the exact form yet
             return b
         return a if type(b) is int and b == 0 else exact_sum.add(a, b)
 
@@ -95,7 +95,7 @@ class Sum(Aggregate):
 
 
 class Mean(Aggregate):
-    """The exact sum over the number of rows that have the field, rounded once.
+    """The exact sum divided by the number of rows that have the field, rounded once.
 
     Takes: numbers
     No rows: null
@@ -104,21 +104,21 @@ class Mean(Aggregate):
 
     name = "mean"
 
-    def zero(self) -> list[Any]:
+    def zero(self) -> list[object]:
         return [0, 0]
 
-    def add(self, partial: list[Any], value: Value, order: Order) -> list[Any]:
+    def add(self, partial: Partials, value: Value, order: Order) -> Partials:
         return [exact_sum.add(partial[0], number(value, self.name)), partial[1] + 1]
 
-    def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
+    def merge(self, a: Partials, b: Partials) -> Partials:
         return [exact_sum.add(a[0], b[0]), a[1] + b[1]]
 
-    def result(self, partial: list[Any]) -> float | None:
+    def result(self, partial: Partials) -> float | None:
         return exact_sum.mean(partial[0], partial[1]) if partial[1] else None
 
 
 class _Extreme(Aggregate):
-    """The smallest or largest value in `rank` order; NaN is not a value."""
+    """The smallest or largest value in the order of `rank`. NaN is skipped."""
 
     largest: ClassVar[bool]
 
@@ -161,7 +161,7 @@ class Max(_Extreme):
 
 
 class First(Aggregate):
-    """The field of the earliest row; of a label stream, of the rows that have it.
+    """The field of the earliest row. In a label stream, only rows that have the field count.
 
     Takes: anything
     No rows: null
@@ -183,7 +183,7 @@ class First(Aggregate):
 
 
 class Last(First):
-    """The field of the latest row; of a label stream, of the rows that have it.
+    """The field of the latest row. In a label stream, only rows that have the field count.
 
     Takes: anything
     No rows: null
@@ -199,7 +199,7 @@ class Last(First):
 
 
 class Any_(Aggregate):
-    """Whether any value is true, or not 0; of a stream itself, whether any row joined.
+    """Whether any value is true or not 0. For a stream itself, whether any row joined.
 
     Takes: booleans and numbers; text is refused, since "0" and "false" would be true; NaN is skipped
     No rows: false
@@ -221,7 +221,7 @@ class Any_(Aggregate):
 
 
 class All(Any_):
-    """Whether no value is false, or 0.
+    """Whether no value is false or 0.
 
     Takes: as `any`
     No rows: true
@@ -239,7 +239,7 @@ class All(Any_):
 
 
 class Distinct(Aggregate):
-    """How many different values there are: a number, not a list.
+    """The number of different values, not a list of them.
 
     Takes: anything. 1, 1.0, true and "1" differ; the order of an object's keys does not matter
     No rows: 0
@@ -265,24 +265,24 @@ class Distinct(Aggregate):
 
 
 class _Ranked(Aggregate):
-    """The best `limit` of `[order, value]` by some sort key: keeping the best of a union is associative."""
+    """The first `limit` items `[order, value]` by `sort_key`. Keeping the first items of a union is associative."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
-    def zero(self) -> list[Any]:
+    def zero(self) -> Partials:
         return []
 
     def sort_key(self, item: Any) -> Partial:
         return list(item[0])
 
-    def add(self, partial: list[Any], value: Value, order: Order) -> list[Any]:
+    def add(self, partial: list[object], value: Value, order: Order) -> list[object]:
         return self.merge(partial, [[list(order), at_rest(value)]])
 
-    def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
+    def merge(self, a: list[object], b: list[object]) -> list[object]:
         return sorted([*a, *b], key=self.sort_key)[: self.limit]
 
-    def result(self, partial: list[Any]) -> list[Any]:
+    def result(self, partial: Partials) -> Partials:
         return [opened(value) for _, value in partial]
 
 
@@ -298,7 +298,7 @@ class List(_Ranked):
 
 
 class Top(_Ranked):
-    """The `n` largest values, largest first; among equals the earlier row comes first.
+    """The `n` largest values, largest first. Of equal values, that of the earlier row comes first.
 
     Takes: as `min`
     No rows: []
@@ -311,20 +311,20 @@ class Top(_Ranked):
     def sort_key(self, item: Any) -> Partial:
         return [Descending(item[1]), list(item[0])]
 
-    def add(self, partial: list[Any], value: Value, order: Order) -> list[Any]:
+    def add(self, partial: list[object], value: Value, order: Order) -> list[object]:
         value = scalar(value, self.name)
         return partial if value != value else super().add(partial, value, order)
 
-    def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
+    def merge(self, a: Partials, b: Partials) -> Partials:
         if a and b:
             one_kind(a[0][1], b[0][1], self.name)
         return super().merge(a, b)
 
 
 class Custom(Aggregate):
-    """A user's class with `zero()`, `add(partial, value)`, `merge(a, b)`, `result(partial)`; partials are JSON data.
+    """Wraps a user's class with `zero()`, `add(partial, value)`, `merge(a, b)` and `result(partial)` over JSON data.
 
-    The user's code gets copies: `a.extend(b); return a` must not change a partial that waits in a key's state.
+    The user's code gets copies, so that `a.extend(b); return a` does not change a partial in a key's state.
     """
 
     def __init__(self, name: str, user: Any) -> None:
@@ -343,8 +343,8 @@ class Custom(Aggregate):
     def result(self, partial: Partial) -> Partial:
         return self._held(given, "result", copy.deepcopy(partial))
 
-    def _held(self, check: Callable[[Any], Any], method: str, *arguments: Any) -> Partial:
-        """What the user's method returns, held to its promise. Raises TypeError or ValueError, naming the method."""
+    def _held(self, check: Callable[[object], object], method: str, *arguments: object) -> Partial:
+        """Calls the user's method and checks its result. Raises TypeError or ValueError that names the method."""
         try:
             value = getattr(self.user, method)(*arguments)
         except mistakes() as error:
@@ -354,10 +354,10 @@ class Custom(Aggregate):
         try:
             return check(value)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{self.name}.{method}() returned what cannot be kept: {error}") from None
+            raise type(error)(f"{self.name}.{method}() returned a value that cannot be kept: {error}") from None
 
 
-#: aggregates without an argument, and those with one: `list(20)`
+#: aggregates without an argument; those of `LIMITED` take one, as in `list(20)`
 PLAIN: dict[str, Callable[[], Aggregate]] = {
     c.name: c for c in (Count, Sum, Mean, Min, Max, First, Last, Any_, All, Distinct)
 }

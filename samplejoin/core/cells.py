@@ -1,9 +1,9 @@
-"""Rows become cells: mergeable partial results per (key, stream, slice), so that order never matters (rules 2 and 11).
+"""Turns rows into cells: partial results per (key, stream, slice) that merge in any order (rules 2 and 11).
 
-A cell on the wire is `(key, stream, slice, low, high, rows, partials)`: the source offsets it was made of lie in
-low..high. In a key's state it is `[stream, slice, rows, partials]`. The stream's `StreamLayout` lays the partials out.
-In place of the partials a cell on the wire can have the whole cell of the state, packed by the job's codec: most are
-alone for their key, and are first looked into when its window closes.
+A cell on the wire is `(key, stream, slice, low, high, rows, partials)`. The source offsets of its rows lie between
+`low` and `high`, both included. In a key's state it is `[stream, slice, rows, partials]`. The stream's `StreamLayout`
+defines the order of the partials. A cell on the wire can hold, in place of the partials, the whole cell of the state,
+packed by the job's codec. Most cells are the only one of their key and are not unpacked until its window closes.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ Cell = list[Any]
 KeyState = list[Any]
 Id = str | int | bytes
 
-#: places of a `WireCell`
+#: positions in a `WireCell`
 WIRE_KEY: Final = 0
 WIRE_STREAM: Final = 1
 WIRE_SLICE: Final = 2
 WIRE_LOW: Final = 3
 WIRE_HIGH: Final = 4
 WIRE_PARTIALS: Final = 6
-#: places of a `Cell`
+#: positions in a `Cell`
 STREAM, SLICE, ROWS, PARTIALS = range(4)
-#: a label cell that came late and waits for an anchor has one element more, where it came from: `[source, offset]`
+#: a late label cell that waits for an anchor has one more element, the place it was read from: `[source, offset]`
 MARK = 4
-#: of a key's state; of a large key's CELLS is None and BODY is not
+#: positions in a key's state; for a large key, CELLS is None and BODY is not
 CELLS, BODY, CLOSED = range(3)
 
 
-def partials_of(plan: StreamLayout, row: Fields, order: tuple[int, str, int, int], codec: Codec) -> list[Any]:
-    """The partials of a single row. Raises TypeError or ValueError, naming the field, on a value it cannot take."""
+def partials_of(plan: StreamLayout, row: Fields, order: tuple[int, str, int, int], codec: Codec) -> Partials:
+    """Returns the partials of a single row. Raises TypeError or ValueError that names the field of a refused value."""
     first = last = None
     if plan.needs_first:
         first = [order, _payload(plan.first_fields, row, codec), _id(plan, row)]
@@ -51,7 +51,7 @@ def partials_of(plan: StreamLayout, row: Fields, order: tuple[int, str, int, int
         value = True if field.source_field is None else value_at(row, field.source_field)
         try:
             partials.append(aggregate.zero() if value is None else aggregate.add(aggregate.zero(), value, order))
-        except mistakes() as error:  # an aggregate can be the user's code
+        except mistakes() as error:  # the aggregate can be the user's code
             raise of_field(field, error) from error
     return partials
 
@@ -78,10 +78,10 @@ def _id(plan: StreamLayout, row: Fields) -> Id | None:
 
 
 def ident(value: Value, junk: frozenset[Any]) -> Id | None:
-    """A row's id as something that can be compared and kept: text and integers as they are, other data as bytes.
+    """Returns a row's id in a form that can be compared and kept: text and integers unchanged, other data as bytes.
 
-    Bytes, for 1.5 is not "1.5", nor true "True": ids are equal only if their values and types are (rule 7).
-    None where it says that there is none: null, NaN or one of `junk` (rule 7). Raises as `json_values.kept`.
+    Bytes keep 1.5 apart from "1.5", and true from "True": ids are equal only if their values and types are (rule 7).
+    Returns None for null, NaN and the values of `junk`, which are not ids (rule 7). Raises like `json_values.kept`.
     """
     if value is None:
         return None
@@ -95,7 +95,7 @@ def ident(value: Value, junk: frozenset[Any]) -> Id | None:
 
 
 def of_field(field: Field, error: BaseException) -> TypeError | ValueError:
-    """What an aggregate or a codec has raised, with the field it was about."""
+    """Returns an error of an aggregate or a codec with the name of its field. Raises MemoryError if it is one."""
     not_for_memory(error, f"field {field.name}")
     kind = TypeError if issubclass(type(error), TypeError) else ValueError
     source = field.stream if field.source_field is None else f"{field.stream}.{field.source_field}"
@@ -103,8 +103,8 @@ def of_field(field: Field, error: BaseException) -> TypeError | ValueError:
     return kind(f"field {field.name} (from {source}): {text}")
 
 
-def merge_partials(plan: StreamLayout, a: list[Any], b: list[Any]) -> list[Any]:
-    """The partials of both sets of rows. Raises TypeError or ValueError, naming the field, as an aggregate does."""
+def merge_partials(plan: StreamLayout, a: Partials, b: Partials) -> Partials:
+    """Returns the partials of the rows of both. Raises TypeError or ValueError that names the field."""
     first, last = a[0], a[1]
     if first is not None and tuple(b[0][0]) < tuple(first[0]):
         first = b[0]
@@ -120,10 +120,10 @@ def merge_partials(plan: StreamLayout, a: list[Any], b: list[Any]) -> list[Any]:
 
 
 def combine(spec: Spec, cells: list[WireCell], above: int) -> list[WireCell]:
-    """Cells with the same key, stream and slice become one, except single rows and rows at or below offset `above`.
+    """Combines cells of the same key, stream and slice, except those of `single` streams or not above offset `above`.
 
-    Rows that an earlier owner of the source may have sent stay apart, each told by its own offset (rule 7). Packed
-    cells are opened only to be combined.
+    Rows that an earlier owner of the source may have sent stay apart, so that each has its own offset (rule 7). Packed
+    cells are unpacked only to be combined.
     """
     if len({cell[:3] for cell in cells}) == len(cells):  # nothing to combine
         return cells
@@ -140,7 +140,7 @@ def combine(spec: Spec, cells: list[WireCell], above: int) -> list[WireCell]:
         if known is not None:
             try:
                 both = merge_partials(plan, _partials(spec, known), _partials(spec, cell))
-            except mistakes():  # a user's aggregate: its sample will say so (rule 12)
+            except mistakes():  # a user's aggregate failed: finishing the sample reports it (rule 12)
                 apart.append(cell)
                 continue
             _, _, _, known_low, known_high, known_rows, _ = known
@@ -149,14 +149,14 @@ def combine(spec: Spec, cells: list[WireCell], above: int) -> list[WireCell]:
     return apart + list(merged.values())
 
 
-def _partials(spec: Spec, cell: WireCell) -> list[Any]:
+def _partials(spec: Spec, cell: WireCell) -> Partials:
     waiting = cell[WIRE_PARTIALS]
     partials: Partials = spec.codec.loads(waiting)[PARTIALS] if type(waiting) is bytes else waiting
     return partials
 
 
 def insert(plans: tuple[StreamLayout, ...], cells: list[Cell], cell: Cell) -> int:
-    """Merges a cell into a key's list; returns the rows of the cell that it is part of now."""
+    """Merges a cell into a key's list of cells. Returns the number of rows of the cell that it is now part of."""
     stream, slice_ = cell[STREAM], cell[SLICE]
     plan = plans[stream]
     if not plan.single and len(cell) == MARK:
@@ -164,7 +164,7 @@ def insert(plans: tuple[StreamLayout, ...], cells: list[Cell], cell: Cell) -> in
             if known[STREAM] == stream and known[SLICE] == slice_ and len(known) == MARK:
                 try:
                     known[PARTIALS] = merge_partials(plan, known[PARTIALS], cell[PARTIALS])
-                except mistakes():  # a user's aggregate: kept apart, its sample will say so (rule 12)
+                except mistakes():  # a user's aggregate failed: kept apart, finishing the sample reports it (rule 12)
                     continue
                 known[ROWS] = rows = known[ROWS] + cell[ROWS]
                 return int(rows)
@@ -173,10 +173,10 @@ def insert(plans: tuple[StreamLayout, ...], cells: list[Cell], cell: Cell) -> in
 
 
 def unmarked(cell: Cell) -> Cell:
-    """The cell without its mark."""
+    """Returns the cell without its mark."""
     return cell if len(cell) == MARK else cell[:MARK]
 
 
 def order_of(cell: Cell) -> tuple[Any, ...]:
-    """The (event time, source) of a cell's first row; only of cells whose plan keeps it."""
+    """Returns the order of a cell's first row, `(event time in ms, source, offset, index)`. Its plan must keep it."""
     return tuple(cell[PARTIALS][0][0])

@@ -1,8 +1,8 @@
-"""The clock of a join partition: computed from the ticks in its log and nothing else (rule 8).
+"""The clock of a join partition, computed from the ticks in its log and nothing else (rule 8).
 
-All times are integer milliseconds. `now_ms` is the running maximum of the log's append time. A source's watermark
-rises with what its owner has read, follows its siblings when it is proven to have been read to its end, and goes on
-through a proven silence where the job says `idle: advance`.
+All times are integer milliseconds. `now` is the running maximum of the log's append times. A source's watermark rises
+with the records that its owner reads. It follows the siblings' watermarks when a tick proves that the source was read
+to its end. With `idle: advance` it also rises while the silence of the stream is proven.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from samplejoin.core.partition_state import ClockState
 from samplejoin.core.spec import Spec
 
 NEVER = -(1 << 62)
-"""The clock before anything is known."""
+"""The value of the clock before all sources have a watermark."""
 
 STEP_MS = 2000
-"""At most this much silence or waiting is counted per tick: a gap in the log itself proves nothing."""
+"""The most silence or waiting that is counted per tick. A gap between ticks of the log proves no silence."""
 
 
 @dataclass(slots=True)
 class SourceClock:
-    """What the log has said of one source partition."""
+    """The state of one source partition, as the ticks of the log have reported it."""
 
     watermark: int | None = None
-    #: the last tick: its log offset, its append time, and the siblings' highest watermark at that place
+    #: the last tick: its log offset, its append time, and the siblings' highest watermark at that point of the log
     last_offset: int = -1
     last_now: int = 0
     last_siblings: int | None = None
-    #: first tick at the present end; latest append time at which that end is proven
+    #: append times of the first tick at the present end, and of the latest one at which that end is proven
     quiet_since: int | None = None
     quiet_until: int | None = None
-    #: `max_wait`: the watermark last looked at, and the append time it has stood there while another's rose
+    #: for `max_wait`: the watermark last seen, and how long in ms it has stood there while another source's rose
     seen: int | None = None
     stalled_ms: int = 0
 
 
 @dataclass(slots=True)
 class Clock:
-    """The clock of one join partition, with all it needs to go on after a restart (`dump`, `load`)."""
+    """The clock of one join partition, with all the state it needs to continue after a restart (`dump`, `load`)."""
 
     spec: Spec
     value: int = NEVER
     now: int = 0
     partitions: dict[str, int] = field(default_factory=dict)
     sources: dict[Source, SourceClock] = field(default_factory=dict)
-    #: topics whose stream has no watermark at all and leaves the minimum, by proven silence
+    #: topics of streams without any watermark that are left out of the minimum because their silence is proven
     silent: set[str] = field(default_factory=set)
-    #: up to where a topic group's silence has been turned into watermark
+    #: append time up to which the silence of a topic group has been added to its watermarks, by its first topic
     spent: dict[str, int] = field(default_factory=dict)
     #: sources left out of the minimum by `max_wait`
     left_out: set[Source] = field(default_factory=set)
-    #: append time at which any watermark was last seen to rise
+    #: append time at which a watermark was last seen to rise
     rise_at: int | None = None
     _groups: dict[str, frozenset[str]] = field(init=False, repr=False)
     _hold: set[str] = field(init=False, repr=False)
@@ -66,23 +66,23 @@ class Clock:
 
     @property
     def slice(self) -> int:
-        """The clock in slices: rows of lower slices are late, windows that end here or before are closed."""
+        """The clock in slices. Rows of lower slices are late; windows that end at this slice or before are closed."""
         return self.value // self.spec.resolution_ms if self.value > NEVER else NEVER
 
     def record_append_time(self, append_ms: int) -> None:
-        """Time passes, by the broker's clock; with `clock: processing` it is the clock itself."""
+        """Advances `now` to an append time in ms of the broker. With `clock: processing` the clock follows it."""
         self.now = max(self.now, append_ms)
         if self.spec.clock == "processing":
             self.value = max(self.value, self.now)
 
     def rows_taken(self, source: Source) -> None:
-        """The source had something new: its silence is over."""
+        """Ends the silence of a source that had new offsets."""
         state = self.sources.get(source)
         if state is not None:
             state.quiet_since = state.quiet_until = None
 
     def tick(self, entry: TickEntry, covered: int, log_offset: int) -> None:
-        """One believed entry; `covered` is the highest offset merged of its source (H)."""
+        """Applies an accepted entry of a tick. `covered` is the highest covered offset of its source (H)."""
         topic = entry.source.partition(" ")[0]
         state = self.sources.setdefault(entry.source, SourceClock())
         if entry.row_time is not None:
@@ -97,7 +97,7 @@ class Clock:
             self._wait_no_longer(self.spec.max_wait_ms)
 
     def advance(self) -> bool:
-        """Moves the clock to the minimum over all sources; True if it moved."""
+        """Moves the clock to the lowest watermark of all sources. Returns whether it moved."""
         if self.spec.clock == "processing":
             return False
         lowest = None
@@ -123,11 +123,11 @@ class Clock:
         return True
 
     def waits_for(self, topic: str) -> bool:
-        """Whether the silence of a topic holds the clock: `idle: hold`."""
+        """Returns whether the silence of a topic holds the clock (`idle: hold`)."""
         return topic in self._hold
 
     def silence_left_ms(self, topic: str) -> int | None:
-        """How much proven silence of the topic's group is not watermark yet; None if its silence is not proven."""
+        """Returns how many ms of silence of the topic's group its watermarks still lack; None if none is proven."""
         silence = self._proven_silence(topic)
         if silence is None:
             return None
@@ -136,12 +136,12 @@ class Clock:
         return max(0, until - spent)
 
     def missing_streams(self) -> tuple[str, ...]:
-        """The streams whose sources `max_wait` leaves out now: samples closed meanwhile are not complete."""
+        """Returns the streams with sources that `max_wait` leaves out now. Samples closed meanwhile lack their rows."""
         topics = {source.partition(" ")[0] for source in self.left_out}
         return tuple(s.name for s in self.spec.streams if topics & set(s.topics))
 
     def _follow(self, entry: TickEntry, state: SourceClock, topic: str, covered: int) -> None:
-        """Read to its end at an earlier place of the log: it has what its siblings had there, once (rule 8)."""
+        """Raises the watermark of a source that was at its end at its last tick to its siblings' there (rule 8)."""
         at_covered = entry.upto == covered
         if at_covered and state.quiet_since is None:
             state.quiet_since = self.now
@@ -169,7 +169,7 @@ class Clock:
         return max(marks, default=None)
 
     def _advance_through_silence(self, topic: str) -> None:
-        """`idle: advance`: what a stream's proven silence exceeds `idle_after` is added to its watermarks."""
+        """Adds to the watermarks of a topic group what its proven silence exceeds `idle_after` (`idle: advance`)."""
         silence = self._proven_silence(topic)
         if silence is None or silence[1] - silence[0] < self.spec.idle_after_ms:
             return
@@ -188,7 +188,7 @@ class Clock:
         self.spent[name] = spent + step
 
     def _proven_silence(self, topic: str) -> tuple[int, int] | None:
-        """The append times from and to which all sources of a topic group are proven to be silent."""
+        """Returns the append times from and to which all sources of the topic's group are proven silent, or None."""
         since, until = None, None
         for _, state in self._siblings(topic):
             if state is None or state.quiet_until is None or state.quiet_since is None:
@@ -218,7 +218,7 @@ class Clock:
                 self.left_out.add(source)
 
     def dump(self) -> ClockState:
-        """The clock at rest."""
+        """Returns the clock at rest, for the changelog."""
         sources = {
             name: [getattr(state, slot) for slot in SourceClock.__slots__] for name, state in self.sources.items()
         }
@@ -234,7 +234,7 @@ class Clock:
         )
 
     def load(self, state: ClockState) -> None:
-        """Restores what `dump` gave."""
+        """Restores the state that `dump` returned."""
         self.value, self.now, self.rise_at = state.value, state.now, state.rise_at
         self.partitions, self.spent = dict(state.partitions), dict(state.spent)
         self.sources = {name: SourceClock(*fields) for name, fields in state.sources.items()}

@@ -1,4 +1,4 @@
-"""What a clock waits for (rule 8): the source that holds it, why, and how late it is. It changes nothing."""
+"""Reports which source holds a clock, why, and how late the clock is (rule 8). Nothing here changes the clock."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from samplejoin.core.identity import source_id
 from samplejoin.core.messages import Source
 
 TICK_MS = 1000
-"""How often the owner of a source sends a tick."""
+"""The interval at which the owner of a source sends ticks."""
 
 UNREAD_MS = 10_000
-"""A source of which no tick has spoken for so long has no owner; one sends a tick every second."""
+"""A source without a tick for this long has no owner, because an owner sends a tick every second."""
 
 FAR_MS = 20 * 365 * 86_400_000
-"""Twenty years: event times so far apart are in different units, none of them is old."""
+"""Twenty years. Event times that are further apart are in different units; neither of them is merely old."""
 
 Why = Literal["unread", "empty", "reading", "silent"]
-"""No worker speaks of it; it has had no event yet; it is being read; it is read to its end."""
+"""No worker sends ticks for it; it has had no event yet; it is being read; it was read to its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The source whose watermark is the clock, or which keeps it from being known. `source` is a bare topic where not
-    even its partitions are known; `holds`: its stream says `idle: hold`."""
+    """The source with the lowest watermark, or one without any. `source` is a bare topic while no tick has told its
+    number of partitions. `holds` is whether its stream has `idle: hold`."""
 
     source: Source
     streams: tuple[str, ...]
     why: Why
     holds: bool
-    #: a silence that the clock goes on through: about how long until all of it so far is watermark
+    #: for a silence through which the clock advances: about how long until the watermark includes all of it so far
     going_on_ms: int | None = None
-    #: its watermark, where another source is decades ahead of it: no window closes before it has come as far
+    #: its watermark, if another source is decades ahead of it: no window closes until it has caught up
     far_back_ms: int | None = None
 
 
 def holder_of(clock: Clock) -> Holder | None:
-    """What holds the clock now; None with `clock: processing`, or if `max_wait` leaves every source out."""
+    """Returns what holds the clock now. Returns None with `clock: processing`, or if no source counts for the clock."""
     if clock.spec.clock == "processing":
         return None
     lowest: tuple[int, Source, Why] | None = None
@@ -61,12 +61,15 @@ def holder_of(clock: Clock) -> Holder | None:
 
 
 def is_at_end(clock: Clock) -> bool:
-    """Whether every source is proven to be read to its end: nothing is there that the clock could go on by."""
+    """Returns whether every source is proven to be read to its end, so that no record is left to move the clock."""
     return all(state is not None and state.quiet_until is not None for _, state in _sources(clock))
 
 
 def delay_ms(clock: Clock) -> int | None:
-    """How far the clock is behind the broker's; at the end of all data behind the newest event. None if not known."""
+    """Returns how many ms the clock is behind the broker's, or at the end of all data behind the newest event.
+
+    Returns None while the clock is not known.
+    """
     if clock.value == NEVER:
         return None
     if clock.spec.clock == "event" and is_at_end(clock):
@@ -80,7 +83,7 @@ def delay_ms(clock: Clock) -> int | None:
 
 
 def _sources(clock: Clock) -> Iterator[tuple[Source, SourceClock | None]]:
-    """Every source partition, as far as ticks have told of partitions."""
+    """Yields every source partition that ticks have reported with its state, and topics without a partition count."""
     for topic in clock.spec.topics():
         count = clock.partitions.get(topic, 0)
         if not count:
@@ -108,7 +111,7 @@ def _holder(clock: Clock, source: Source, why: Why) -> Holder:
 
 
 def _going_on_ms(clock: Clock, topic: str, why: Why, holds: bool) -> int | None:
-    """`idle: advance`: each tick of the topic group turns at most `STEP_MS` into watermark, while time goes on too."""
+    """Estimates the time with `idle: advance`: each tick of the topic group adds up to `STEP_MS`, while time passes."""
     left_ms = None if holds or why != "silent" else clock.silence_left_ms(topic)
     if left_ms is None:
         return None

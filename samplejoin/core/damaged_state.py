@@ -1,6 +1,6 @@
-"""Cells and states that no worker packed: a dead letter each, where they would stop their partition for good (rule 12).
+"""Cells and states that no worker packed become dead letters: each would else stop its partition for good (rule 12).
 
-Nothing is looked at before it has failed: what is well formed costs nothing.
+Data is examined only after it failed, so well-formed data costs nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def drop_cell(partition: Partition, wire: WireCell, error: Exception, out: Outcomes) -> bool:
-    """After `error` of merging a cell: whether to try again, since what its key had before was damaged and is gone.
+    """Handles `error` from merging a cell. Returns True to try again, after a damaged state of its key was dropped.
 
     Raises the error if both are well formed.
     """
@@ -33,9 +33,9 @@ def drop_cell(partition: Partition, wire: WireCell, error: Exception, out: Outco
 
 
 def mend_key(partition: Partition, key: bytes, error: Exception, out: Outcomes) -> None:
-    """After `error` of looking at a key: drops what is damaged of its state. Raises the error if nothing is.
+    """Handles `error` from closing a key: drops the damaged part of its state. Raises the error if nothing is damaged.
 
-    What is left is due at once.
+    The rest is due at once.
     """
     spec, kept = partition.spec, partition.keys.get(key)
     state = _opened(spec, kept)

@@ -1,4 +1,4 @@
-"""When a key must be looked at next: buckets of keys by slice, and a heap of the slices."""
+"""The deadlines at which keys are processed next: buckets of keys by slice, and a heap of the slices."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable
 
 
 class Deadlines:
-    """Keys by deadline slice. A key may stand in several buckets; looking at it too early or twice does no harm."""
+    """Keys by deadline slice. A key may be in several buckets; processing it too early or twice does no harm."""
 
     def __init__(self) -> None:
         self._buckets: dict[int, list[bytes]] = {}
         self._slices: list[int] = []
-        #: the latest one; only early slices ever leave
+        #: the latest slice; only early slices ever leave
         self._furthest = 0
         self._popping: int | None = None
-        #: slices with keys that `take_new` has not given yet, and how many of a bucket's keys it has
+        #: slices with keys that `take_new` has not returned yet, and how many keys of the bucket it has returned
         self._touched: set[int] = set()
         self._taken: dict[int, int] = {}
         #: of the slice that is being popped, whose order has changed: what it has not given yet
         self._popping_new: list[bytes] = []
 
     def add(self, slice_: int, key: bytes) -> None:
-        """Looks at `key` when the clock reaches `slice_`."""
+        """Registers `key` for the moment when the clock reaches `slice_`."""
         bucket = self._buckets.get(slice_)
         if bucket is None:
             bucket = self._bucket(slice_)
@@ -35,7 +35,7 @@ class Deadlines:
             self._touched.add(slice_)
 
     def extend(self, slice_: int, keys: list[bytes]) -> None:
-        """As `add` for each of these keys."""
+        """Registers each of these keys."""
         bucket = self._buckets.get(slice_)
         if bucket is None:
             bucket = self._bucket(slice_)
@@ -46,7 +46,7 @@ class Deadlines:
             self._touched.add(slice_)
 
     def restore(self, slice_: int, keys: Iterable[bytes]) -> None:
-        """Enters keys that `take_new` gave before a restart."""
+        """Registers keys that `take_new` returned before a restart."""
         bucket = self._buckets.get(slice_)
         if bucket is None:
             bucket = self._bucket(slice_)
@@ -54,7 +54,7 @@ class Deadlines:
         self._taken[slice_] = len(bucket)
 
     def take_new(self) -> list[tuple[int, list[bytes]]]:
-        """What has been entered since the last time, by slice: with what was given before, all that is still due."""
+        """Returns the deadlines registered since the last call, by slice. With earlier results they are complete."""
         new = []
         if self._popping is not None and self._popping_new:
             new.append((self._popping, self._popping_new))
@@ -72,16 +72,16 @@ class Deadlines:
         return bool(self._slices) and self._slices[0] <= clock
 
     def pop(self, clock: int) -> bytes | None:
-        """A key whose deadline is at or below the clock, None if there is none; of a slice in the order entered.
+        """Removes and returns a key that is due, None if there is none; within a slice in order of registration.
 
         Returns each key at most once per slice. Processing a key registers its later deadlines again, so a second
-        return would double them. Neighbours were entered together, and their states lie together in memory.
+        return would double them. Neighbours were registered together, and their states are close in memory.
         """
         while self.due(clock):
             slice_ = self._slices[0]
             bucket = self._buckets[slice_]
             if slice_ != self._popping:
-                if self._popping is not None:  # a lower slice has come in between: the other's keys are given again
+                if self._popping is not None:  # a lower slice came: the other's keys are returned again
                     self._touched.add(self._popping)
                 self._popping = slice_
                 self._popping_new = bucket[self._taken.pop(slice_, 0) :]
@@ -94,7 +94,7 @@ class Deadlines:
         return None
 
     def take(self, clock: int, limit: int) -> list[bytes]:
-        """What so many `pop`s give, at most `limit` and all of one slice; empty if nothing is due."""
+        """Removes and returns up to `limit` due keys of one slice; empty if nothing is due."""
         first = self.pop(clock)
         if first is None:
             return []
@@ -106,7 +106,7 @@ class Deadlines:
         return keys
 
     def furthest(self) -> int | None:
-        """The latest deadline, None without any."""
+        """Returns the latest deadline; None without any."""
         return self._furthest if self._slices else None
 
     def _bucket(self, slice_: int) -> list[bytes]:

@@ -34,7 +34,7 @@ def add(a: Partial, b: Partial) -> Partial:
 def result(partial: Partial) -> int | float:
     """The sum, rounded once: an int if every part was one, else the nearest float, inf or NaN."""
     if not isinstance(partial, list | tuple):
-        return partial + 0  # -0.0 is 0.0, else it would depend on what was added first
+        return partial + 0  # -0.0 becomes 0.0; otherwise the result would depend on the order
     numerator, shift, plus, minus, nan, floats = _unpack(partial)
     if nan or (plus and minus):
         return math.nan
@@ -72,7 +72,7 @@ def _unpack(partial: Partial) -> list[int]:
 
 
 def _align(a: list[int], b: list[int]) -> tuple[list[int], list[int]]:
-    """Both with the larger shift; the shift itself then stands in `a` alone, so that adding keeps it."""
+    """Returns both with the larger shift. Only `a` carries the shift, so that adding the two keeps it."""
     shift = max(a[1], b[1])
     return (
         [a[0] << (shift - a[1]), shift, *a[2:]],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 from samplejoin.core.values import Fields, Value
 
@@ -50,8 +49,8 @@ def escaped(name: str) -> str:
     return f"\\{name}" if name.startswith("@") else name
 
 
-def value_at(data: Fields, path: str, missing: Any = None) -> Any:
-    """The value that the path leads to, `missing` if there is none."""
+def value_at(data: Fields, path: str, missing: object = None) -> object:
+    """Returns the value at the path; `missing` if there is none."""
     value: Value = data
     for name in names_of(path):
         if not isinstance(value, dict) or name not in value:

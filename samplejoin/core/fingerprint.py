@@ -1,4 +1,4 @@
-"""What a job means, as one short text that stands in every commit, and what differs between two of them.
+"""The fingerprint of a job's meaning, a short text in every commit, and the difference between two fingerprints.
 
 `96a94eba1b15fd5a key=1f0c label=97d2 ...`: first a hash of everything, which alone decides, then a short hash of each
 part by the name of its job-file key, for people.
@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from samplejoin.core.values import Value
 
 PART_BYTES = 2
-"""Enough to name what differs: that something does is known from the whole."""
+"""Bytes of a part's hash. It only names the part that differs; the hash of everything decides whether any does."""
 
 
-def compose(parts: Mapping[str, Any], whole: Any) -> str:
+def compose(parts: Mapping[str, object], whole: object) -> str:
     """The fingerprint of `whole`, with a hash of each of its `parts` (JSON data, job-file key -> value)."""
     named = (f"{name}={_hash(value, PART_BYTES)}" for name, value in sorted(parts.items()))
     return " ".join((_hash(whole, 8), *named))
@@ -33,13 +32,13 @@ def differences(old: str, new: str) -> list[str] | None:
     if short(old) == short(new):
         return []
     before, after = _parts(old), _parts(new)
-    if not before or not after:  # a fingerprint of the form that was a hash alone
+    if not before or not after:  # an old fingerprint: one hash, without parts
         return None
     return [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)] or None
 
 
 def edited(old: str, new: str) -> str | None:
-    """What to say of a job whose state was made with `old`: "window and sample were edited"; None if nothing was."""
+    """Words the edit of a job whose state was made with `old`: "window and sample were edited"; None if nothing was."""
     keys = differences(old, new)
     if keys == []:
         return None

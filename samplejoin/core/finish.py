@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from samplejoin.core.cells import SLICE, STREAM, Cell
 from samplejoin.core.fold import Window, merged_cells, whole_window
 from samplejoin.core.generated import Readers
@@ -23,19 +21,23 @@ class Finisher:
         self._reset()
         self.readers = Readers(spec)
         self.anchors = {plan.index for plan in spec.plans if plan.anchor}
-        #: streams whose rows can be sent twice by their producer
+        #: streams whose producers may send a row twice
         self._with_id = {plan.index for plan in spec.plans if plan.stream.id_field}
-        #: nothing is remembered of a window, drawn for it, or known of it that is not in its cells
-        self._short = (
-            not spec.correction and spec.keep_negatives >= 1.0 and spec.clock == "event"
-            and not self._with_id
-        )  # fmt: skip
+        #: whether a window's cells tell everything: no correction, no down-sampling
+        self._short = not spec.correction and spec.keep_negatives >= 1.0 and spec.clock == "event" and not self._with_id
 
     def finish(
-        self, key: bytes, window: Window | LargeWindow, out: Outcomes, *, revision: int = 0,
-        previous_weight: float = 0.0, truncated: bool = False, missing: tuple[str, ...] = (),
-    ) -> float:  # fmt: skip
-        """Emits the window's sample into `out`; returns its weight, 0 if nothing went out."""
+        self,
+        key: bytes,
+        window: Window | LargeWindow,
+        out: Outcomes,
+        *,
+        revision: int = 0,
+        previous_weight: float = 0.0,
+        truncated: bool = False,
+        missing: tuple[str, ...] = (),
+    ) -> float:
+        """Emits the window's sample to `out`; returns its weight, 0 if no sample was emitted."""
         spec = self.spec
         self._windows += not revision
         counter = "revisions" if revision else "samples"
@@ -62,7 +64,7 @@ class Finisher:
                 values["weight"] = weight
             function = "format"
             payload = spec.format(values)
-        except mistakes() as error:  # the user's code: whatever it raises costs this sample only
+        except mistakes() as error:  # the user's code: an error costs this sample only
             not_for_memory(error, f"{function} of sample {id_}")
             out.count(counter, "dead")
             out.dead.append(DeadSample(key, id_, slice_ms, function, said(error), trace_of(error), values))
@@ -83,9 +85,9 @@ class Finisher:
         return weight
 
     def finish_whole(self, key: bytes, cells: list[Cell], clock: int, out: Outcomes) -> bool:
-        """`finish` for a key that has but one window, which has ended, and no cell that is not in it.
+        """The fast path of `finish`, for a key with one window that has ended, which holds all its cells.
 
-        False if that is not so, or something raises: nothing is done, the long way will tell.
+        Returns False, and changes nothing, if the key is not like that or anything raises: `finish` then handles it.
         """
         spec = self.spec
         whole = whole_window(spec, cells) if self._short else None
@@ -116,7 +118,7 @@ class Finisher:
         return True
 
     def count(self, out: Outcomes) -> None:
-        """Adds to `out` what was counted since the last time: sums are cheaper than a count per sample."""
+        """Adds the counts since the last call to `out`: sums are cheaper than a count per sample."""
         if self._windows:
             out.count("windows", by=self._windows)
         for name, number in zip(("negative", "positive"), self._made, strict=True):
@@ -138,7 +140,7 @@ class Finisher:
         self._folded = [0] * len(self.spec.streams)
         self._joined = [0] * len(self.spec.streams)
 
-    def _count_joined(self, label: Any, joined: dict[int, int]) -> None:
+    def _count_joined(self, label: object, joined: dict[int, int]) -> None:
         self._made[bool(label)] += 1
         for stream, rows in joined.items():
             self._rows[stream] += rows
@@ -149,14 +151,12 @@ class Finisher:
         for stream, rows in window.rows_of(self._with_id).items():
             self._folded[stream] += rows - joined.get(stream, 0)
 
-    def _label(self, values: Fields, joined: dict[int, int]) -> Any:
+    def _label(self, values: Fields, joined: dict[int, int]) -> object:
         if self.spec.label is not None:
             return self.spec.label(values)
         return int(any(stream not in self.anchors for stream in joined))
 
 
-def _too_large(
-    spec: Spec, key: bytes, id_: str, slice_ms: int, values: Fields, payload: bytes
-) -> DeadSample:  # fmt: skip
+def _too_large(spec: Spec, key: bytes, id_: str, slice_ms: int, values: Fields, payload: bytes) -> DeadSample:
     error = f"sample of {len(payload)} bytes is over limits.sample ({spec.max_sample_bytes} bytes)"
     return DeadSample(key, id_, slice_ms, "sample_too_large", error, "", values, payload)

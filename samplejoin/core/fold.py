@@ -14,7 +14,7 @@ from samplejoin.core.spec import Codec, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes
 from samplejoin.core.values import Fields, Partials
 
-Merged = tuple[dict[int, list[Any]], dict[int, int]]
+Merged = tuple[dict[int, list[object]], dict[int, int]]
 """Merged partials, and how many rows they are of, by stream index."""
 
 
@@ -29,20 +29,20 @@ class Window:
     labels: list[Cell] = field(default_factory=list)
 
     @property
-    def first(self) -> list[Any]:
-        """The first anchor's `[order, payload, id]`."""
-        first: list[Any] = self.anchor[PARTIALS][0]
+    def first(self) -> Partials:
+        """Returns the first anchor's partial `[order, payload, id]`."""
+        first: Partials = self.anchor[PARTIALS][0]
         return first
 
     def merged(self, spec: Spec) -> Merged:
-        """What joined; of rows with the same id only the one lowest in (event time, source) (rule 7)."""
+        """Returns the joined cells; of rows with the same id only the lowest in (event time, source) (rule 7)."""
         if len(self.anchors) == 1 and not self.labels:
             stream, _, rows, partials = self.anchors[0]
             return {stream: partials}, {stream: rows}
         return merged_cells(spec, unique(spec, self.anchors + self.labels))
 
     def rows_of(self, streams: set[int]) -> dict[int, int]:
-        """How many rows the window has of each of these streams, told apart by their ids or not."""
+        """Returns the number of rows of each given stream in the window, before rows with equal ids are folded."""
         rows = dict.fromkeys(streams, 0)
         for cell in self.anchors + self.labels:
             if cell[STREAM] in rows:
@@ -54,9 +54,9 @@ _slice = attrgetter("slice")
 
 
 def windows_of(spec: Spec, cells: list[Cell]) -> list[Window]:
-    """The windows of a key, in order of (slice, event time, source) of their first anchor, without their labels."""
+    """Returns the windows of a key in order of (slice, event time, source) of their first anchor, without labels."""
     plans, length = spec.plans, spec.window
-    if len(cells) == 1 and plans[cells[0][STREAM]].anchor:  # most keys: one impression and nothing else
+    if len(cells) == 1 and plans[cells[0][STREAM]].anchor:  # most keys have one impression and nothing else
         slice_ = cells[0][SLICE]
         return [Window(slice_, slice_ + length, cells[0], [cells[0]])]
     processing = spec.clock == "processing"
@@ -90,8 +90,10 @@ def _join(window: Window, cell: Cell, anchor: bool, has_anchor: bool) -> None:
 
 
 def holder(spec: Spec, windows: list[Window], slice_: int) -> Window | None:
-    """The one window a label of that slice belongs to (rule 3), None if no window holds it. By search: all are of one
-    length, so if the latest one that begins at or before the label does not hold it, none of those before it does."""
+    """Returns the window that a label of that slice belongs to (rule 3), None if no window holds it.
+
+    All windows have one length, so if the latest that begins at or before the label does not hold it, no earlier does.
+    """
     begin = bisect_right(windows, slice_, key=_slice)
     if spec.attribution == "first":
         at = bisect_right(windows, slice_ - spec.window, key=_slice)
@@ -107,7 +109,7 @@ def holder(spec: Spec, windows: list[Window], slice_: int) -> Window | None:
 
 
 def whole_window(spec: Spec, cells: list[Cell]) -> tuple[Cell, int] | None:
-    """The first anchor and the end of a key's only window if it has but one, and that holds all its cells.
+    """Returns first anchor and end of a key's only window, if it has one window that holds all its cells.
 
     The short form of `windows_of` and `assign_labels`, for `clock: event` and streams without an id. None also where
     the long form is needed to tell.
@@ -127,7 +129,7 @@ def whole_window(spec: Spec, cells: list[Cell]) -> tuple[Cell, int] | None:
 
 
 def join_key(spec: Spec, cells: list[Cell]) -> tuple[list[Window], list[Cell]]:
-    """All windows of a key with their labels, whatever the clock says, and the label cells that none of them holds."""
+    """Returns all windows of a key with labels, regardless of the clock, and the label cells outside all windows."""
     windows = windows_of(spec, cells)
     if len(cells) == 1 and windows:
         return windows, []
@@ -135,7 +137,7 @@ def join_key(spec: Spec, cells: list[Cell]) -> tuple[list[Window], list[Cell]]:
 
 
 def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[Cell]:
-    """Hands every label cell to its window; returns those that no window holds."""
+    """Assigns every label cell to its window; returns those that no window holds."""
     if spec.clock == "processing":
         return []
     rest = []
@@ -150,8 +152,8 @@ def assign_labels(spec: Spec, windows: list[Window], cells: list[Cell]) -> list[
 
 
 def merged_cells(spec: Spec, cells: Iterable[Cell]) -> Merged:
-    """Merged partials and rows of cells, by stream index."""
-    merged: dict[int, list[Any]] = {}
+    """Returns merged partials and row counts of the cells, by stream index."""
+    merged: dict[int, Partials] = {}
     joined: dict[int, int] = {}
     for stream, _, rows, partials in cells:
         known = merged.get(stream)
@@ -163,7 +165,7 @@ def merged_cells(spec: Spec, cells: Iterable[Cell]) -> Merged:
     return merged, joined
 
 
-def read_sample(spec: Spec, key: bytes, merged: dict[int, list[Any]]) -> Fields:
+def read_sample(spec: Spec, key: bytes, merged: dict[int, Partials]) -> Fields:
     """The sample's fields: the key, then in the job's order what partials give, or what there is when no row joined.
 
     Raises TypeError or ValueError, naming the field, where a user's aggregate fails.
@@ -177,7 +179,7 @@ def read_sample(spec: Spec, key: bytes, merged: dict[int, list[Any]]) -> Fields:
 
 
 def unique(spec: Spec, cells: list[Cell]) -> list[Cell]:
-    """A window's cells; of rows with the same id only the one lowest in (event time, source) (rule 7)."""
+    """Returns a window's cells; of rows with the same id only the lowest in (event time, source) (rule 7)."""
     if len(cells) == 1:
         return cells
     lowest: dict[tuple[int, Any], Cell] = {}
@@ -194,12 +196,12 @@ def unique(spec: Spec, cells: list[Cell]) -> list[Cell]:
 
 
 def cell_fields(spec: Spec, cell: Cell) -> Fields:
-    """What a single cell says of its stream's fields: the body of a late or orphan row."""
+    """Returns the stream's fields of a single cell: the body of a late or orphan row."""
     return read_fields(spec.plans[cell[STREAM]], spec.codec, cell[PARTIALS])
 
 
 def read_fields(plan: StreamLayout, codec: Codec, partials: Partials) -> Fields:
-    """A stream's sample fields, from its partials."""
+    """Returns a stream's sample fields, from its partials."""
     values: Fields = {}
     if plan.first_fields:
         values.update(zip([f.name for f in plan.first_fields], codec.loads(partials[0][1]), strict=True))

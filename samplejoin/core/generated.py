@@ -1,4 +1,4 @@
-"""Fast twins of two plain functions, generated from a plan: `cells.partials_of` and `fold.read_sample`.
+"""Fast paths of two plain functions, generated from a `StreamLayout`: `cells.partials_of` and `fold.read_sample`.
 
 They run once per row and once per sample, and their loops over the job's fields cost more than the work inside. A
 parity test holds that twin and plain function agree on every plan, and that the twins are the ones in use. Names of
@@ -21,8 +21,8 @@ from samplejoin.core.spec import Codec, Field, Spec, StreamLayout
 from samplejoin.core.user_errors import mistakes
 from samplejoin.core.values import Fields
 
-Maker = Callable[[Fields, tuple[int, str, int, int]], list[Any]]
-Reader = Callable[[bytes, dict[int, list[Any]]], Fields]
+Maker = Callable[[Fields, tuple[int, str, int, int]], list[object]]
+Reader = Callable[[bytes, dict[int, list[object]]], Fields]
 
 
 def maker(plan: StreamLayout, codec: Codec) -> Maker:
@@ -30,7 +30,7 @@ def maker(plan: StreamLayout, codec: Codec) -> Maker:
     making, names = maker_source(plan, codec)
     make: Maker = _compiled(f"def make(row, order):\n    get = row.get\n    return {making}\n", "make", names)
 
-    def made(row: Fields, order: tuple[int, str, int, int]) -> list[Any]:
+    def made(row: Fields, order: tuple[int, str, int, int]) -> list[object]:
         try:
             return make(row, order)
         except mistakes():
@@ -55,7 +55,7 @@ def maker_source(plan: StreamLayout, codec: Codec) -> tuple[str, Fields]:
 class Readers(dict[tuple[int, ...], Reader]):
     """Per set of streams that joined, ascending, a function from key and partials by stream to the sample's fields.
 
-    The twin of `fold.read_sample`: one dict display instead of a loop. Made when a set is first met.
+    The fast path of `fold.read_sample`: one dict display instead of a loop. Generated when a set first occurs.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -135,5 +135,5 @@ def _value(i: int, field: Field, names: Fields) -> str:
 
 
 def _compiled(source: str, name: str, names: Fields) -> Any:
-    exec(compile(source, f"<samplejoin: {name}>", "exec"), names)  # the source holds nothing but our text and reprs
+    exec(compile(source, f"<samplejoin: {name}>", "exec"), names)  # the source consists of our text and of reprs only
     return names[name]

@@ -1,4 +1,4 @@
-"""Names that survive every replay: the sample's id and the decisions drawn from it (rules 6 and 14)."""
+"""Identities that every replay reproduces: the sample's id, and decisions drawn from it (rules 6 and 14)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def source_id(topic: str, partition: int) -> str:
-    """A source partition as one text whose order is that of (topic, partition).
+    """Returns a source partition as one text that sorts like (topic, partition).
 
     A space sorts below every character a topic name may have, and the number is padded.
     """
@@ -15,7 +15,7 @@ def source_id(topic: str, partition: int) -> str:
 
 
 def place(source: str, offset: int) -> str:
-    """A source id and an offset as people and dead letters write it: `topic/partition/offset`."""
+    """Returns source id and offset as `topic/partition/offset`, the form that people and dead letters use."""
     topic, _, partition = source.rpartition(" ")
     if not (partition.isascii() and partition.isdigit() and topic):  # none of a worker's
         return f"{source}/{offset}"

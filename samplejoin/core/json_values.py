@@ -1,14 +1,13 @@
-"""What a value may be that a user's code gives: JSON data by exact type.
+"""The values that users' code may return: JSON data by exact type.
 
 A subclass (numpy's float64, an enum) passes most checks by `isinstance`, and is then refused by a codec, or written as
-its `repr`, long after the row it came from. So it is refused where it arises, and the message names it.
+its `repr`, long after the row it came from. So it is refused where it is returned, and the message names it.
 """
 
 from __future__ import annotations
 
 import json
 import reprlib
-from typing import Any
 
 from samplejoin.core.values import Value
 
@@ -16,16 +15,16 @@ SCALARS = frozenset((str, int, float, bool, type(None)))
 NUMBERS = frozenset((int, float))
 
 MAX_DEPTH = 100
-"""Lists and objects inside each other; encoders of JSON end at a few hundred, and a sample adds some of its own."""
+"""Levels of nested lists and objects. JSON encoders end at a few hundred, and a sample adds levels of its own."""
 MAX_BITS = 4096
-"""Of an integer that is computed, far past the range of a float; one that is kept has 64."""
+"""Bits of a computed integer, far beyond the range of a float; a kept one has 64."""
 MAX_SIZE = 1 << 20
 """Of a list or an object, in elements and characters of text, at whatever depth: no limit of a job allows as much. A
 small value can be as large as you like once it is written, if it holds one list many times over."""
 _KEPT_LOW, _KEPT_HIGH = -(1 << 63), 1 << 64
 
 
-def kept(value: Value) -> Any:
+def kept(value: Value) -> object:
     """The value itself if it can wait in a key's state.
 
     Raises TypeError for what is not JSON data by exact type, ValueError for an integer beyond 64 bits, text with half
@@ -38,7 +37,7 @@ def kept(value: Value) -> Any:
     return value
 
 
-def at_rest(value: Value) -> Any:
+def at_rest(value: Value) -> object:
     """As `kept`, a list or an object as bytes: opened, its elements can take a hundred times as much memory."""
     kind = type(value)
     if kind is float or kind is bool or (kind is int and _KEPT_LOW <= value < _KEPT_HIGH):
@@ -47,12 +46,12 @@ def at_rest(value: Value) -> Any:
     return value if kind in SCALARS else json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def opened(value: Value) -> Any:
+def opened(value: Value) -> object:
     """What `at_rest` was given; tuples come back as lists."""
     return json.loads(value) if type(value) is bytes else value
 
 
-def given(value: Value) -> Any:
+def given(value: Value) -> object:
     """As `kept`, for a value that goes into a sample at once: its integers may have `MAX_BITS`."""
     if type(value) is not float and type(value) is not bool:
         _check(value, MAX_BITS, 0, MAX_SIZE)
@@ -60,7 +59,7 @@ def given(value: Value) -> Any:
 
 
 def bounded(value: Value, left: int = MAX_SIZE) -> int:
-    """What is left of `left` after a value of whatever types. Raises ValueError if it is larger than that."""
+    """Returns what remains of `left` after a value of any type. Raises ValueError if the value is larger."""
     kind = type(value)
     if kind is str:
         return left - len(value)
@@ -107,7 +106,7 @@ def named(value: Value) -> str:
 
 
 _brief = reprlib.Repr()
-"""A whole `repr` of a value can be as long as you like."""
+"""Shortens a value's `repr`, which can have any length."""
 _brief.maxstring = _brief.maxlong = _brief.maxother = 80
 
 
@@ -139,7 +138,7 @@ def _too_large() -> ValueError:
 
 
 def _check(value: Value, bits: int, depth: int, left: int) -> int:
-    """Raises for what cannot be kept; returns what is left of `left`."""
+    """Raises TypeError or ValueError for a value that cannot be kept; returns what remains of `left`."""
     kind = type(value)
     if kind is str:
         text(value)

@@ -1,4 +1,4 @@
-"""Where the states of a partition's keys are: those at hand, those that rest elsewhere, and which have changed."""
+"""The states of a partition's keys: those in memory, those that rest in a store, and the changed ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class KeyStates(Protocol):
-    """What a `Partition` works on. The two dicts stay the same objects for the partition's life.
+    """The key states that a `Partition` works on. The two dicts stay the same objects for its life.
 
     A step reads what rests elsewhere at two points only: `need` before a block's cells are merged and before due keys
     are looked at, `peek` for the leaves of a large key.
@@ -15,7 +15,7 @@ class KeyStates(Protocol):
 
     @property
     def cache(self) -> dict[bytes, Any]:
-        """Join key -> state, packed or not: all that a step has asked for by `need`, and what else is at hand."""
+        """Join key -> state, packed or not: at least the keys that a step has asked for by `need`."""
 
     @property
     def changed(self) -> dict[bytes, None]:
@@ -23,22 +23,22 @@ class KeyStates(Protocol):
         memory sequentially. One that is not in `cache` was deleted."""
 
     def need(self, keys: Iterable[bytes]) -> None:
-        """Brings those of the keys that rest elsewhere into `cache`. Blocks."""
+        """Loads those of the keys that rest in the store into `cache`. Blocks."""
 
     def peek(self, key: bytes) -> bytes | None:
-        """The state of a key that rests elsewhere, packed; it is not brought. Blocks."""
+        """Returns the packed state of a key that rests in the store, without loading it into `cache`. Blocks."""
 
 
 class AllKeys:
-    """All keys in memory: nothing rests elsewhere."""
+    """All keys in memory: there is no store."""
 
     def __init__(self) -> None:
         self.cache: dict[bytes, Any] = {}
         self.changed: dict[bytes, None] = {}
 
     def need(self, keys: Iterable[bytes]) -> None:
-        """Nothing to bring."""
+        """Does nothing."""
 
     def peek(self, key: bytes) -> bytes | None:
-        """Nothing rests elsewhere."""
+        """Returns None: there is no store."""
         return None

@@ -15,7 +15,7 @@ from samplejoin.core.values import Fields, Value
 _TYPES = (str, int, bool)
 
 MAX_KEY_BYTES = 1024
-"""Of an encoded key. A worker holds the key of every open window in memory, whatever else waits on disk."""
+"""Bytes of an encoded key. A worker holds the key of every open window in memory, whatever else is on disk."""
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # public, but not in the stubs
 """json.loads without its search for white space and encodings, which these keys do not have."""
@@ -34,12 +34,12 @@ def encode_key(values: Iterable[Any]) -> bytes:
 
 
 def decode_key(key: bytes) -> list[Any]:
-    """The values that `encode_key` was given."""
+    """Returns the values that `encode_key` was given."""
     values: list[Any] = _scan(key.decode("utf-8", "surrogatepass"), 0)[0]
     return values
 
 
-def key_values(row: Fields, fields: Sequence[str], junk: frozenset[Any]) -> list[Any] | None:
+def key_values(row: Fields, fields: Sequence[str], junk: frozenset[object]) -> list[object] | None:
     """The row's values at the paths `fields`, or None if one is missing, null or junk (rule 10).
 
     Raises as `encode_key`, and names the field.
@@ -58,8 +58,8 @@ def key_values(row: Fields, fields: Sequence[str], junk: frozenset[Any]) -> list
     return values
 
 
-def too_long(fields: Sequence[str], values: Sequence[Any], key: bytes) -> ValueError:
-    """What is wrong with a key of more than `MAX_KEY_BYTES`; names its longest field."""
+def too_long(fields: Sequence[str], values: Sequence[object], key: bytes) -> ValueError:
+    """Returns the error for a key of more than `MAX_KEY_BYTES`; it names the longest field."""
     size, field = max((len(encode_key([value])) - 2, field) for field, value in zip(fields, values, strict=True))
     return ValueError(
         f"a key of {len(key)} bytes is over {MAX_KEY_BYTES}; its longest field is {field}, {size} bytes: "
@@ -72,8 +72,8 @@ def partition_of(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % partitions
 
 
-def _is_one_of(value: Value, junk: frozenset[Any]) -> bool:
-    """With its type: neither True nor 1.0 is 1."""
+def _is_one_of(value: Value, junk: frozenset[object]) -> bool:
+    """Whether the value is in `junk` with its exact type: neither True nor 1.0 is 1."""
     return any(type(value) is type(other) and value == other for other in junk)
 
 

@@ -28,9 +28,9 @@ _ALL = 1 << 80
 BUCKET, TAKEN, BYTES, FIRST_CUT, LAST_CUT = range(5)
 
 
-def new_head(clock: int, window: int, before: int) -> list[Any]:
+def new_head(clock: int, window: int, before: int) -> list[object]:
     """The state of a large key without cells, at a clock to which all is closed."""
-    directories: list[Any] = [[[], [], []] for _ in range(5)]
+    directories: list[object] = [[[], [], []] for _ in range(5)]
     anchors, labels, remembered, *chains = directories
     return [None, [anchors, labels, chains, [], [], [], clock - window, clock - before, 0, remembered]]
 

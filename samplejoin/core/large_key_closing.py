@@ -97,10 +97,14 @@ class Closing:
         window.fold(self.spec)
         self.left -= 1 + window.cells // CELLS_PER_KEY
         return self.partition.finisher.finish(
-            self.large.key, window, self.out, revision=revision, previous_weight=previous_weight,
+            self.large.key,
+            window,
+            self.out,
+            revision=revision,
+            previous_weight=previous_weight,
             truncated=self.large.truncated(window.slice),
             missing=clock.missing_streams() if clock.left_out else (),
-        )  # fmt: skip
+        )
 
     def _drop_orphans(self) -> bool:
         """Labels that no window holds and none can hold any more (rule 4); those that came late are late (rule 5)."""

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from samplejoin.core.cells import MARK, PARTIALS, ROWS, STREAM, Cell, merge_partials, order_of
 from samplejoin.core.fold import Merged
 from samplejoin.core.spec import Spec
 from samplejoin.core.user_errors import mistakes
 
-Name = tuple[int, Any]
+Name = tuple[int, object]
 """A stream, and an id of a row of it; None is not an id."""
 
 
-Lowest = dict[Name, tuple[Any, ...]]
+Lowest = dict[Name, tuple[object, ...]]
 """Of the rows of each id the lowest (event time, source)."""
 
-Place = tuple[tuple[Any, ...], int]
+Place = tuple[tuple[object, ...], int]
 """Where a cell stands among those of its slice: (event time, source), and its stream."""
 
 
@@ -51,9 +50,9 @@ class LargeWindow:
     _error: BaseException | None = None
 
     @property
-    def first(self) -> list[Any]:
+    def first(self) -> list[object]:
         """The first anchor's `[order, payload, id]`."""
-        first: list[Any] = self.anchor[PARTIALS][0]
+        first: list[object] = self.anchor[PARTIALS][0]
         return first
 
     def fold(self, spec: Spec) -> None:
@@ -92,7 +91,7 @@ class LargeWindow:
     def _unique(self, spec: Spec) -> Iterator[Cell]:
         """As `fold.unique`, in two passes: what is held between them is the ids, and the lowest place of each."""
         with_id = {plan.index for plan in spec.plans if plan.stream.id_field is not None}
-        lowest: dict[Name, tuple[Any, ...] | None] = {}
+        lowest: dict[Name, tuple[object, ...] | None] = {}
         for cell in self._all() if with_id else ():
             if cell[STREAM] not in with_id:
                 continue

@@ -55,14 +55,19 @@ class Leaves:
     """
 
     def __init__(
-        self, shelf: Shelf, key: bytes, directory: list[list[int]], rank: Callable[[Entry], int],
-        number: Callable[[], int], passing: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        shelf: Shelf,
+        key: bytes,
+        directory: list[list[int]],
+        rank: Callable[[Entry], int],
+        number: Callable[[], int],
+        passing: bool = False,
+    ) -> None:
         self._shelf, self._prefix, self._rank, self._number = shelf, key + SEPARATOR, rank, number
         self._passing = passing
         self._firsts, self._ids, self._sizes = directory
         #: of the leaf that was read last and is not open: its name, its bytes if they are in `keys`, what is in it
-        self._last: tuple[bytes, Any, list[Entry]] = (b"", None, [])
+        self._last: tuple[bytes, object, list[Entry]] = (b"", None, [])
 
     def __bool__(self) -> bool:
         return bool(self._firsts)

@@ -25,7 +25,7 @@ from samplejoin.core.cells import (
     KeyState,
     WireCell,
     insert,
-)  # fmt: skip
+)
 from samplejoin.core.clock import Clock
 from samplejoin.core.closed_windows import DIRTY, END, REVISION, WEIGHT
 from samplejoin.core.covering import accepted, is_gap
@@ -40,11 +40,11 @@ from samplejoin.core.outcomes import Outcomes
 from samplejoin.core.partition_state import PartitionState
 from samplejoin.core.spec import Spec
 
-#: due keys that are taken at once
+#: due keys that are taken in one call
 TAKEN_KEYS = 256
-#: a small key may have this part of what a bucket may have (rule 11): it can be forgotten without its count
+#: share of a bucket's limit (rule 11) that a small key may use, so that its count need not be remembered
 SMALL_PART = 16
-#: a small key's bytes are reckoned again when a cell has taken so many rows more
+#: rows that a cell may gain before the bytes of its small key are counted again
 LOOK_ROWS = 64
 UNLIMITED = 1 << 62
 
@@ -62,15 +62,15 @@ class Partition:
         self.clock = Clock(spec)
         self.deadlines = Deadlines()
         self.finisher = Finisher(spec)
-        #: around a packed cell; by processing time its slice is still to be set
+        #: the packed parts around a lone packed cell; None with processing time, where its slice is still to be set
         self._lone = spec.codec.lone if spec.clock == "event" else None
         #: keys with a sample to correct; `_is_revising` from a tick until its sweep is done: one revision per tick
         self._pending: dict[bytes, None] = {}
         self._is_revising = False
-        #: keys that have nothing open: all they hold is remembered for corrections. Only of keys closed here: after a
-        #: restart a key counts as open until it is looked at
+        #: keys without open windows, remembered for corrections only. Keys closed before a restart are not in it until
+        #: they are processed again
         self.remembered: set[bytes] = set()
-        #: keys that a sweep has looked at to the end, and need not again at this clock
+        #: keys that a sweep has finished at this clock
         self._looked: set[bytes] = set()
         self._small_cells = min(leaves.LEAF_ENTRIES, max(1, spec.max_rows // SMALL_PART))
         self._small_bytes = min(leaves.LEAF_BYTES, spec.max_bytes // SMALL_PART)
@@ -182,7 +182,7 @@ class Partition:
             if total % LOOK_ROWS < rows and self._bytes_of(state[CELLS]) > self._small_bytes:
                 large = self._grow(key, state)
         else:
-            late = large is not None and slice_ < clock  # of a small key's it was said
+            late = large is not None and slice_ < clock  # of small keys only
             large = self._grow(key, state or [[], None, []]) if large is None else large
             side_rows.add_to_large(self, large, cell, late, out)
         self.changed[key] = None
@@ -232,7 +232,7 @@ class Partition:
     # ---- windows ------------------------------------------------------------------------------------------------
 
     def due(self) -> bool:
-        """Whether a sweep has anything to do."""
+        """Whether a sweep is due."""
         return self._is_revising or self.deadlines.due(self.clock.slice)
 
     def sweep(self, out: Outcomes, limit: int | None = None) -> bool:
@@ -289,7 +289,7 @@ class Partition:
         windows = windows_of(spec, state[CELLS])
         pending = assign_labels(spec, windows, state[CELLS])
         kept: list[Cell] = []
-        closed: list[Any] = []
+        closed: list[object] = []
         is_open = False
         for window in windows:
             is_open = is_open or window.end > clock
@@ -340,7 +340,7 @@ class Partition:
             self._looked.add(key)
         return left - closing.left
 
-    def _emit(self, key: bytes, state: KeyState, window: Window, out: Outcomes, revise: bool) -> list[Any]:
+    def _emit(self, key: bytes, state: KeyState, window: Window, out: Outcomes, revise: bool) -> list[object]:
         """Sends the window's sample, its correction, or nothing if it has gone out unchanged; returns its record."""
         spec = self.spec
         if spec.clock == "processing" and not spec.plans[window.anchor[STREAM]].anchor:
@@ -357,9 +357,10 @@ class Partition:
             return closed_windows.closed_window(window, self.finisher.finish(key, window, out, missing=missing))
         if known[DIRTY] and revise:
             out.revised = True
-            closed_windows.revise(known, self.finisher.finish(
+            weight = self.finisher.finish(
                 key, window, out, revision=known[REVISION] + 1, previous_weight=known[WEIGHT], missing=missing
-            ))  # fmt: skip
+            )
+            closed_windows.revise(known, weight)
         return list(known)
 
     # ---- state --------------------------------------------------------------------------------------------------
@@ -375,7 +376,7 @@ class Partition:
         self._is_revising, self._pending = state.is_revising, dict.fromkeys(state.pending)
 
     def watch(self, name: bytes, state: Any) -> None:
-        """Enters a record's deadlines, from its state alone: where they were not kept."""
+        """Registers the deadlines of a stored record from its state alone, where they were not kept."""
         if leaves.is_leaf(name):
             self._watch_cells(leaves.home_of(name), [cell for cell in state if cell[STREAM] is not None])
         elif state[CELLS] is None:

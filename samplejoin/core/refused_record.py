@@ -1,4 +1,4 @@
-"""A record that was not read: what stands in its place, so that it becomes a dead letter and its offset is covered."""
+"""The stand-in for a record that was not read: it becomes a dead letter, and its offset is covered."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ class RefusedRecord:
     offset: int
     timestamp: int
     timestamp_type: int
-    #: of the whole record, and the most that is read
+    #: bytes of the whole record, and the limit
     size_bytes: int
     limit_bytes: int
-    #: of its value, 0 if that is not known, since its key is too large
+    #: bytes of its value; 0 if not known because the key is too large
     length: int = 0
-    #: the beginning of its value
+    #: the first bytes of its value
     head: bytes = b""
     key: bytes | None = None
-    #: nothing that decodes a record can take it for one
+    #: always None: no decoder can take it for a record
     value: None = None
     headers: list[tuple[str, bytes]] = field(default_factory=list)
 
     def why(self) -> ValueError:
-        """What the dead letter says."""
+        """Returns the error that the dead letter carries."""
         return ValueError(f"record of {self.size_bytes} bytes is over limits.record ({self.limit_bytes} bytes)")

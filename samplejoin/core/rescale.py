@@ -1,4 +1,4 @@
-"""The state of several join partitions at a cut, as that of any number of others (ADR 18)."""
+"""Merges the states of several join partitions at a cut, for any other number of partitions (ADR 18)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def merged_state(spec: Spec, states: Sequence[PartitionState]) -> PartitionState
     if any(state.is_revising or state.pending for state in states):
         raise NoCutError("samples wait to be corrected")
     parts = [_loaded(spec, state) for state in states]
-    topics = spec.topics()  # of others, which a pattern has had, the partitions have heard this much or that
+    topics = spec.topics()  # partitions may know different offsets of topics that a pattern no longer matches
     covered = [{s: upto for s, upto in part.covered.items() if s.partition(" ")[0] in topics} for part in parts]
     if any(each != covered[0] for each in covered):
         raise NoCutError("partitions have merged different records")
@@ -46,5 +46,5 @@ def _loaded(spec: Spec, state: PartitionState) -> Partition:
 
 
 def _without_log(state: SourceClock) -> SourceClock:
-    """Ticks, and what was proven by them, belong to a log; in another one they begin again."""
+    """Drops ticks and what they proved: they belong to one log, and begin again in another."""
     return SourceClock(state.watermark, seen=state.seen, stalled_ms=state.stalled_ms)

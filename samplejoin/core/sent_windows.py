@@ -1,18 +1,17 @@
-"""What is remembered of the windows of a large key that have gone out, to correct them (rule 5).
+"""The sent windows of a large key, remembered for corrections (rule 5).
 
-It lies in leaves of its own: a window's impressions, which can be large, are not written again for it.
+They have leaves of their own, so that the impressions of a window, which can be large, are not written again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from samplejoin.core.cells import SLICE, STREAM, Cell, order_of
 from samplejoin.core.large_key_windows import Place
 from samplejoin.core.leaves import Leaves, Shelf
 
-#: behind the stream and the slice of a window's first anchor
+#: places after the stream and slice of a window's first anchor
 ORDER, REVISION, WEIGHT, CHANGED = range(2, 6)
 
 
@@ -33,16 +32,16 @@ class Remembered:
         self._leaves.insert([*first[: SLICE + 1], order, revision, weight, changed], 40 + len(order[1]))
 
     def note(self, first: Cell) -> None:
-        """A label has joined the window of this first anchor."""
+        """Records that a label has joined the window of this first anchor."""
         for entry in self._opened(first):
             entry[CHANGED] = True
 
     def revise(self, first: Cell, revision: int, weight: float) -> None:
-        """The window has gone out again."""
+        """Records that the window was sent again."""
         for entry in self._opened(first):
             entry[REVISION:] = [revision, weight, False]
 
-    def _opened(self, first: Cell) -> Iterator[list[Any]]:
+    def _opened(self, first: Cell) -> Iterator[list[object]]:
         place = first[SLICE] * self._streams + first[STREAM]
         for entry, keep in self._leaves.visit(place, place + 1):
             if tuple(entry[ORDER]) == order_of(first):

@@ -1,8 +1,8 @@
-"""Rows that join no sample: orphans (rule 4), and late ones, behind the clock when they came (rule 5)."""
+"""Rows that join no sample: orphans (rule 4), and late rows, which were behind the clock on arrival (rule 5)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from samplejoin.core import closed_windows
 from samplejoin.core.cells import CELLS, CLOSED, MARK, ROWS, SLICE, STREAM, Cell, KeyState, unmarked
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from samplejoin.core.partition import Partition
 
 Known = Large | KeyState | None
-"""What is known of a key: as it is kept, or nothing."""
+"""The state of a key, small or large; None for a new key."""
 
 
-def accept_late(partition: Partition, key: bytes, cell: Cell, known: Known, source: list[Any], out: Outcomes) -> bool:
+def accept_late(
+    partition: Partition, key: bytes, cell: Cell, known: Known, source: list[object], out: Outcomes
+) -> bool:
     """Whether a late cell is still taken into the key's state; else it has gone aside.
 
     A label goes by rule 3 to one of the windows still known. With none it waits for an anchor, while one that holds it
@@ -36,7 +38,7 @@ def accept_late(partition: Partition, key: bytes, cell: Cell, known: Known, sour
         return True
     remembered = spec.late == "correct" and slice_ + spec.correction >= clock
     if slice_ + spec.before >= clock:
-        if not remembered:  # its sample may have gone out: if it waits in vain, it is not an orphan
+        if not remembered:  # its sample may have gone out: if no anchor comes, the row is late and not an orphan
             cell.append(source)
         return True
     put(partition, "orphan" if remembered else "late", key, cell, out, source)
@@ -60,7 +62,7 @@ def add_to_large(partition: Partition, large: Large, cell: Cell, late: bool, out
 
 
 def unheld(partition: Partition, key: bytes, cell: Cell, out: Outcomes) -> None:
-    """A label that has waited for an anchor in vain: an orphan (rule 4), or late if it came so."""
+    """Handles a label whose anchor did not come: an orphan (rule 4), or late if it was late on arrival."""
     if len(cell) > MARK:
         put(partition, "late", key, unmarked(cell), out, cell[MARK])
     else:
@@ -68,13 +70,17 @@ def unheld(partition: Partition, key: bytes, cell: Cell, out: Outcomes) -> None:
 
 
 def put(
-    partition: Partition, kind: Literal["late", "orphan"], key: bytes, cell: Cell, out: Outcomes,
-    source: list[Any] | None = None,
-) -> None:  # fmt: skip
-    """A cell goes aside: counted, and to the topic of its kind."""
+    partition: Partition,
+    kind: Literal["late", "orphan"],
+    key: bytes,
+    cell: Cell,
+    out: Outcomes,
+    source: list[object] | None = None,
+) -> None:
+    """Counts a cell that joins nothing and sends it to its side topic."""
     spec = partition.spec
     name = spec.streams[cell[STREAM]].name
-    if kind == "orphan" and spec.is_beside_cut(cell[SLICE]):  # the other generation may have joined it
+    if kind == "orphan" and spec.is_beside_cut(cell[SLICE]):  # another generation may have joined it
         out.count("cut_rows", name, cell[ROWS])
         return
     out.count(f"{kind}_dropped_rows", name, cell[ROWS])

@@ -1,4 +1,4 @@
-"""Records that are not to be read: what `samplejoin skip` writes, and workers and `verify` obey alike."""
+"""Records to pass over: `samplejoin skip` writes them; workers and `verify` obey them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Skip:
 
     @property
     def place(self) -> str:
-        """As it is written on the command line."""
+        """Returns the form of the command line."""
         end = "" if self.last == self.first else f"-{self.last}"
         return f"{self.topic}/{self.partition}/{self.first}{end}"
 
@@ -35,7 +35,7 @@ class Skip:
 
 
 def unpack(value: bytes | None) -> Skip:
-    """Of a record's value. Raises ValueError for anything else."""
+    """Returns the skip in a record's value. Raises ValueError for another value."""
     try:
         skip = Skip(**json.loads(value or b""))
     except (TypeError, ValueError, RecursionError) as error:

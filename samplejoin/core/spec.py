@@ -35,11 +35,11 @@ class Codec(NamedTuple):
     tell how large it is: equal cells must be equally large.
     """
 
-    dumps: Callable[[Any], bytes]
+    dumps: Callable[[object], bytes]
     loads: Callable[[bytes], Any]
     lone: tuple[bytes, bytes] | None = None
-    key: Callable[[bytes], list[Any]] = decode_key
-    pack: Callable[[Any], bytes] = _marshal
+    key: Callable[[bytes], list[object]] = decode_key
+    pack: Callable[[object], bytes] = _marshal
 
 
 def _json(value: Value) -> bytes:
@@ -103,9 +103,9 @@ class Spec:
     start_ms: int | None = None
     until_ms: int | None = None
     keep_negatives: float = 1.0
-    junk_keys: frozenset[Any] = frozenset(("", "0"))
+    junk_keys: frozenset[object] = frozenset(("", "0"))
     #: label of a sample's fields; None: 1 if any label row joined it, else 0
-    label: Callable[[Fields], Any] | None = None
+    label: Callable[[Fields], object] | None = None
     #: the sample as the bytes that go out; None filters it (rule 13)
     format: Callable[[Fields], bytes | None] = _json
     #: how payloads wait between cleaning and formatting
@@ -195,7 +195,7 @@ class StreamLayout:
     last_fields: tuple[Field, ...]
     aggregates: tuple[Field, ...]
     #: texts and numbers that are not an id, besides null and NaN
-    junk_ids: frozenset[Any] = frozenset()
+    junk_ids: frozenset[object] = frozenset()
 
     @cached_property
     def needs_first(self) -> bool:
@@ -203,7 +203,7 @@ class StreamLayout:
         return self.anchor or self.single or bool(self.first_fields)
 
     @cached_property
-    def results(self) -> tuple[tuple[int, str, Callable[[Any], Any] | None], ...]:
+    def results(self) -> tuple[tuple[int, str, Callable[[object], object] | None], ...]:
         """(position in the partials, sample field, result); None where the partial is the result."""
         plain = Aggregate.result
         return tuple(
@@ -240,7 +240,7 @@ def _plan(index: int, stream: Stream, spec: Spec) -> StreamLayout:
     )
 
 
-def _junk_ids(junk_keys: frozenset[Any]) -> frozenset[Any]:
+def _junk_ids(junk_keys: frozenset[object]) -> frozenset[object]:
     """Of an id its form does not matter: 0 says as little as "0", and empty text never says anything."""
     texts = {str(value) for value in junk_keys} | {""}
     return frozenset(texts | {int(text) for text in texts if re.fullmatch(r"-?[0-9]{1,19}", text)})

@@ -15,7 +15,7 @@ FEW = 10
 MOST_BRIEF = 160
 MAX_FRAMES = 8
 OWN_FILES = (str(Path(__file__).parents[1]) + os.sep, "<samplejoin", "<label>")
-"""How the names of this package's files begin, and those of the code that it generates."""
+"""The prefixes of file names of this package and of the code that it generates."""
 
 
 def mistakes() -> tuple[type[BaseException], ...]:
@@ -49,7 +49,7 @@ def trace_of(error: BaseException) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Type and message; the type alone if there is no message, or if asking for it raises."""
+    """Returns type and message; the type alone if there is no message, or reading it raises."""
     try:
         name = type(error).__name__
     except mistakes():  # a user's metaclass
@@ -79,17 +79,17 @@ def counted(count: int, one: str, more: str | None = None) -> str:
 
 
 def few(names: Iterable[object]) -> str:
-    """The first ten names, in a sentence."""
+    """Returns the first ten names as text."""
     shown = [str(name)[:60] for name in islice(names, FEW + 1)]
     return ", ".join([*shown[:FEW], *(["..."] if len(shown) > FEW else [])]) or "nothing"
 
 
 def brief(error: BaseException) -> str:
-    """`said`, up to the end of its first sentence: the client's errors explain at length."""
+    """Returns the first sentence of `said`: the client's errors are long."""
     return re.split(r"(?<=[.;])\s|\n", said(error), maxsplit=1)[0][:MOST_BRIEF].rstrip(".;")
 
 
 def why_away(error: BaseException) -> str:
-    """What to look at if brokers do not answer; of the client's message without its list of addresses."""
+    """Words an error of brokers that do not answer: what to check, without the client's list of addresses."""
     reason = re.sub(r" from \[.*", "", said(error), flags=re.DOTALL)
     return f"is it running, is the port right, does it want TLS or SASL? ({reason})"

@@ -1,8 +1,6 @@
-"""What has an order, what counts as true and what is equal, among the values of a field."""
+"""The order, truth and equality of field values."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from samplejoin.core.json_values import kept, named
 from samplejoin.core.values import Value
@@ -11,15 +9,15 @@ from samplejoin.core.values import Value
 _KINDS = {int: "number", float: "number", str: "text", bool: "boolean"}
 
 
-def scalar(value: Value, what: str) -> Any:
+def scalar(value: Value, what: str) -> object:
     """A value that has an order, which `what` needs. Raises TypeError, and ValueError as `json_values.kept`."""
     if type(value) not in _KINDS:
         raise TypeError(f"{what} needs a number, text or a boolean, got {named(value)}")
     return kept(value)
 
 
-def one_kind(a: Any, b: Any, what: str) -> None:
-    """Raises TypeError for values of two kinds: they have no order. Whichever rows meet first, somewhere both do."""
+def one_kind(a: object, b: object, what: str) -> None:
+    """Raises TypeError for values of two kinds, which have no order. It raises whatever the order of the rows."""
     if type(a) is not type(b) and _KINDS[type(a)] != _KINDS[type(b)]:
         raise TypeError(f"{what} needs values of one kind, met numbers, text or booleans mixed")
 
@@ -33,7 +31,7 @@ def truth(value: Value, what: str) -> bool | None:
     raise TypeError(f"{what} needs a boolean or a number, got {named(value)}")
 
 
-def rank(value: Value) -> tuple[Any, ...]:
+def rank(value: Value) -> tuple[object, ...]:
     """A total order over numbers, over texts and over booleans that no order of arrival can change.
 
     Equal numbers of different form (1 and 1.0, 0.0 and -0.0) differ here, else which one stays would depend on order.
@@ -53,7 +51,7 @@ def canonical(value: Value) -> str:
 
 
 class Descending:
-    """Turns an order round inside a sort key."""
+    """Reverses the order inside a sort key."""
 
     __slots__ = ("value",)
 

@@ -1,4 +1,4 @@
-"""Names for what has no type before a job is known: data of users, of whatever kinds their fields have."""
+"""Names for data whose type is not known before a job is: users' fields of any kind."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from samplejoin.core.values import Fields, Value
 from samplejoin.errors import RefusedError, did_you_mean
@@ -71,4 +71,4 @@ def _bool(text: str) -> bool:
     return _TRUTH[text.strip().lower()]
 
 
-_READERS: dict[str, Callable[[str], Any]] = {"int": _int, "float": _float, "bool": _bool}
+_READERS: dict[str, Callable[[str], object]] = {"int": _int, "float": _float, "bool": _bool}

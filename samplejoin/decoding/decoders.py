@@ -11,19 +11,20 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import counted
 from samplejoin.core.values import Fields
 from samplejoin.decoding.csv_columns import Columns, reader
 from samplejoin.decoding.undecodable import not_csv, not_json
 from samplejoin.formats.json import loads
 
-Decode = Callable[[Any], Any]
+Decode = Callable[[KafkaRecord], Any]
 
 _LARGEST_FIELD = (1 << 31) - 1
 """The csv module's own limit is far below the largest record; `limits.row` bounds what is kept."""
 
 
-def decode_json(record: Any) -> Fields | None:
+def decode_json(record: KafkaRecord) -> Fields | None:
     """The record's JSON object. Raises ValueError if it is empty, no JSON, or no object."""
     value = record.value
     if value is None:
@@ -39,7 +40,7 @@ def decode_json(record: Any) -> Fields | None:
     return data
 
 
-def decode_raw(record: Any) -> Fields:
+def decode_raw(record: KafkaRecord) -> Fields:
     """Key and value as bytes (or None), timestamp in ms, headers as a dict of bytes (of equal names the last)."""
     return {
         "key": record.key,
@@ -58,7 +59,7 @@ def csv_decoder(columns: Columns, delimiter: str = ",") -> Decode:
     names, read = tuple(columns), reader(columns)
     csv.field_size_limit(_LARGEST_FIELD)
 
-    def decode_csv(record: Any) -> Fields | None:
+    def decode_csv(record: KafkaRecord) -> Fields | None:
         if record.value is None:
             return None
         if not record.value:
@@ -77,10 +78,10 @@ def csv_decoder(columns: Columns, delimiter: str = ",") -> Decode:
     return decode_csv
 
 
-def user_decoder(name: str, function: Callable[[Any], Any]) -> Decode:
+def user_decoder(name: str, function: Callable[[object], object]) -> Decode:
     """A user's decoder, held to its promise of a dict or None; what it raises comes out as it is."""
 
-    def decode(record: Any) -> Fields | None:
+    def decode(record: KafkaRecord) -> Fields | None:
         data = function(record)
         if data is not None and not isinstance(data, dict):
             raise ValueError(f"{name} returned {type(data).__name__}, expected a dict or None")

@@ -1,1 +1,1 @@
-"""`samplejoin demo`: a real worker joins real data on a broker inside the demo, and shows what it does."""
+"""`samplejoin demo`: a real worker joins real data on a broker inside the demo while its figures are shown."""

@@ -1,4 +1,4 @@
-"""The demo's Kafka: librdkafka's mock cluster in this process, or a real one by `--brokers`."""
+"""The demo's Kafka: librdkafka's mock cluster in this process, or a real one with `--brokers`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from samplejoin.errors import RefusedError
 from samplejoin.job.field_types import brokers_of
 
 PARTITIONS = 4
-"""What the mock cluster gives every topic; it cannot be told otherwise."""
+"""Partitions of every topic in the mock cluster; this cannot be configured."""
 TIMEOUT_S = 5.0
 QUIET: dict[str, Any] = {"log_level": 0}
 
 
 class Broker(Protocol):
-    """Where the demo runs. `suffix` is appended to the names of jobs and topics."""
+    """The Kafka of the demo. `suffix` is appended to the names of jobs and topics."""
 
     bootstrap: str
     suffix: str
     what: str
-    #: it has no CreateTopics, so a worker must find its topics there
+    #: it has no CreateTopics, so a worker's topics must exist before it starts
     on_first_use: bool
     guarantee: str
 
     def create(self, topics: Iterable[str]) -> None:
-        """Makes the topics, `PARTITIONS` partitions each. Raises DemoError."""
+        """Creates the topics with `PARTITIONS` partitions each. Raises DemoError."""
 
     def close(self, groups: Iterable[str]) -> None:
-        """Leaves nothing behind of the topics made here and of these consumer groups."""
+        """Removes the topics created here and these consumer groups."""
 
 
 def open_broker(brokers: str | None) -> Broker:
-    """The Kafka at `brokers`, or one of the demo's own. Raises DemoError."""
+    """Returns the Kafka at `brokers`, or an embedded one. Raises DemoError."""
     need_librdkafka("the demo")
     return EmbeddedBroker() if brokers is None else RealBroker(brokers)
 
 
 def need_librdkafka(what: str) -> None:
-    """Raises DemoError where the package that `what` is made with is missing."""
+    """Raises DemoError if confluent-kafka, which `what` needs, is not installed."""
     try:
         import confluent_kafka  # noqa: F401
     except ImportError as error:
@@ -53,14 +53,14 @@ def need_librdkafka(what: str) -> None:
 class EmbeddedBroker:
     """librdkafka's mock cluster: one broker on a loopback port, alive as long as this object.
 
-    It makes topics when they are first asked for, has no CreateTopics, keeps 5 MB per partition and forgets all.
-    It takes the requests of a transaction, but readers see aborted records, nobody is fenced, and its commit markers
-    have no valid checksum: aiokafka could not read a changelog back. Hence `at_least_once`.
+    It creates topics when they are first requested, has no CreateTopics, keeps 5 MB per partition and nothing on disk.
+    It accepts transactions, but readers see aborted records, no producer is fenced, and its commit markers have no
+    valid checksum, so that aiokafka could not read a changelog back. Hence `at_least_once`.
     """
 
     suffix, on_first_use, guarantee = "", True, "at_least_once"
     what = (
-        "inside this process, forgets all at the end (librdkafka's mock cluster). It has no real transactions, so the "
+        "inside this process, loses all at the end (librdkafka's mock cluster). It has no real transactions, so the "
         "jobs run with `guarantee: at_least_once`; with --brokers, on a Kafka of yours, exactly once"
     )
 
@@ -76,19 +76,19 @@ class EmbeddedBroker:
         self.bootstrap = f"{host.host}:{host.port}"
 
     def create(self, topics: Iterable[str]) -> None:
-        """Asking for a topic makes it."""
+        """Requests the metadata of each topic, which creates it."""
         for topic in topics:
             made = self._cluster.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
             if made.error is not None or len(made.partitions) != PARTITIONS:
                 raise DemoError(f"the embedded broker did not make topic {topic}: {made.error or made.partitions}")
 
     def close(self, groups: Iterable[str]) -> None:
-        """It ends with the process."""
+        """Flushes the client. The cluster ends with the process."""
         self._cluster.flush(1)
 
 
 class RealBroker:
-    """A Kafka that runs already. Each run has topics of its own, which it deletes at the end."""
+    """A Kafka that runs already. Each run has its own topics and deletes them at the end."""
 
     on_first_use, guarantee = False, "exactly_once"
 
@@ -112,7 +112,7 @@ class RealBroker:
             ) from None
 
     def create(self, topics: Iterable[str]) -> None:
-        """Creates them and waits until they can be written."""
+        """Creates the topics and waits until they can be written to."""
         from confluent_kafka import KafkaException
         from confluent_kafka.cimpl import NewTopic
 
@@ -125,7 +125,7 @@ class RealBroker:
             self._made.append(topic)
 
     def close(self, groups: Iterable[str]) -> None:
-        """Deletes topics and groups as far as that works; also those that the worker has made of its own."""
+        """Deletes topics and groups as far as possible, including topics that the worker created."""
         from confluent_kafka import KafkaException
 
         try:
@@ -138,5 +138,5 @@ class RealBroker:
         for future in asked:
             try:
                 future.result(TIMEOUT_S)
-            except Exception:  # a group that never came to be, a topic that is gone: nothing is left, which is wanted
+            except Exception:  # the group never existed or the topic is gone: nothing is left to delete
                 continue

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 import orjson
@@ -33,13 +32,13 @@ class Event:
     value: bytes
 
     def partition(self, partitions: int) -> int:
-        """Where it goes."""
+        """Returns the partition that the event goes to."""
         return crc32(self.key.encode()) % partitions
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One example: its folder below `examples/`, its events in time order, and what to say of it."""
+    """One example: its folder below `examples/`, its events in time order, and texts about it."""
 
     name: str
     title: str
@@ -52,19 +51,19 @@ class Dataset:
 
     @property
     def folder(self) -> Path:
-        """Where its job file and data are. Raises DemoError if they are not installed."""
+        """The folder of its job file and data. Raises DemoError if they are not installed."""
         folder = Path(samplejoin.__file__).resolve().parents[1] / "examples" / self.name
         if not (folder / "job.yaml").is_file():
-            raise DemoError(f"{folder} is missing: the demo's data are in a clone only, run `make demo` there")
+            raise DemoError(f"{folder} is missing: the demo's data are only in a clone, run `make demo` there")
         return folder
 
     def events(self) -> list[Event]:
-        """All events in time order."""
+        """Returns all events in time order."""
         return self.load(self.folder / "data")
 
 
 def otto_events(data: Path) -> list[Event]:
-    """Clicks, carts and orders of OTTO's sessions, each type to a stream of its own."""
+    """Returns the clicks, carts and orders of OTTO's sessions, each type in its own stream."""
     streams = {"clicks": "click", "carts": "cart", "orders": "order"}
     events = []
     with (data / "train.jsonl").open("rb") as lines:
@@ -78,7 +77,7 @@ def otto_events(data: Path) -> list[Event]:
 
 
 def bandit_events(data: Path) -> list[Event]:
-    """Impressions of both policies, and their clicks at drawn times: log-normal delays from a fixed seed."""
+    """Returns the impressions of both policies, and their clicks with log-normal delays drawn from a fixed seed."""
     events: list[Event] = []
     for policy in ("bts", "random"):
         draw = random.Random(f"{SEED} {policy}")
@@ -98,7 +97,7 @@ def bandit_events(data: Path) -> list[Event]:
 
 def _impression(
     row: dict[str, str], request_id: str, policy: str, shown_at: int, item_feature: float
-) -> dict[str, Any]:
+) -> dict[str, object]:
     item = row["item_id"]
     return {
         "type": "impression",
@@ -129,15 +128,15 @@ EXAMPLES = {
         "OTTO: clicks of a web shop, with the carts and orders that follow (CC BY 4.0; Normann, Baumeister, Wilm 2023)",
         otto_events,
         {"cart": "cart_delay_s", "order": "order_delay_s"},
-        "Delays are the data's own. Orphans have no click on that product in the 30 minutes before them.",
+        "Delays are as in the data. Orphans have no click on that product in the 30 minutes before them.",
     ),
     "open-bandit": Dataset(
         "open-bandit",
         "Open Bandit: recommendations of a fashion shop, with their clicks (ZOZO, Inc.; Saito et al. 2020)",
         bandit_events,
         {"click": "click_delay_s"},
-        "Which impressions were clicked is real. When is not in the data: drawn here, log-normal from a fixed seed, "
-        f"median {CLICK_DELAY_MEDIAN_S:.0f} s.",
+        "Which impressions were clicked is real. The data have no click times: they are drawn here, log-normal from a "
+        f"fixed seed, median {CLICK_DELAY_MEDIAN_S:.0f} s.",
         arms="policy",
     ),
 }

@@ -1,4 +1,4 @@
-"""How the demo says that it cannot go on."""
+"""The error of the demo."""
 
 from samplejoin.errors import SamplejoinError
 

@@ -1,6 +1,6 @@
-"""A port of one's choice in front of the embedded broker, which takes any free one.
+"""Forwards a chosen port to the embedded broker, which itself listens on any free port.
 
-Clients ask it where the broker is, and then go there: it is only their way in.
+Clients use it only to bootstrap: the broker's metadata then direct them to the broker's own port.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CHUNK_BYTES = 1 << 16
 
 
 async def serve(port: int, bootstrap: str) -> asyncio.Server:
-    """Hands connections to localhost's `port` on to `bootstrap`. Raises DemoError if the port is taken."""
+    """Forwards connections from `port` on localhost to `bootstrap`. Raises DemoError if the port is taken."""
     host, _, target = bootstrap.rpartition(":")
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Starting the worker, asking its web port how it is doing, and stopping it."""
+"""Starts the worker, reads metrics from its web port, and stops it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MetricsReading:
         return sum(v for (n, *given), v in self.values.items() if n == name and set(labels) <= set(given))
 
     def lowest(self, name: str) -> float | None:
-        """The least value of `name`, None if there is none."""
+        """The lowest value of `name`, None if it has no series."""
         return min((v for (n, *_), v in self.values.items() if n == name), default=None)
 
     def count(self, name: str) -> int:
@@ -45,7 +45,7 @@ class MetricsReading:
 
 
 class WorkerProcess:
-    """One worker of one job. Its state and log are in `folder`; `overrides` are laid over the job file."""
+    """One worker of one job. Its state and log are in `folder`; `overrides` replace values of the job file."""
 
     def __init__(self, job: Path, folder: Path, overrides: Mapping[str, str]) -> None:
         self.log = folder / "worker.log"
@@ -57,11 +57,11 @@ class WorkerProcess:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command + [f"{name}={value}" for name, value in settings.items()],
-                stdin=subprocess.PIPE,  # its end is the worker's end
+                stdin=subprocess.PIPE,  # the worker ends when this is closed
                 stdout=log,
                 stderr=log,
                 env=environ,
-                start_new_session=True,  # Ctrl-C reaches the demo, which stops the worker in order
+                start_new_session=True,  # Ctrl-C reaches only the demo, which stops the worker cleanly
             )
 
     def check(self) -> None:
@@ -71,25 +71,27 @@ class WorkerProcess:
             raise DemoError(f"the worker ended with status {status}:\n{self.log_tail()}")
 
     def read(self) -> MetricsReading | None:
-        """Its metrics now, None while its web port does not answer."""
+        """Returns its current metrics, None while its web port does not answer."""
         try:
             with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/metrics", timeout=2) as answer:
                 text = answer.read().decode()
         except (urllib.error.URLError, http.client.HTTPException, OSError):
             return None
-        return MetricsReading({
-            (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        })  # fmt: skip
+        return MetricsReading(
+            {
+                (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+            }
+        )
 
     def terminate(self) -> None:
-        """Asks it to stop; it commits first."""
+        """Sends SIGTERM; the worker commits before it ends."""
         if self._process.poll() is None:
             self._process.terminate()
 
     def stop(self) -> bool:
-        """Stops it and waits; False if it had to be killed or ended badly."""
+        """Stops it and waits. Returns False if it had to be killed or ended with an error."""
         self.terminate()
         try:
             return self._process.wait(STOP_S) == 0
@@ -103,13 +105,13 @@ class WorkerProcess:
             self._process.stdin.close()
 
     def log_tail(self) -> str:
-        """The last lines of its log."""
+        """Returns the last lines of its log."""
         lines = _COLOURS.sub("", self.log.read_text(errors="replace")).splitlines()
         return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
 
 
 def free_port() -> int:
-    """A free loopback port below the ephemeral range, so that no outgoing connection takes it. Raises DemoError."""
+    """Returns a free loopback port below the ephemeral range, which no outgoing connection takes. Raises DemoError."""
     for _ in range(200):
         port = random.randrange(18_000, 32_000)
         with socket.socket() as probe:

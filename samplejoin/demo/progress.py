@@ -1,4 +1,4 @@
-"""Where a running job stands, from its replay and its worker's metrics."""
+"""The progress of a running job, from its replay and its worker's metrics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Progress:
     orphans: dict[str, int] = field(default_factory=dict)
 
     def update(self, model: JobModel, replay: Replay, reading: MetricsReading | None) -> bool:
-        """Takes new figures over; without a reading the worker's stay as they were. Returns whether it is done."""
+        """Takes new figures; without a reading the worker's figures stay. Returns whether the job is done."""
         self.sent = replay.sent
         if reading is None:
             return self.done
@@ -69,7 +69,7 @@ class Progress:
 
     @property
     def repeated(self) -> int:
-        """Anchors that lie in the window of an earlier one of their key: they are part of its sample (rule 3)."""
+        """Number of anchors in the window of an earlier one of their key, which are part of its sample (rule 3)."""
         anchors = sum(rows for stream, rows in self.rows.items() if stream not in self.labels)
         return max(0, anchors - self.samples - self.dead)
 
@@ -79,5 +79,5 @@ class Progress:
         return self.state == "done"
 
     def ratio(self, stream: str) -> float | None:
-        """The share of samples that a label stream joined, None before the first sample."""
+        """Returns the share of samples that a label stream joined, None before the first sample."""
         return self.joined.get(stream, 0) / self.samples if self.samples else None

@@ -15,7 +15,7 @@ HEARTBEAT_S = 0.5
 
 
 class Replay:
-    """A replay that takes `seconds`. Heartbeats say how far it has come; the last one closes every window."""
+    """A replay that takes `seconds`. Heartbeats carry its current event time; the last one closes every window."""
 
     def __init__(self, model: JobModel, topics: dict[str, str], events: list[Event], bootstrap: str, seconds: float):
         from confluent_kafka import Producer
@@ -23,15 +23,20 @@ class Replay:
         self._events, self._topics, self._seconds = events, topics, seconds
         self._errors: list[str] = []
         self._next_heartbeat_s = 0.0
-        self._producer = Producer({
-            "bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 20, **QUIET,
-        })  # fmt: skip
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                **QUIET,
+            }
+        )
         self.begin_ms, last_ms = events[0].time_ms, events[-1].time_ms
         #: event time of the last heartbeat: beyond it every window has ended
         self.end_ms = last_ms + model.window_ms + model.before_ms + model.largest_lateness_ms + 2 * model.resolution_ms
         self._span_ms = max(1, last_ms - self.begin_ms)
         self.sent = 0
-        #: event time up to which all has been sent
+        #: event time up to which all events have been sent
         self.time_ms = self.begin_ms
         self.ended = False
 
@@ -41,7 +46,7 @@ class Replay:
         return self._span_ms / 1000 / self._seconds
 
     def step(self, elapsed_s: float) -> None:
-        """Sends what is due `elapsed_s` after the start. Raises DemoError if the broker does not take it."""
+        """Sends the events due `elapsed_s` after the start. Raises DemoError if the broker refuses them."""
         if self.ended:
             self._poll()
             return
@@ -58,7 +63,7 @@ class Replay:
         self._poll()
 
     def finish(self) -> None:
-        """Waits until all is acknowledged. Raises DemoError."""
+        """Waits until all events are acknowledged. Raises DemoError."""
         left = self._producer.flush(10)
         if left:
             raise DemoError(f"the broker has not acknowledged {left} events within 10 s")
@@ -87,4 +92,4 @@ class Replay:
     def _poll(self) -> None:
         self._producer.poll(0)
         if self._errors:
-            raise DemoError(f"the broker does not take the events: {self._errors[0]}")
+            raise DemoError(f"the broker refuses the events: {self._errors[0]}")

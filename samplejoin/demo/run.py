@@ -1,4 +1,4 @@
-"""The demo's course: topics, workers, replay, summary; and the end of all it has started, however it ends."""
+"""Runs the demo: topics, workers, replay, summary. Stops everything that it started, however it ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATIENCE_S = 60.0
 
 
 class Run:
-    """One example: its worker, its replay and what is known of both."""
+    """One example: its worker, its replay and the progress of both."""
 
     def __init__(self, example: Dataset, broker: Broker, folder: Path, seconds: float) -> None:
         job = example.folder / "job.yaml"
@@ -46,7 +46,7 @@ class Run:
         self.worker = WorkerProcess(job, folder, overrides(self.model, broker, suffix=False))
 
     def step(self, elapsed_s: float) -> None:
-        """Sends what is due; now and then reads the metrics. Raises DemoError."""
+        """Sends the events that are due; every `READ_EVERY_S` reads the metrics. Raises DemoError."""
         self.replay.step(elapsed_s)
         if self.progress.done or elapsed_s < self._read_at:
             return
@@ -56,15 +56,15 @@ class Run:
             self.worker.terminate()
 
     def samples(self, broker: Broker) -> list[DemoSample]:
-        """What came out. Raises DemoError if the worker did not stop well, or if its count says otherwise."""
+        """Returns the finished samples. Raises DemoError if the worker did not stop cleanly or counted differently."""
         self.replay.finish()
         if not self.worker.stop():
-            raise DemoError(f"the worker of job {self.model.name} did not stop in order:\n{self.worker.log_tail()}")
+            raise DemoError(f"the worker of job {self.model.name} did not stop cleanly:\n{self.worker.log_tail()}")
         samples = read_samples(broker.bootstrap, self.model.samples_topic)
         if len(samples) != self.progress.samples:
             raise DemoError(
                 f"topic {self.model.samples_topic} holds {len(samples)} samples, the worker of job {self.model.name} "
-                f"counted {self.progress.samples}: that should not be, please report it"
+                f"counted {self.progress.samples}: this is a bug, please report it"
             )
         return samples
 
@@ -72,9 +72,9 @@ class Run:
 def run_demo(
     examples: Sequence[Dataset], brokers: str | None, seconds: float, samples_file: Path | None, console: Console
 ) -> None:
-    """Runs the examples side by side and prints their summaries. Raises DemoError; leaves nothing behind."""
+    """Runs the examples side by side and prints their summaries. Raises DemoError. Always cleans up."""
     if samples_file is not None:
-        write_samples(samples_file, [])  # before half a minute has gone into it
+        write_samples(samples_file, [])  # an unwritable path fails now, not after the replay
     with ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="samplejoin-demo-")))
         broker = open_broker(brokers)
@@ -85,7 +85,7 @@ def run_demo(
             run = Run(example, broker, folder / example.name, seconds)
             runs.append(run)
             ends.callback(run.worker.stop)
-        ends.callback(_terminate, runs)  # runs first: all at once
+        ends.callback(_terminate, runs)  # called before `stop` of each, so that all end at once
         for run in runs:
             console.print(_pace(run), highlight=False)
         _join(runs, seconds, console)
@@ -98,7 +98,7 @@ def run_demo(
 
 
 def overrides(model: JobModel, broker: Broker, suffix: bool = True) -> dict[str, str]:
-    """What the demo lays over a job file: the brokers, and names that no other run on them has."""
+    """Returns the values that replace those of a job file: the brokers, and names that no other run on them has."""
     end = broker.suffix if suffix else ""
     laid = {"brokers": broker.bootstrap, "guarantee": broker.guarantee, "name": model.name + end}
     for name, stream in model.streams.items():
@@ -109,7 +109,7 @@ def overrides(model: JobModel, broker: Broker, suffix: bool = True) -> dict[str,
 
 
 def _made_by_worker(model: JobModel) -> list[str]:
-    """Every topic that the worker writes to, for a broker that cannot be asked to create one."""
+    """Returns every topic that the worker writes to, for a broker that has no CreateTopics."""
     outputs = model.output_topics()
     topics = Topics(model.name, outputs["samples"], None, None, outputs["dead_letter"])
     return [*outputs.values(), topics.repartition, topics.changelog, topics.progress]
@@ -129,7 +129,7 @@ def _pace(run: Run) -> str:
 
 
 def _join(runs: Sequence[Run], seconds: float, console: Console) -> None:
-    """Until every worker has closed its last window. Raises DemoError if one does not."""
+    """Runs until every worker has closed its last window. Raises DemoError if one does not."""
     started = time.monotonic()
     with Screen(console) as screen:
         while any(not run.progress.done for run in runs):

@@ -27,20 +27,28 @@ class DemoSample:
     payload: bytes
 
     @property
-    def fields(self) -> dict[str, Any]:
-        """The payload, decoded."""
-        fields: dict[str, Any] = orjson.loads(self.payload)
+    def fields(self) -> dict[str, object]:
+        """The decoded payload."""
+        fields: dict[str, object] = orjson.loads(self.payload)
         return fields
 
 
 def read_samples(bootstrap: str, topic: str) -> list[DemoSample]:
-    """All committed samples of a topic, in the order of its partitions. Raises DemoError."""
+    """Returns all committed samples of a topic, by partition and offset. Raises DemoError."""
     from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False, "fetch.wait.max.ms": 50,
-        "enable.partition.eof": True, "isolation.level": "read_committed", "auto.offset.reset": "error", **QUIET,
-    })  # fmt: skip
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "unused",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 50,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
+            **QUIET,
+        }
+    )
     records: list[Any] = []
     try:
         unread = set(range(PARTITIONS))
@@ -68,14 +76,17 @@ def _finished(message: Any) -> DemoSample:
 
 
 def write_samples(path: Path, samples: list[DemoSample]) -> None:
-    """JSON lines: a sample's id, revision, weight and job, and its payload as text. Raises DemoError."""
+    """Writes JSON lines: a sample's id, revision, weight and job, and its payload as text. Raises DemoError."""
     try:
         with path.open("wb") as file:
             for s in samples:
                 line = {
-                    "job": s.job, "sample_id": s.sample_id, "revision": s.revision, "weight": s.weight,
+                    "job": s.job,
+                    "sample_id": s.sample_id,
+                    "revision": s.revision,
+                    "weight": s.weight,
                     "payload": s.payload.decode(),
-                }  # fmt: skip
+                }
                 file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
     except OSError as error:
         raise DemoError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""What is seen while the demo runs: a live table on a terminal, a line per job every few seconds elsewhere."""
+"""Shows the running demo: a live table on a terminal, a line per job every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LEGEND = """\
 
 
 class Screen:
-    """Shows the progress of all jobs; `show` may be called as often as one likes."""
+    """Shows the progress of all jobs. `show` may be called at any rate; it limits its own output."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -46,7 +46,7 @@ class Screen:
             self._live.stop()
 
     def show(self, jobs: Sequence[Progress], last: bool = False) -> None:
-        """The present figures."""
+        """Shows the current figures, unless the last output is too recent."""
         elapsed_s = time.monotonic() - self._started
         if not last and elapsed_s < self._next_s:
             return
@@ -94,7 +94,7 @@ def _ratios(job: Progress) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share for people."""
+    """Returns a share as a percentage, `-` for None."""
     return "-" if share is None else f"{share * 100:.2f} %"
 
 

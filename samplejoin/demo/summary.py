@@ -1,15 +1,15 @@
-"""What is printed at the end: ratios, delays, arms, a few finished samples, what to do next."""
+"""Prints the summary at the end: ratios, delays, arms, a few finished samples, what to do next."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.json import JSON
 from rich.table import Table
 
+from samplejoin.core.values import Fields
 from samplejoin.demo.data import Dataset
 from samplejoin.demo.progress import Progress
 from samplejoin.demo.samples import DemoSample
@@ -25,7 +25,7 @@ Next, in a clone after `. .venv/bin/activate`:
 
 
 def print_summary(console: Console, example: Dataset, progress: Progress, samples: Sequence[DemoSample]) -> None:
-    """One job's results."""
+    """Prints one job's results."""
     fields = [sample.fields for sample in samples]
     console.print()
     console.rule(f"[bold]{progress.name}", align="left")
@@ -50,13 +50,13 @@ def print_summary(console: Console, example: Dataset, progress: Progress, sample
 
 
 def print_next(console: Console) -> None:
-    """What to do after the demo."""
+    """Prints what to do after the demo."""
     console.print()
     console.print(NEXT, highlight=False, markup=False, soft_wrap=True)
 
 
 def quantiles(values: Iterable[float]) -> tuple[float, float, float] | None:
-    """Median, 90 % quantile and maximum, None of nothing."""
+    """Returns median, 90 % quantile and maximum, None if there are no values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -64,7 +64,7 @@ def quantiles(values: Iterable[float]) -> tuple[float, float, float] | None:
     return tenths[4], tenths[8], ordered[-1]
 
 
-def _labels(example: Dataset, progress: Progress, fields: Sequence[dict[str, Any]]) -> Table:
+def _labels(example: Dataset, progress: Progress, fields: Sequence[Fields]) -> Table:
     table = Table()
     for name in ("label", "events", "joined", "orphans", "samples", "join ratio", "delay p50", "p90", "max"):
         table.add_column(name, justify="left" if name == "label" else "right")
@@ -81,7 +81,7 @@ def _labels(example: Dataset, progress: Progress, fields: Sequence[dict[str, Any
     return table
 
 
-def _arms(arm: str, fields: Sequence[dict[str, Any]]) -> Table:
+def _arms(arm: str, fields: Sequence[Fields]) -> Table:
     table = Table()
     for name in (arm, "samples", "positive", "ratio"):
         table.add_column(name, justify="left" if name == arm else "right")
@@ -91,8 +91,8 @@ def _arms(arm: str, fields: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _chosen(fields: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A positive sample and a negative one, as far as there are."""
+def _chosen(fields: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Returns a positive and a negative sample, as far as there are any."""
     positives = [f for f in fields if f["label"]]
     negatives = [f for f in fields if not f["label"]]
     return [*positives[: SHOWN - 1], *negatives][:SHOWN]

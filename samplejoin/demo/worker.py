@@ -1,6 +1,6 @@
 """The demo's worker process: `python -m samplejoin.demo.worker JOB KEY=VALUE ...`, the same worker as in production.
 
-Beside that it ends when its standard input does: a demo that was killed leaves no worker behind.
+In addition it ends when its standard input is closed: a demo that was killed leaves no worker behind.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -57,15 +58,20 @@ class _Allowed(Response):  # type: ignore[misc]  # aiokafka ships no types
                 (
                     "partitions",
                     Array(
-                        ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
-                        ("replicas", Array(Int32)), ("isr", Array(Int32)), ("offline", Array(Int32)),
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", Array(Int32)),
+                        ("isr", Array(Int32)),
+                        ("offline", Array(Int32)),
                     ),
                 ),
                 ("operations", Int32),
             ),
         ),
         ("cluster_operations", Int32),
-    )  # fmt: skip
+    )
 
 
 class _AllowedV8(RequestStruct):  # type: ignore[misc]
@@ -102,7 +108,7 @@ class OnTopics(NamedTuple):
     absent: set[str]
 
 
-async def missing_on_topics(client: Any, wanted: dict[str, set[str]]) -> OnTopics:
+async def missing_on_topics(client: AIOKafkaAdminClient, wanted: dict[str, set[str]]) -> OnTopics:
     """Asks which operations of `wanted` are missing. Create is left out: it means nothing on a topic that exists."""
     response = await send_request(client, _AskAllowed(sorted(wanted)))
     found = OnTopics({}, set())

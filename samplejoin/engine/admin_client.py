@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -33,6 +32,6 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
                 "creates the topics that the file names"
             )
 
-    async def _send_to_controller(self, request: Any) -> Any:
+    async def _send_to_controller(self, request: object) -> object:
         await self.need_controller()
         return await super()._send_to_controller(request)

@@ -81,9 +81,11 @@ class JoinAssignor:
         said = orjson.loads(assignment.user_data) if assignment.user_data else {}
         self.last = Deal(
             tuple((tp.topic, tp.partition) for tp in assignment.partitions()),
-            tuple(said.get("standby", ())), said.get("writes", OLDEST), said.get("refused", ""),
+            tuple(said.get("standby", ())),
+            said.get("writes", OLDEST),
+            said.get("refused", ""),
             said.get("job", ""),
-        )  # fmt: skip
+        )
 
 
 def deal(
@@ -123,9 +125,13 @@ Wish = Callable[[str, int, Collection[str], Mapping[str, MemberState]], list[str
 
 
 def _spread(
-    topic: str, numbers: Sequence[int], ids: Sequence[str], words: Mapping[str, MemberState],
-    loads: Mapping[str, Sequence[Any]], wish: Wish,
-) -> dict[int, str]:  # fmt: skip
+    topic: str,
+    numbers: Sequence[int],
+    ids: Sequence[str],
+    words: Mapping[str, MemberState],
+    loads: Mapping[str, Sequence[Any]],
+    wish: Wish,
+) -> dict[int, str]:
     """Returns partition -> member: first by `wish` up to an even share, the rest to the member with the fewest."""
     if not ids:
         return {}
@@ -206,17 +212,19 @@ def _refusals(words: Mapping[str, MemberState]) -> dict[str, str]:
 def _word(member: ConsumerProtocolMemberMetadata) -> MemberState:
     said = orjson.loads(member.user_data) if member.user_data else {}
     return MemberState(
-        said.get("worker", "?"), said.get("fingerprint", ""), tuple(member.subscription),
-        tuple(said.get("formats", (OLDEST, NEWEST))), said.get("generation", -1),
-        tuple((topic, number) for topic, number in said.get("had", ())), dict(said.get("state", ())),
-    )  # fmt: skip
+        said.get("worker", "?"),
+        said.get("fingerprint", ""),
+        tuple(member.subscription),
+        tuple(said.get("formats", (OLDEST, NEWEST))),
+        said.get("generation", -1),
+        tuple((topic, number) for topic, number in said.get("had", ())),
+        dict(said.get("state", ())),
+    )
 
 
 def _assignment(given: Deal) -> ConsumerProtocolMemberAssignment:
     topics: dict[str, list[int]] = {}
     for topic, number in given.tps:
         topics.setdefault(topic, []).append(number)
-    said = orjson.dumps(
-        {"standby": given.standby, "writes": given.writes, "refused": given.refused, "job": given.job}
-    )  # fmt: skip
+    said = orjson.dumps({"standby": given.standby, "writes": given.writes, "refused": given.refused, "job": given.job})
     return ConsumerProtocolMemberAssignment(0, sorted(topics.items()), said)

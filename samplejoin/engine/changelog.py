@@ -11,10 +11,10 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
 from aiokafka import TopicPartition
 
+from samplejoin.core.values import Fields
 from samplejoin.engine.clients import reader
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.record_format import NEWEST
@@ -69,10 +69,15 @@ def parts_of(commit: Commit, writes: int = NEWEST) -> Iterable[bytes]:
         body = {"id": commit.id, "part": number, "last": number == last, **part}
         if number == last:
             body |= {
-                "start": commit.start, "position": commit.position, "state": commit.partition_state,
-                "fingerprint": commit.fingerprint, "deadline": commit.deadline, "swept": commit.swept,
-                "needed": commit.needed, "format": STATE_FORMAT,
-            }  # fmt: skip
+                "start": commit.start,
+                "position": commit.position,
+                "state": commit.partition_state,
+                "fingerprint": commit.fingerprint,
+                "deadline": commit.deadline,
+                "swept": commit.swept,
+                "needed": commit.needed,
+                "format": STATE_FORMAT,
+            }
         yield pack_commit(body, writes)
 
 
@@ -99,7 +104,7 @@ def pages_of(deadlines: Iterable[tuple[int, list[bytes]]]) -> list[tuple[int, by
     return pages
 
 
-def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, Any]]:
+def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, object]]:
     if all_puts and sum(map(len, chain.from_iterable(all_puts))) <= PART_BYTES:
         yield {"puts": all_puts}
         return
@@ -119,7 +124,7 @@ def _puts_in_parts(all_puts: list[tuple[bytes, bytes]]) -> Iterator[dict[str, An
         yield {"puts": puts}
 
 
-def _deletes_in_parts(all_deletes: list[bytes]) -> Iterator[dict[str, Any]]:
+def _deletes_in_parts(all_deletes: list[bytes]) -> Iterator[dict[str, object]]:
     if all_deletes and sum(map(len, all_deletes)) <= PART_BYTES:
         yield {"deletes": all_deletes}
         return
@@ -145,20 +150,25 @@ class PartJoiner:
     def __init__(self, where: str = "changelog") -> None:
         self._where = where
         #: commit id -> its first offset, and its parts so far
-        self._open: dict[bytes, tuple[int, list[dict[str, Any]]]] = {}
+        self._open: dict[bytes, tuple[int, list[Fields]]] = {}
         #: how many records were not written by samplejoin
         self._foreign = 0
 
     def add(self, offset: int, value: bytes) -> Commit | None:
-        """Returns the commit that the record at `offset` completes, or None. Raises FormatError for another format."""
+        """Returns the commit that the record at `offset` completes, or None. Raises FormatError."""
         try:
             body = unpack_commit(value)
         except GarbageError as error:
             self._foreign += 1
             if self._foreign.bit_count() == 1:  # the first, the second, the fourth …
-                log.error("%s offset %d: not a record of this job, passed over (%d so far): %s. Only the job's workers "
-                          "may write there: look at who else does, and at the access rights",
-                          self._where, offset, self._foreign, error)  # fmt: skip
+                log.error(
+                    "%s offset %d: not a record of this job, passed over (%d so far): %s. Only the job's workers "
+                    "may write there: look at who else does, and at the access rights",
+                    self._where,
+                    offset,
+                    self._foreign,
+                    error,
+                )
             return None
         first, parts = self._open.pop(body["id"], (offset, []))
         if len(parts) != body["part"]:
@@ -175,11 +185,20 @@ class PartJoiner:
                 "the version of samplejoin that wrote it, or start over: samplejoin reset"
             )
         return Commit(
-            body["start"], body["position"], _puts_of(parts), [k for p in parts for k in p.get("deletes", ())],
-            body["state"], body["fingerprint"], body["deadline"], first, offset + 1,
+            body["start"],
+            body["position"],
+            _puts_of(parts),
+            [k for p in parts for k in p.get("deletes", ())],
+            body["state"],
+            body["fingerprint"],
+            body["deadline"],
+            first,
+            offset + 1,
             [(p["until"], p["page"]) for p in parts if "page" in p] if "swept" in body else None,
-            body.get("swept"), body.get("needed"), body["id"],
-        )  # fmt: skip
+            body.get("swept"),
+            body.get("needed"),
+            body["id"],
+        )
 
 
 def join_parts(values: Iterable[tuple[int, bytes]]) -> Iterator[Commit]:
@@ -198,7 +217,7 @@ def _id_of(value: bytes) -> bytes | None:
         return None
 
 
-def _puts_of(parts: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
+def _puts_of(parts: list[Fields]) -> list[tuple[bytes, bytes]]:
     puts: list[tuple[bytes, bytes]] = []
     cut = False
     for part in parts:
@@ -246,7 +265,7 @@ class ChangelogReader:
         return None
 
     async def read(self, position: int, ending: bool = True) -> AsyncIterator[Commit]:
-        """Yields whole commits from offset `position` to the end; without `ending` also those that are appended later.
+        """Yields whole commits from offset `position` to the end; without `ending` also those appended later.
 
         Raises FormatError, and OffsetOutOfRangeError if the records at `position` have been trimmed.
         """

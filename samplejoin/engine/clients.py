@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupLoadInProgressError,
     KafkaConnectionError,
@@ -31,6 +32,7 @@ from samplejoin.engine.fetched_records import Reading
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+C = TypeVar("C", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
 
 MAX_REQUEST_BYTES = 8 << 20
 TRANSACTION_TIMEOUT_MS = 15_000
@@ -44,8 +46,8 @@ FLOWING, STILL = (256 << 10, 50), (1, 250)
 AWAY = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, OSError)
 
 
-def group_consumer(config: EngineConfig, assignor: Any, reading: Reading) -> Any:
-    """Creates the worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset.
+def group_consumer(config: EngineConfig, assignor: object, reading: Reading) -> AIOKafkaConsumer:
+    """The worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset.
 
     It has one assignor only: with more, aiokafka joins the group once for each.
     """
@@ -77,8 +79,8 @@ def pace(consumer: AIOKafkaConsumer, flowing: bool) -> None:
     set_fetch_wait(consumer, *(FLOWING if flowing else STILL))
 
 
-def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> Any:
-    """Creates a read_committed consumer without a group, for the job's own topics and for questions about offsets."""
+def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> AIOKafkaConsumer:
+    """A consumer without a group, for the changelog and the progress topic."""
     return AIOKafkaConsumer(
         **config.connection,
         group_id=None,
@@ -90,8 +92,10 @@ def reader(config: EngineConfig, fetch_max_wait_ms: int = 50) -> Any:
     )
 
 
-def producer(config: EngineConfig, transactional_id: str | None = None, compression: str | None = None) -> Any:
-    """Creates an idempotent producer, transactional if given an id; others retry for five minutes without a leader."""
+def producer(
+    config: EngineConfig, transactional_id: str | None = None, compression: str | None = None
+) -> AIOKafkaProducer:
+    """An idempotent producer; transactional with an id. A lost leader is retried for five minutes."""
     return AIOKafkaProducer(
         **config.connection,
         enable_idempotence=True,
@@ -106,8 +110,8 @@ def producer(config: EngineConfig, transactional_id: str | None = None, compress
     )
 
 
-def admin(config: EngineConfig) -> Any:
-    """Creates an admin client."""
+def admin(config: EngineConfig) -> AdminClient:
+    """An admin client."""
     return AdminClient(**config.connection)
 
 
@@ -118,8 +122,8 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, AWAY) or (isinstance(error, KafkaError) and bool(getattr(error, "retriable", False)))
 
 
-async def close_producer(client: Any, timeout_s: float) -> bool:
-    """Stops a producer. Returns False if the timeout ran out or an error came: then what it had not sent is dropped."""
+async def close_producer(client: AIOKafkaProducer, timeout_s: float) -> bool:
+    """Stops a producer; after the timeout at once, with all that it has not sent. False if it came to that."""
     try:
         async with asyncio.timeout(timeout_s):
             await client.stop()
@@ -152,8 +156,8 @@ def was_cancelled() -> bool:
 
 
 @asynccontextmanager
-async def running(client: Any) -> AsyncIterator[Any]:
-    """Starts a client and yields it; stops it in any case, also if the start failed half way.
+async def running(client: C) -> AsyncIterator[C]:
+    """A client for a short job: started, and stopped whatever happens, also if it started half way.
 
     Raises Refused if a broker refuses this client, else the KafkaError.
     """
@@ -169,8 +173,8 @@ async def running(client: Any) -> AsyncIterator[Any]:
         await (client.close if isinstance(client, AdminClient) else client.stop)()
 
 
-async def committed_offsets(config: EngineConfig, tps: set[TopicPartition]) -> dict[Any, tuple[int, str]]:
-    """Returns the group's committed offsets: partition -> (next offset, metadata), for partitions that have one."""
+async def committed_offsets(config: EngineConfig, tps: set[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
+    """The group's committed next offsets and their metadata, for those partitions that have one."""
     async with running(admin(config)) as client:
         found = await client.list_consumer_group_offsets(config.group, partitions=list(tps))
     if tps - found.keys():

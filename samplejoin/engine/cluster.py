@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
@@ -55,8 +56,8 @@ class Member:
         return f"{self.client_id} at {self.host}"
 
 
-def is_mock(cluster: Mapping[str, Any]) -> bool:
-    """Whether the answer of `describe_cluster` is that of librdkafka's mock: `samplejoin broker`, or the demo's broker.
+def is_mock(cluster: Mapping[str, object]) -> bool:
+    """Whether an admin client's `describe_cluster` is of librdkafka's mock: `samplejoin broker`, or the demo's.
 
     The mock accepts the requests of a transaction, but its commit markers have no valid checksum: once one is written,
     no consumer can read that partition.
@@ -72,24 +73,24 @@ async def refuse_mock(config: EngineConfig) -> None:
                 raise WorkerError(NO_TRANSACTIONS)
 
 
-async def topic_settings(client: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Returns topic -> settings (name -> value), without topics that do not exist or may not be described."""
+async def topic_settings(client: object, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Topic -> its settings. A topic that is not there, or that we may not ask for, is left out."""
     return await _settings(client, [ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
 
 
-async def broker_settings(client: Any) -> dict[str, str]:
-    """Returns the settings of one broker, which all brokers should share; empty if they may not be described."""
+async def broker_settings(client: AIOKafkaAdminClient) -> dict[str, str]:
+    """The settings of one broker, all alike in a sound cluster; empty if we may not ask for them."""
     node = (await client.describe_cluster())["brokers"][0]["node_id"]
     found = await _settings(client, [ConfigResource(ConfigResourceType.BROKER, str(node))])
     return next(iter(found.values()), {})
 
 
-async def default_replication(client: Any) -> int:
-    """Returns the brokers' default replication factor: aiokafka cannot create a topic without naming one."""
+async def default_replication(client: AIOKafkaAdminClient) -> int:
+    """What the brokers give a topic that does not say; aiokafka cannot leave it to them."""
     return int((await broker_settings(client)).get("default.replication.factor", 1))
 
 
-async def _settings(client: Any, resources: list[Any]) -> dict[str, dict[str, str]]:
+async def _settings(client: AIOKafkaAdminClient, resources: list[Any]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     if not resources:
         return found
@@ -125,8 +126,8 @@ def named(members: Iterable[Member]) -> str:
     return ", ".join(sorted(map(str, members)))
 
 
-async def group_members(client: Any, group: str) -> list[Member]:
-    """Returns a group's live members; one with an instance id counts until its session timeout, even if it has ended.
+async def group_members(client: AIOKafkaAdminClient, group: str) -> list[Member]:
+    """Who is in the group now. A worker with an instance id counts until its session timeout, also if it has ended.
 
     Asks again for up to `COORDINATOR_TIMEOUT_S` while the coordinator moves to another broker or has just started.
     """
@@ -150,7 +151,7 @@ async def while_moving(
             await asyncio.sleep(pause_s)
 
 
-async def _members(client: Any, group: str) -> list[Member]:
+async def _members(client: AIOKafkaAdminClient, group: str) -> list[Member]:
     (response,) = await client.describe_consumer_groups([group])
     members = []
     for code, _, _, _, _, found, *_ in response.groups:

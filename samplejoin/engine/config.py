@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from samplejoin.core.fingerprint import differences, edited
 from samplejoin.core.spec import Spec
@@ -85,7 +85,7 @@ class EngineConfig:
     partitions: int
     state_dir: Path
     #: aiokafka's connection arguments: bootstrap_servers, security_protocol, ssl_context, sasl_…
-    connection: Mapping[str, Any] = field(repr=False)
+    connection: Mapping[str, object] = field(repr=False)
     exactly_once: bool = True
     combine: bool = True
     #: partition counts of output topics that must be created; those that exist keep their own

@@ -63,9 +63,11 @@ class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
     """Receives assignments. An error in a callback ends the worker, instead of only the client's own task."""
 
     def __init__(
-        self, revoked: Callable[[], Awaitable[None]], assigned: Callable[[set[TopicPartition]], None],
+        self,
+        revoked: Callable[[], Awaitable[None]],
+        assigned: Callable[[set[TopicPartition]], None],
         fatal: Callable[[BaseException], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._revoked, self._assigned, self._fatal = revoked, assigned, fatal
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:

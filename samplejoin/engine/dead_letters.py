@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiokafka import ConsumerRecord
 from aiokafka.structs import RecordMetadata
 
 from samplejoin.cleaning.cleaned import DeadRecord
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.config import EngineConfig
 from samplejoin.engine.plain_producer import PlainProducer
@@ -30,20 +30,27 @@ def headers_of(**fields: object) -> list[tuple[str, bytes]]:
 def headers_of_record(dead: DeadRecord, job: str) -> list[tuple[str, bytes]]:
     """Returns the Kafka headers of a record's dead letter."""
     return headers_of(
-        source=f"{dead.topic}/{dead.partition}/{dead.offset}", stream=dead.stream, reason=dead.reason,
-        function=dead.function, error=dead.error, traceback=dead.traceback, latest_ms=dead.latest_ms,
-        length=length_of(dead.record), timestamp_ms=dead.record.timestamp, job=job,
-    )  # fmt: skip
+        source=f"{dead.topic}/{dead.partition}/{dead.offset}",
+        stream=dead.stream,
+        reason=dead.reason,
+        function=dead.function,
+        error=dead.error,
+        traceback=dead.traceback,
+        latest_ms=dead.latest_ms,
+        length=length_of(dead.record),
+        timestamp_ms=dead.record.timestamp,
+        job=job,
+    )
 
 
-def original(record: ConsumerRecord) -> bytes:
-    """Returns the beginning of a record's value, at most `MAX_ORIGINAL_BYTES`, for its dead letter."""
+def original(record: KafkaRecord) -> bytes:
+    """As much of a record's value as its dead letter carries."""
     value: bytes | None = record.head if type(record) is RefusedRecord else record.value
     return (value or b"")[:MAX_ORIGINAL_BYTES]
 
 
-def length_of(record: ConsumerRecord) -> int:
-    """Returns the length of a record's value in bytes."""
+def length_of(record: KafkaRecord) -> int:
+    """Bytes of a record's value."""
     return record.length if type(record) is RefusedRecord else len(record.value or b"")
 
 

@@ -57,10 +57,14 @@ class Emitter:
         if topic is None:
             return
         body = {
-            "kind": row.kind, "key": _key_of(row.key), "stream": row.stream, "slice_ms": row.slice_ms,
-            "rows": row.rows, "fields": row.fields,
+            "kind": row.kind,
+            "key": _key_of(row.key),
+            "stream": row.stream,
+            "slice_ms": row.slice_ms,
+            "rows": row.rows,
+            "fields": row.fields,
             "source": row.source and place(*row.source),
-        }  # fmt: skip
+        }
         target = partition_of(row.key, self.partitions[topic])
         headers = [("stream", row.stream.encode()), *self._headers.constant]
         value = _as_json(body)
@@ -73,12 +77,18 @@ class Emitter:
         self.meters.add("dead_letters", (dead.function,))
         self.on_dead(dead.function, dead.error)
         self._letter(
-            outbox, dead.key, _as_json(dead.fields) if dead.payload is None else dead.payload, reason=dead.function,
-            function=dead.function if dead.payload is None else "", error=dead.error, traceback=dead.traceback,
-            sample_id=dead.sample_id, slice_ms=dead.slice_ms,
-        )  # fmt: skip
+            outbox,
+            dead.key,
+            _as_json(dead.fields) if dead.payload is None else dead.payload,
+            reason=dead.function,
+            function=dead.function if dead.payload is None else "",
+            error=dead.error,
+            traceback=dead.traceback,
+            sample_id=dead.sample_id,
+            slice_ms=dead.slice_ms,
+        )
 
-    def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: Any) -> None:
+    def _letter(self, outbox: Outbox, key: bytes, value: bytes, **fields: object) -> None:
         headers = headers_of(length=len(value), job=self.config.spec.name, **fields)
         topic = self.config.topics.dead_letter
         outbox.add(topic, partition_of(key, self.partitions[topic]), key, value[:MAX_ORIGINAL_BYTES], headers)
@@ -89,8 +99,8 @@ class Emitter:
         self.meters.add("changelog_rows", (), len(commit.puts) + len(commit.deletes))
 
 
-def _key_of(key: bytes) -> Any:
-    """Returns the values of a key; for a key that no worker made, its text."""
+def _key_of(key: bytes) -> object:
+    """Its values; of a key that no worker made the text."""
     try:
         return decode_key(key)
     except (ValueError, TypeError, IndexError, StopIteration, RecursionError):

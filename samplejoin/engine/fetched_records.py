@@ -20,6 +20,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.skipped_offsets import Skips
 from samplejoin.engine.aiokafka_private import fetched_partitions
 from samplejoin.engine.damaged_batches import Damaged, records_of
@@ -45,23 +46,25 @@ class Reading:
     """
 
     def __init__(
-        self, record_bytes: int = RECORD_BYTES, skips: Skips | None = None,
+        self,
+        record_bytes: int = RECORD_BYTES,
+        skips: Skips | None = None,
         skipped: Callable[[str, int, int], None] = lambda topic, partition, records: None,
         fetched_bytes: int = FETCHED_BYTES,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.record_bytes, self.skips, self.skipped = record_bytes, skips or {}, skipped
         #: bytes that may still be expanded before the fetch under way returns
         self.room = self._fetched_bytes = fetched_bytes
-        #: partitions with fetched data that are not expanded yet
-        self.unfinished: set[Any] = set()
+        #: partitions of which some is fetched, but not expanded yet
+        self.unfinished: set[object] = set()
 
     async def fetch(
         self, consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition], timeout_ms: int, most: int
-    ) -> dict[Any, list[Any]]:
-        """Returns the next records, partition -> list: at most `most`, and not much more than `fetched_bytes`."""
-        wait_ms = 0 if self.unfinished.intersection(tps) else timeout_ms  # data already here would not end the wait
+    ) -> dict[object, list[KafkaRecord]]:
+        """The consumer's next records, by partition: `most` at the most, and not much over `fetched_bytes`."""
+        wait_ms = 0 if self.unfinished.intersection(tps) else timeout_ms  # nobody wakes who waits for what is here
         self.begin(tps)
-        fetched: dict[Any, list[Any]] = await consumer.getmany(*tps, timeout_ms=wait_ms, max_records=most)
+        fetched: dict[object, list[KafkaRecord]] = await consumer.getmany(*tps, timeout_ms=wait_ms, max_records=most)
         waiting = fetched_partitions(consumer)
         for tp in self.unfinished.intersection(waiting):
             waiting.move_to_end(tp)  # other partitions come first
@@ -74,7 +77,7 @@ class Reading:
         self.room = self._fetched_bytes
         self.unfinished.difference_update(tps)
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: object) -> object:
         """Never called: the records stay as they are."""
         return value
 
@@ -92,7 +95,7 @@ class _Batches:
         """Sets the `_Records` that these batches are read for."""
         self._owner = owner
 
-    def size_in_bytes(self) -> Any:
+    def size_in_bytes(self) -> object:
         return self._inner.size_in_bytes()
 
     def has_more(self) -> bool:
@@ -103,7 +106,7 @@ class _Batches:
         owner = self._owner
         return self.has_more() and (owner is None or not owner.bare or owner.reading.room > 0)
 
-    def next_batch(self) -> Any:
+    def next_batch(self) -> object:
         if self.opened is not None:
             return self.opened
         batch, owner, start = self._inner.next_batch(), self._owner, self._at
@@ -131,7 +134,7 @@ class _Whole:
         self.producer_id, self.is_transactional = batch.producer_id, batch.is_transactional
         self.validate_crc = batch.validate_crc
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[KafkaRecord | _Chunk]:
         return self._owner.parsed(self._batch, self._raw)
 
 
@@ -144,7 +147,7 @@ class _Opened:
         self.is_control_batch, self.is_transactional = False, batch.is_transactional
         self._end = batch.next_offset
         self._passed = owner.passes_over(self.base_offset, self._end - 1)
-        self._parts: Iterator[tuple[BatchPart | list[Any], int]] | None = None
+        self._parts: Iterator[tuple[BatchPart | list[KafkaRecord], int]] | None = None
 
     @property
     def next_offset(self) -> int:
@@ -159,8 +162,8 @@ class _Opened:
             raise self._owner.corrupt(self.base_offset, self._end - 1, "its checksum is wrong")
         return True
 
-    def __iter__(self) -> Iterator[Any]:
-        """Returns the records of the next part."""
+    def __iter__(self) -> Iterator[KafkaRecord | _Chunk]:
+        """The records of the next part."""
         owner = self._owner
         try:
             if self._parts is None:
@@ -173,7 +176,7 @@ class _Opened:
             self._close()
         return owner.parsed(part.parser, part.raw) if isinstance(part, BatchPart) else owner.kept(part)
 
-    def _open(self) -> Iterator[tuple[BatchPart | list[Any], int]]:
+    def _open(self) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
         if self._passed:
             self._owner.count_from(self.base_offset, self._end - 1)
             return iter(())
@@ -198,8 +201,8 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
             self.reading: Reading = reading
             self.skips = reading.skips.get((tp.topic, tp.partition), ())
             self._consumer_record = _as_it_is
-        #: the records of the last chunk that exceeded the limit of the last call
-        self._rest: list[Any] = []
+        #: of the chunk that was taken last, what the call before had no room for
+        self._rest: list[KafkaRecord] = []
         records.belong_to(self)
 
     def corrupt(self, first: int, last: int, why: str) -> Exception:
@@ -210,15 +213,15 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
         )
         return error
 
-    def parsed(self, parser: Any, raw: bytes | memoryview) -> Iterator[Any]:
-        """Yields the records of a batch that are to be read, in chunks. If aiokafka's parser fails, the rest comes one
-        by one, from `next_fetch_offset` on, so that no record comes twice."""
+    def parsed(self, parser: Any, raw: bytes | memoryview) -> Iterator[KafkaRecord | _Chunk]:
+        """The records of a batch that are to be read, in chunks; one by one if aiokafka's parser fails, and none of
+        them twice: those that it has read are below `next_fetch_offset`."""
         try:
             yield from self.kept(parser) if self.skips or not self.bare else _chunks(parser, self.next_fetch_offset)
         except _FAILED:
             yield from self.kept(self._one_by_one(bytes(raw)))
 
-    def _one_by_one(self, raw: bytes) -> Iterator[Any]:
+    def _one_by_one(self, raw: bytes) -> Iterator[KafkaRecord]:
         try:
             for part, _ in parts(raw, _ANY_BYTES):
                 for record in records_of(part.raw) if isinstance(part, BatchPart) else part:
@@ -236,13 +239,13 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
         self._count(damaged.last + 1 - first)
         self.next_fetch_offset = damaged.last + 1
 
-    def __iter__(self) -> Iterator[Any]:
-        """Returns the generator itself, which saves a call of `__next__` per record."""
-        records: Iterator[Any] | None = self._records_iterator
+    def __iter__(self) -> Iterator[KafkaRecord | _Chunk]:
+        """The generator itself: one call per record less than going through `__next__`."""
+        records: Iterator[KafkaRecord] | None = self._records_iterator
         return iter(()) if records is None else records
 
-    def take(self, most: int) -> tuple[list[Any], bool]:
-        """Returns at most `most` records and whether there may be more; moves `next_fetch_offset` past them."""
+    def take(self, most: int) -> tuple[list[KafkaRecord], bool]:
+        """The next records, at most so many, and whether there may be more. `next_fetch_offset` is behind them."""
         taken, self._rest = self._rest, []
         if taken:
             self.next_fetch_offset = taken[-1].offset + 1
@@ -280,8 +283,8 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
         """Counts the offsets of a range that was passed over, those already passed left out."""
         self._count(last + 1 - max(first, self.next_fetch_offset))
 
-    def kept(self, records: Iterable[Any]) -> Iterator[Any]:
-        """Yields the records that are to be read, and counts the others."""
+    def kept(self, records: Iterable[KafkaRecord]) -> Iterator[KafkaRecord]:
+        """The records that are to be read."""
         skips = self.skips
         for record in records:
             offset = record.offset
@@ -315,7 +318,7 @@ def _chunks(parser: Any, first: int) -> Iterator[_Chunk]:
         yield chunk
 
 
-def _as_it_is(_: Any, record: ConsumerRecord) -> Any:
+def _as_it_is(_: object, record: ConsumerRecord) -> object:
     return record
 
 
@@ -324,14 +327,14 @@ class _Result(fetcher.FetchResult):  # type: ignore[misc]  # as above
 
     _partition_records: Any
 
-    def getall(self, max_records: int | None = None) -> list[Any]:
+    def getall(self, max_records: int | None = None) -> list[KafkaRecord]:
         records = self._partition_records
         if records is None or not records.bare:
-            others: list[Any] = super().getall(max_records)
+            others: list[KafkaRecord] = super().getall(max_records)
             return others
         if not self.check_assignment(self._topic_partition):
             return []
-        taken: list[Any]
+        taken: list[KafkaRecord]
         taken, more = records.take(_ANY_NUMBER if max_records is None else max_records)
         self._update_position()
         if not more and not records.go_on():

@@ -29,6 +29,11 @@ class RefusedRecords:
             log.error(
                 "topic %s partition %d offset %d: not a record of this job, passed over (%d since the last such line): "
                 "%s. Only the job's workers may write there: look at who else does, and at the access rights. %s",
-                topic, partition, offset, self._unsaid, why, self._then,
-            )  # fmt: skip
+                topic,
+                partition,
+                offset,
+                self._unsaid,
+                why,
+                self._then,
+            )
             self._said_at, self._unsaid = self._monotonic(), 0

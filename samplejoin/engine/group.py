@@ -52,9 +52,15 @@ class Group(Service):
     """Fetches records and hands them to `handler`; owns the aiokafka consumer. `fatal` ends the worker."""
 
     def __init__(
-        self, config: EngineConfig, sources: Sources, handler: GroupHandler, assignor: JoinAssignor, reading: Reading,
-        fatal: Callable[[BaseException], None], **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        config: EngineConfig,
+        sources: Sources,
+        handler: GroupHandler,
+        assignor: JoinAssignor,
+        reading: Reading,
+        fatal: Callable[[BaseException], None],
+        **kwargs: Any,
+    ) -> None:
         self.config, self.sources, self.handler = config, sources, handler
         self.assignor, self.reading, self.fatal = assignor, reading, fatal
         self.consumer: AIOKafkaConsumer = None
@@ -64,7 +70,7 @@ class Group(Service):
         #: join partition -> its position last committed to the group
         self._said: dict[int, int] = {}
         self.assigned = False
-        self._ready_joins: dict[int, Any] = {}
+        self._ready_joins: dict[int, TopicPartition] = {}
         self._flowed_at = -STILL_S
         self._starting: set[asyncio.Task[None]] = set()
         self._outside = OutsideLog()
@@ -201,7 +207,7 @@ class Group(Service):
             return
         generation = self.generation
 
-        async def look() -> tuple[dict[Any, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
+        async def look() -> tuple[dict[object, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
             consumer = self.consumer
             # of all input topics: one that was created again has no offsets, and a new owner would begin at its start
             self.sources.learn_topic_ids(await topic_ids(network_client(consumer), self.config.spec.topics()))
@@ -227,7 +233,7 @@ class Group(Service):
         """Hands the join partitions to the handler, with the committed positions, which a recovery must reach."""
         tps = {TopicPartition(self.config.topics.repartition, number) for number in joins}
 
-        async def look() -> dict[Any, tuple[int, str]]:
+        async def look() -> dict[TopicPartition, tuple[int, str]]:
             return await committed_offsets(self.config, tps) if tps else {}
 
         committed = await until_there("reading committed positions", self.config, look)
@@ -239,8 +245,8 @@ class Group(Service):
         self.assignor.rejoins += 1
         request_rejoin(self.consumer)
 
-    async def _committed(self, tps: set[TopicPartition]) -> dict[Any, tuple[int, str]]:
-        """Returns partition -> (committed next offset, metadata), for partitions that have one."""
+    async def _committed(self, tps: set[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
+        """Committed next offset and metadata per partition that has one."""
         return await committed_offsets(self.config, tps)
 
     def join_ready(self, partition: int, position: int) -> None:
@@ -322,7 +328,7 @@ class Group(Service):
             if tp.partition in self._ready_joins:
                 await self.handler.on_join_records(tp.partition, records)
 
-    async def _fetch(self, tps: list[TopicPartition]) -> dict[Any, list[Any]]:
+    async def _fetch(self, tps: list[TopicPartition]) -> dict[TopicPartition, list[Any]]:
         if not tps:
             raise_group_error(self.consumer)
             await asyncio.sleep(0.02)

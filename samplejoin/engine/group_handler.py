@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from aiokafka import ConsumerRecord
-
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.engine.sources import OwnedSource, SourceBlock
 
 
@@ -18,8 +18,8 @@ class GroupHandler(Protocol):
     async def on_source_block(self, block: SourceBlock) -> None:
         """Takes records of an input topic, in offset order. Reading goes on when this returns."""
 
-    async def on_join_records(self, partition: int, records: list[ConsumerRecord]) -> None:
-        """Takes records of a join partition's log, in offset order. Reading goes on when this returns."""
+    async def on_join_records(self, partition: int, records: Sequence[KafkaRecord]) -> None:
+        """Records of a join partition's log, in offset order. Reading goes on when this returns."""
 
     async def on_revoked(self, member: bool) -> None:
         """Prepares for losing all partitions; `member`: the group still accepts commits of this generation."""

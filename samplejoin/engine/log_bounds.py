@@ -50,8 +50,12 @@ class OutsideLog:
                 self._since.pop(tp, None)
                 log.warning(
                     "%s partition %d: a broker that no longer leads it did not have offset %d; its log is %s, reading "
-                    "goes on", tp.topic, tp.partition, offset, bounds,
-                )  # fmt: skip
+                    "goes on",
+                    tp.topic,
+                    tp.partition,
+                    offset,
+                    bounds,
+                )
             elif now - self._since.setdefault(tp, now) >= OUTSIDE_S:
                 raise WorkerError(
                     f"topic {tp.topic} partition {tp.partition}: offset {offset}, which is to be read next, lies "

@@ -1,4 +1,4 @@
-"""Divides a worker's memory into shares; docs/operations.md has the formula.
+"""The memory budget of a worker and its shares; docs/operations.md has the formula.
 
 Everything that grows with the load is bounded in bytes by its share. A worker's join partitions divide theirs equally.
 """
@@ -12,16 +12,16 @@ from pathlib import Path
 #: interpreter, libraries, connections
 BASE_BYTES = 220_000_000
 LEAST_BYTES = 512 << 20
-#: the part of a container's limit, and of the memory of a machine that others use too
+#: shares of a container's limit, and of a machine's memory, which others use too
 CONTAINER_SHARE, MACHINE_SHARE = 0.8, 0.25
-#: bytes that a cached key takes in addition to its own and its state's
+#: bytes that a cached key takes in addition to key and state
 KEY_BYTES = 200
 _UNLIMITED = 1 << 60
 
 
 @dataclass(slots=True)
 class Memory:
-    """The shares of `total` bytes. Data in flight exist several times: as rows, packed, and in the Kafka client."""
+    """The shares of `total` bytes. Data in flight exists several times: as rows, packed, and in the client."""
 
     total: int
     #: join partitions that the worker owns
@@ -43,7 +43,7 @@ class Memory:
 
     @property
     def fetched(self) -> int:
-        """Expanded bytes of one fetch. A dozen can wait: four in each channel, one at each end of it, one expanding."""
+        """Expanded bytes of one fetch. Twelve can wait: in two channels of four, at their ends, and while expanding."""
         return min(8 << 20, self.free // 96)
 
     @property
@@ -53,7 +53,7 @@ class Memory:
 
     @property
     def uncommitted(self) -> int:
-        """Changes and samples of one join partition between two commits."""
+        """Bytes that one join partition changes and emits between two commits."""
         return self.free // 20 // max(1, self.partitions)
 
     @property
@@ -63,7 +63,7 @@ class Memory:
 
 
 def available(root: Path = Path("/")) -> int:
-    """Returns the bytes that a worker may use: a share of its container's limit, or else of the machine's memory."""
+    """Returns the bytes a worker may take: a share of its container's limit, or without one of the machine's memory."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = container_limit(root)
     if limit is not None and limit < machine:
@@ -89,7 +89,7 @@ def container_limit(root: Path = Path("/")) -> int | None:
 
 
 def _limits(base: Path, path: str, name: str) -> list[int]:
-    """Returns the limits of a group and its parents. In a container `path` may be one that exists only outside."""
+    """Returns the limits of a group and of those above it. In a container the path may exist only outside."""
     found = []
     group = Path(path.lstrip("/"))
     for each in (group, *group.parents):

@@ -1,4 +1,4 @@
-"""Checks before a worker joins its group: whether the stored state is its job's, and where a new job begins."""
+"""Offsets and state that a worker checks before it joins its group, and the start of a job that never ran."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAIL_RECORDS = 8
 async def refuse_other_state(config: EngineConfig) -> None:
     """Raises WorkerError if the open keys are of another version of the job; names the edited job-file keys.
 
-    It fences no producer, so workers that run the old version go on.
+    It fences nobody, so workers that run the job as it was before the edit go on.
     """
     commits = await last_commits(config)
     for partition, commit in sorted(commits.items()):
@@ -71,7 +71,7 @@ async def last_commits(config: EngineConfig) -> dict[int, Commit]:
                 return await _last_commits(
                     consumer, await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
                 )
-            except OffsetOutOfRangeError:  # a running worker has trimmed the changelog meanwhile
+            except OffsetOutOfRangeError:  # the running workers have trimmed it meanwhile
                 await asyncio.sleep(0)
 
 
@@ -87,18 +87,18 @@ async def _last_commits(
             if commits:
                 found[tp.partition] = replace(commits[-1], puts=[], deletes=[], pages=[])
         missing = {tp for tp in missing if tp.partition not in found and starts[tp] > begins[tp]}
-        reach *= 8  # the last commit has many records, or many were aborted
+        reach *= 8  # the last commit has many records, or aborted ones follow it
     return found
 
 
 async def _read(
     consumer: AIOKafkaConsumer, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
-) -> dict[Any, list[tuple[int, bytes]]]:
-    """Returns partition -> [(offset, value)] of the records from its start up to its end."""
+) -> dict[TopicPartition, list[tuple[int, bytes]]]:
+    """(offset, value) of the records of each partition from its start up to its end."""
     consumer.assign(set(starts))
     for tp, start in starts.items():
         consumer.seek(tp, start)
-    read: dict[Any, list[tuple[int, bytes]]] = {tp: [] for tp in starts}
+    read: dict[TopicPartition, list[tuple[int, bytes]]] = {tp: [] for tp in starts}
     open_ = set(starts)
     while open_:
         for tp, records in (await consumer.getmany(*open_, timeout_ms=200)).items():
@@ -146,8 +146,8 @@ async def _refuse_migrated(config: EngineConfig) -> None:
         )
 
 
-async def commit_offsets(config: EngineConfig, offsets: dict[Any, Any]) -> None:
-    """Commits next offsets for the group. Raises CommitFailedError if it has live members."""
+async def commit_offsets(config: EngineConfig, offsets: dict[object, object]) -> None:
+    """Commits next offsets for the group, which must have no members (CommitFailedError else)."""
     async with running(AIOKafkaConsumer(**config.connection, group_id=config.group, enable_auto_commit=False)) as group:
         group.assign(set(offsets))
         await group.commit(offsets)
@@ -156,7 +156,7 @@ async def commit_offsets(config: EngineConfig, offsets: dict[Any, Any]) -> None:
 async def start_offsets(
     config: EngineConfig, tps: set[TopicPartition], start: Start | None = None
 ) -> dict[TopicPartition, int]:
-    """Returns partition -> the offset that `start` means there; without `start` the job's own is taken."""
+    """Returns per partition the offset that `start` stands for: the job's, unless another is given."""
     start = config.start if start is None else start
     async with running(reader(config)) as consumer:
         if start == "earliest":

@@ -1,7 +1,8 @@
-"""The progress topic, in which every worker reports its sources and the lag of its join partitions.
+"""The progress topic: every worker reports its sources and the lag of its join partitions.
 
 It serves alignment (sources read too far ahead in event time wait) and back-pressure (cleaning waits for a join that
-is behind). Lost or repeated reports cost speed or memory, never a row: correctness does not depend on them.
+is behind). Losing or doubling a message costs speed or memory, never a row: nothing that decides
+about a row reads it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import RecordMetadata
 from mode import Service
 
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import said
 from samplejoin.engine.clients import is_away, reader, until_there
 from samplejoin.engine.config import EngineConfig
@@ -28,14 +30,14 @@ from samplejoin.engine.plain_producer import PlainProducer
 log = logging.getLogger(__name__)
 
 FRESH_S = 5.0
-#: a worker is deaf if its acknowledged reports have not come back for this time
+#: a worker whose own messages Kafka accepts but does not return for this long counts as deaf
 DEAF_S = 30.0
 RETRY_S = 1.0
 
 
 class ProgressMessage(msgspec.Struct, forbid_unknown_fields=True):
-    """A worker's report. `sources`: source -> (event time read up to in ms, at its end); `lags`: join partition -> how
-    many records it is behind."""
+    """One report of a worker: per source the event time read up to, in ms, and whether it is at its end; per join
+    partition the records that it is behind."""
 
     worker: str
     sources: dict[str, tuple[int, bool]]
@@ -46,7 +48,7 @@ _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(ProgressM
 
 
 class ProgressBoard(Service):
-    """Publishes this worker's reports and keeps the latest of every worker: they tell which sources must wait."""
+    """Keeps the latest report of every worker, which decides before each fetch whether a source may be read."""
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class ProgressBoard(Service):
         sent.add_done_callback(self._sent)
 
     def silent_s(self) -> float:
-        """For how many seconds the brokers have acknowledged no report of this worker, which sends one a second."""
+        """Returns for how many seconds the brokers have not acknowledged a report; one is sent every second."""
         return 0.0 if self._unanswered_since is None else time.monotonic() - self._unanswered_since
 
     def _sent(self, word: asyncio.Future[RecordMetadata]) -> None:
@@ -96,11 +98,11 @@ class ProgressBoard(Service):
             self._unanswered_since = None
 
     def is_listening(self) -> bool:
-        """Whether this worker receives reports: its own have come back lately."""
+        """Whether reports of others arrive here: this worker's own come back."""
         return time.monotonic() - self.heard_itself_at < FRESH_S
 
     def deafness(self) -> str | None:
-        """Returns the warning for a worker that does not receive its own reports; None while it does."""
+        """Returns the problem in words if this worker's own reports do not come back; None while they do."""
         deaf_s = self._spoke_at - max(self.heard_itself_at, self._speaking_since)
         if deaf_s < DEAF_S or self.silent_s() > FRESH_S:
             return None
@@ -133,7 +135,7 @@ class ProgressBoard(Service):
         return read_time > slowest + self.config.align_ms and now - self._rose[1] < patience_s
 
     def _receive(self, word: ProgressMessage, back: bool = False) -> None:
-        """Keeps a report; `back`: it came through the topic."""
+        """Records a report; `back`: it came through the topic."""
         now, topics = time.monotonic(), self.config.spec.topics()
         if back and word.worker == self.worker:
             self.heard_itself_at = now
@@ -144,8 +146,8 @@ class ProgressBoard(Service):
             if 0 <= partition < self.config.partitions:
                 self.lags[partition] = (lag, now)
 
-    def receive_record(self, record: ConsumerRecord) -> None:
-        """Keeps the report in a record of the topic; refuses a record that no worker wrote."""
+    def receive_record(self, record: KafkaRecord) -> None:
+        """Records a report from the topic; a record that is not one is counted and passed over."""
         try:
             word = _decode(record.value or b"")
         except (msgspec.MsgspecError, ValueError) as error:
@@ -154,7 +156,7 @@ class ProgressBoard(Service):
         self._receive(word, back=True)
 
     async def _listen_or_end(self) -> None:
-        """Listens; an error ends the worker, which would otherwise go on without knowing about the others."""
+        """Ends the worker if reading the topic fails: it would go on without knowing of the others."""
         try:
             await self._listen()
         except Exception as error:

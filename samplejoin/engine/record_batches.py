@@ -9,19 +9,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.refused_record import RefusedRecord
 from samplejoin.engine.damaged_batches import HEADER, HEADER_AT, LOG_APPEND_TIME, varint
 from samplejoin.engine.decompression import NONE, ExpandError, pieces
 
-#: how much of a batch is expanded at once
+#: bytes that are expanded at once
 PIECE_BYTES = 8 << 20
-#: the most records of a part: the end of each must be found
+#: records of a part
 PART_RECORDS = 4000
-#: how much of a refused record's value is kept for its dead letter
+#: bytes of a refused record's value that its dead letter carries
 HEAD_BYTES = 64 << 10
 HEADER_BYTES = 61
 _CODEC = 0x07
@@ -30,13 +30,13 @@ _CODEC = 0x07
 class BatchPart:
     """Some records of a batch as an uncompressed batch of their own: its bytes, and aiokafka's parser for it."""
 
-    def __init__(self, raw: bytes | memoryview, parser: Any = None) -> None:
+    def __init__(self, raw: bytes | memoryview, parser: object = None) -> None:
         self.raw = raw
         self.parser = parser or DefaultRecordBatch(raw)
 
 
 class Header:
-    """The header of a batch, as far as its records need it."""
+    """The fields of a batch's header that reading its records needs."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw[:HEADER_BYTES]
@@ -54,7 +54,7 @@ class Header:
         return BatchPart(bytes(header + records))
 
     def refused(self, head: bytes, size: int, limit: int) -> RefusedRecord:
-        """Returns the `RefusedRecord` for a record, made from its first bytes. Raises IndexError if cut off."""
+        """Returns the stand-in for a record that is not read, from the beginning of its bytes."""
         delta_ms, at = varint(head, 1)
         offset, at = varint(head, at)
         length, at = varint(head, at)
@@ -70,8 +70,8 @@ class Header:
         )
 
 
-def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]:
-    """Yields (part, its bytes): a `BatchPart`, or a list with a `RefusedRecord` in place of a record over `limit`.
+def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
+    """The records of a batch in parts, with the bytes that each takes. None is over `limit` but a `RefusedRecord`.
 
     A list is empty while a large record is passed over. Raises ExpandError if the batch cannot be read.
     """
@@ -86,7 +86,7 @@ def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]
 
 
 def _first_piece(expanded: Iterator[bytes]) -> tuple[bytes, int]:
-    """Joins blocks, which can be small, up to `PIECE_BYTES`; returns them and their size."""
+    """Joins small expanded blocks into pieces of the size that may be expanded at once."""
     got: list[bytes] = []
     size = 0
     for piece in expanded:
@@ -97,7 +97,7 @@ def _first_piece(expanded: Iterator[bytes]) -> tuple[bytes, int]:
     return got[0] if len(got) == 1 else b"".join(got), size
 
 
-def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[BatchPart | list[Any], int]]:
+def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
     data = bytearray()
     at = count = 0  # the end of the whole records in `data`, and their number
     for _ in range(header.count):
@@ -134,8 +134,8 @@ def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tupl
 
 def _skip(
     header: Header, data: bytearray, expanded: Iterator[bytes], body: int, size: int, limit: int
-) -> Iterator[tuple[BatchPart | list[Any], int]]:
-    """Passes over a record whose bytes begin at `body`; leaves in `data` the bytes after it."""
+) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
+    """Passes over a record whose bytes begin at `body`; leaves in `data` what follows it."""
     del data[:body]
     while len(data) < min(size, 3 * HEAD_BYTES):
         piece = next(expanded, None)

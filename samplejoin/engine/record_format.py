@@ -10,6 +10,6 @@ OLDEST, NEWEST = 1, 1
 
 @dataclass
 class RecordFormat:
-    """The record format of one job in this process. `writes` changes when the group has agreed on another one."""
+    """The format that one job in this process writes. `writes` changes when the group has agreed on another one."""
 
     writes: int = NEWEST

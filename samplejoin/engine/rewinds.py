@@ -1,4 +1,5 @@
-"""Detects committed offsets that somebody moved back: records are read and skipped again, with a warning."""
+"""Detects offsets that somebody moved back. Their records are read and skipped again, which changes nothing; a warning
+says so."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Rewinds:
-    """Detects sources that are read again from further back than a crash can explain.
+    """Finds sources that are read again from further back than any crash explains.
 
     A new owner starts less than `max_in_flight` records below what was merged, since nothing is sent further than that
     beyond the committed offset (docs/architecture.md).
@@ -21,11 +22,11 @@ class Rewinds:
     def __init__(self, max_in_flight: int, meters: Meters) -> None:
         self._max_in_flight, self._meters = max_in_flight, meters
         self._said: set[Source] = set()
-        #: the latest group generation that has sent entries of a source: a paused owner's late entries are not counted
+        #: per source the latest group generation that sent an entry: entries of a paused former owner do not count
         self._generations: dict[Source, int] = {}
 
     def count(self, entry: Entry, covered: Mapping[Source, int]) -> None:
-        """Checks an entry before it is stepped; `covered` is the partition's H (source -> offset)."""
+        """Counts an entry, before it is stepped, that lies too far back; `covered` is the partition's H."""
         for each in (entry,) if isinstance(entry, Block) else entry.entries:
             if each.generation < self._generations.setdefault(each.source, each.generation):
                 continue
@@ -38,7 +39,8 @@ class Rewinds:
             if each.source not in self._said:
                 self._said.add(each.source)
                 log.warning(
-                    "source %s is read again from %d records back. Those were joined: they are skipped, and no sample "
-                    "comes again. To join them again, run samplejoin reset: moving the group's offsets is not enough",
-                    each.source, behind,
-                )  # fmt: skip
+                    "source %s is read again from %d records back, but those were joined: they are skipped, no sample "
+                    "comes again. Moving the group's offsets back does nothing alone; to join again: samplejoin reset",
+                    each.source,
+                    behind,
+                )

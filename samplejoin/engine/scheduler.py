@@ -11,14 +11,14 @@ from collections import deque
 
 
 class FairScheduler:
-    """The queue of tasks that wait for their turn; one for each event loop."""
+    """The queue of waiting tasks, in the order of their calls; one for each event loop."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._calling = False
 
     async def next_turn(self) -> None:
-        """Returns in a turn of the event loop that only the caller has; it ends at the caller's next await."""
+        """Returns in a loop iteration in which no other waiting task runs before the caller's next await."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.append(turn)

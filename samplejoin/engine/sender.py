@@ -16,7 +16,7 @@ from samplejoin.engine.record_format import RecordFormat
 from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 from samplejoin.engine.wire import pack_entry
 
-#: the most entries, and bytes, that are sent and not acknowledged
+#: entries and bytes that may be sent and not yet acknowledged
 MOST_ENTRIES, MOST_BYTES = 256, 32 << 20
 
 Acked = Callable[[int], None]
@@ -54,7 +54,7 @@ class Sender:
             self._tasks.append(asyncio.create_task(self._run(partition), name=f"send-{self.topic}-{partition}"))
         value = pack_entry(
             entry, self._record_format.writes
-        )  # at once: thousands of waiting rows would burden the garbage collector
+        )  # packed here and not when it is sent: thousands of waiting rows are work for the garbage collector
         queue.append((value, acked))
         self._wake[partition].set()
         self.unacked += 1
@@ -63,7 +63,7 @@ class Sender:
             self._room.clear()
 
     async def room(self) -> None:
-        """Waits until there is room for another entry, so that reading does not outrun sending."""
+        """Waits until few enough entries are unacknowledged, so that reading keeps the pace of sending."""
         await self._room.wait()
 
     async def drain(self, timeout_s: float) -> bool:

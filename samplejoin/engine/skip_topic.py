@@ -1,4 +1,4 @@
-"""The skips topic: the records that no worker may read, written by `samplejoin skip`.
+"""The topic of records to pass over: `samplejoin skip` writes it, and every worker of the job obeys it.
 
 The first skip creates the topic. It is compacted and each skip has its own key, so it keeps all of them. A reset of the
 job deletes it with the other topics.
@@ -27,7 +27,7 @@ POLL_MS = 200
 
 
 class SkipList:
-    """The skips of the topic as last read; none if it does not exist. `refuse` is called for other records in it."""
+    """The skips of the topic as last read; none without a topic. `refuse` is called for every other record in it."""
 
     def __init__(self, config: EngineConfig, refuse: Callable[[str, int, int, Exception], None]) -> None:
         self.config, self._refuse = config, refuse
@@ -35,7 +35,7 @@ class SkipList:
         self._end = 0
 
     async def has_grown(self, consumer: AIOKafkaConsumer) -> bool:
-        """Whether the topic has new records; asks with a consumer that the caller already has."""
+        """Whether the topic has new records, asked through an existing consumer."""
         topic = self.config.topics.skips
         if topic not in await consumer.topics():
             return False
@@ -43,7 +43,7 @@ class SkipList:
         return bool(max(ends.values()) != self._end)
 
     async def read(self) -> None:
-        """Reads the topic to its end; passes over records that `samplejoin skip` has not written."""
+        """Reads the topic to its end; passes over records that `samplejoin skip` did not write."""
         if self.config.topics.skips not in await existing(self.config):
             return
         tp = TopicPartition(self.config.topics.skips, 0)
@@ -53,7 +53,7 @@ class SkipList:
         self._end = end
 
     async def obey(self) -> Skips:
-        """Reads the topic; returns the offsets to pass over, and logs each new skip."""
+        """Reads the topic, logs each new skip once, and returns the offsets to pass over."""
         known = list(self.skips)
         await self.read()
         for skip in self.skips:
@@ -79,7 +79,7 @@ class SkipList:
 
 
 async def refuse_wrong(config: EngineConfig, skips: Iterable[Skip]) -> None:
-    """Raises WorkerError for a skip of anything else than unread records of an input topic."""
+    """Raises WorkerError for a skip that does not name unread records of an input topic."""
     known, skips = await existing(config), list(skips)
     for skip in skips:
         if skip.topic not in config.spec.topics():
@@ -105,7 +105,7 @@ async def refuse_wrong(config: EngineConfig, skips: Iterable[Skip]) -> None:
 
 
 async def write(config: EngineConfig, skips: Iterable[Skip]) -> None:
-    """Writes skips to the topic, which all workers read. Raises WorkerError if the topic cannot be created."""
+    """Writes the skips, for every worker to obey. Raises WorkerError if the topic cannot be made."""
     topic = config.topics.skips
     if topic not in await existing(config):
         await _create(config, topic)

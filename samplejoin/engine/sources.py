@@ -1,4 +1,4 @@
-"""The source partitions that a worker owns, and how far each has been read, acknowledged and committed."""
+"""The clean side of a worker: the source partitions it owns, and how far each is read, acknowledged and committed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.core.covering import SourceWriter
 from samplejoin.core.identity import source_id
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.messages import Tick
 from samplejoin.core.user_errors import said
 from samplejoin.engine.config import EngineConfig, WorkerError
@@ -28,7 +29,7 @@ class SourceBlock:
     """Records of one source partition that were fetched together. They cover its offsets up to `upto`."""
 
     owned: OwnedSource
-    records: list[ConsumerRecord]
+    records: list[KafkaRecord]
     upto: int
 
 
@@ -38,10 +39,10 @@ class OwnedSource:
 
     tp: TopicPartition
     writer: SourceWriter
-    #: the last offset that was handed to the clean agent in a block
+    #: last offset that a block has handed to the clean agent
     delivered: int
     #: fetched records beyond the writer's limit
-    held: deque[Any] = field(default_factory=deque)
+    held: deque[KafkaRecord] = field(default_factory=deque)
     held_upto: int = -1
     alive: bool = True
     #: the highest event time handed to the clean agent, for alignment
@@ -51,7 +52,7 @@ class OwnedSource:
         """Returns the held records that may be sent now as a block; None if there are none."""
         limit = self.writer.limit
         if self.held and self.held[0].offset > limit and self.held[0].offset - 1 > self.delivered:
-            # a gap in the offsets, wider than max_in_flight: it holds no records, so it can be covered and committed
+            # a gap in the offsets wider than max_in_flight holds no records, so it can be covered and committed
             return self._block([], self.held[0].offset - 1)
         records = []
         while self.held and self.held[0].offset <= limit:
@@ -62,12 +63,12 @@ class OwnedSource:
             return self._block(records, self.held_upto)
         return None
 
-    def hold_back(self, records: Iterable[Any], upto: int) -> None:
+    def hold_back(self, records: Iterable[KafkaRecord], upto: int) -> None:
         """Keeps fetched records; `upto` is the offset before the next one to be fetched."""
         self.held.extend(records)
         self.held_upto = max(self.held_upto, upto)
 
-    def _block(self, records: list[ConsumerRecord], upto: int) -> SourceBlock:
+    def _block(self, records: list[KafkaRecord], upto: int) -> SourceBlock:
         self.delivered = upto
         return SourceBlock(self, records, upto)
 
@@ -77,18 +78,18 @@ class Sources:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self.owned: dict[Any, OwnedSource] = {}
+        self.owned: dict[TopicPartition, OwnedSource] = {}
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
         #: topic -> its id; empty with brokers that have no topic ids
         self.topic_ids: dict[str, UUID] = {}
-        #: whether ticks are sent
+        #: whether this worker sends ticks
         self.ticking = True
-        #: whether records have come within the last second
+        #: whether records arrived within the last second
         self.flowing = False
 
     def add(self, tp: TopicPartition, generation: int, committed: int, metadata: str, log_end: int) -> OwnedSource:
-        """Adds a partition whose next offset is `committed`, and whose log ends before offset `log_end` now."""
+        """Takes over a partition whose next offset is `committed` and whose log ends at `log_end` now."""
         writer = SourceWriter(
             source_id(tp.topic, tp.partition),
             generation,
@@ -131,15 +132,15 @@ class Sources:
             if owned is not None:
                 owned.alive = False
 
-    def offsets(self) -> dict[Any, OffsetAndMetadata]:
-        """Returns the next offsets to commit; their metadata is the highest event time below, and the topic id."""
+    def offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Returns the offsets that can be committed: next offsets, with the highest event time below them."""
         return {
             tp: OffsetAndMetadata(owned.writer.acked + 1, self._noted(tp.topic, owned.writer.row_time))
             for tp, owned in self.owned.items()
             if owned.writer.acked > owned.writer.confirmed
         }
 
-    def confirm(self, offsets: dict[Any, OffsetAndMetadata]) -> None:
+    def confirm(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         """Records that the group has committed `offsets`."""
         for tp, offset in offsets.items():
             owned = self.owned.get(tp)
@@ -147,7 +148,7 @@ class Sources:
                 owned.writer.confirm(offset.offset - 1)
 
     def confirmed(self) -> int:
-        """Returns for how many sources all acknowledged offsets are committed."""
+        """Returns for how many sources every acknowledged offset is committed."""
         return sum(owned.writer.acked == owned.writer.confirmed for owned in self.owned.values())
 
     def record_fetches(self, consumer: AIOKafkaConsumer) -> None:
@@ -160,7 +161,7 @@ class Sources:
                 owned.writer.record_fetch(stamp, owned.delivered + 1, end)
 
     def slice(self) -> int | None:
-        """Returns the slice of the lowest watermark of all owned sources; None while a source has no event time."""
+        """Returns the slice that all owned sources have reached; None while one of them has no event time."""
         spec, lowest = self.config.spec, None
         for owned in self.owned.values():
             row_time = owned.writer.row_time
@@ -171,7 +172,7 @@ class Sources:
         return None if lowest is None else lowest // spec.resolution_ms
 
     def tick(self, partition: int) -> tuple[Tick, list[OwnedSource]]:
-        """Returns a tick for one join partition, and the sources in it."""
+        """Returns a tick for one join partition, and the sources it reports."""
         owned = list(self.owned.values())
         return Tick([o.writer.tick(partition) for o in owned], dict(self.partitions)), owned
 
@@ -180,14 +181,14 @@ _ID = re.compile("[0-9a-f]{32}")
 
 
 class _Noted(NamedTuple):
-    """The metadata of a committed offset: the highest event time below it, and the id of the topic (hex, or empty)."""
+    """The metadata of a committed offset: the highest event time below it, and the id of the topic."""
 
     row_time_ms: int | None
     topic_id: str
 
     @classmethod
     def of(cls, metadata: str) -> _Noted:
-        """Parses metadata; text that a worker did not write gives empty fields."""
+        """Parses committed metadata; metadata that no worker wrote gives no time and no id."""
         time, _, id_ = metadata.partition(" ")
         return cls(int(time) if time.lstrip("-").isdecimal() else None, id_ if _ID.fullmatch(id_) else "")
 

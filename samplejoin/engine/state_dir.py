@@ -1,4 +1,4 @@
-"""The state directory of a worker: created, tested and locked before anything else starts, closed to other users."""
+"""The state directory of a worker: created, tested and locked before anything else starts; closed to other users."""
 
 from __future__ import annotations
 
@@ -55,8 +55,11 @@ class StateDir:
         try:
             return [int(path.name) for path in self.path.iterdir() if path.name.isdecimal()]
         except FileNotFoundError:
-            log.error("state directory %s has been removed while this worker runs: what it held is rebuilt from the "
-                      "changelog. Stop the worker before you remove its directory", self.path)  # fmt: skip
+            log.error(
+                "state directory %s has been removed while this worker runs: what it held is made again from the "
+                "changelog; leave it alone, or stop the worker first",
+                self.path,
+            )
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             return []
 
@@ -67,7 +70,7 @@ class StateDir:
             self._lock = None
 
     def _close_to_others(self) -> None:
-        """Removes other users' rights on the directory and its files, also those that an earlier version wrote."""
+        """Removes the access of other users to everything here, files of an earlier version included."""
         self._refuse_shared_parent()
         here = self.path.lstat()
         if not stat.S_ISDIR(here.st_mode) or here.st_uid != os.geteuid():

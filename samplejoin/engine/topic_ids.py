@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 from uuid import UUID
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
@@ -33,7 +34,10 @@ class _TopicIds(Response):  # type: ignore[misc]  # aiokafka ships no types
         (
             "brokers",
             CompactArray(
-                ("node", Int32), ("host", CompactString("utf-8")), ("port", Int32), ("rack", CompactString("utf-8")),
+                ("node", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
                 ("tags", TaggedFields),
             ),
         ),
@@ -49,9 +53,14 @@ class _TopicIds(Response):  # type: ignore[misc]  # aiokafka ships no types
                 (
                     "partitions",
                     CompactArray(
-                        ("error_code", Int16), ("partition", Int32), ("leader", Int32), ("leader_epoch", Int32),
-                        ("replicas", CompactArray(Int32)), ("isr", CompactArray(Int32)),
-                        ("offline", CompactArray(Int32)), ("tags", TaggedFields),
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
                     ),
                 ),
                 ("operations", Int32),
@@ -60,7 +69,7 @@ class _TopicIds(Response):  # type: ignore[misc]  # aiokafka ships no types
         ),
         ("cluster_operations", Int32),
         ("tags", TaggedFields),
-    )  # fmt: skip
+    )
 
 
 class _TopicIdsV10(RequestStruct):  # type: ignore[misc]
@@ -84,12 +93,12 @@ class _AskTopicIds(Request[_TopicIdsV10]):  # type: ignore[misc]
     def __init__(self, topics: Sequence[str]) -> None:
         self._topics = list(topics)
 
-    def build(self, request_struct_class: Any) -> Any:
+    def build(self, request_struct_class: Any) -> object:
         return request_struct_class([(UUID(int=0), topic, {}) for topic in self._topics], False, False, False, {})
 
 
-async def topic_ids(client: Any, topics: Sequence[str]) -> dict[str, UUID]:
-    """Returns topic -> id of those that exist; {} from brokers before Kafka 2.8. Raises KafkaError without answer."""
+async def topic_ids(client: AIOKafkaClient, topics: Sequence[str]) -> dict[str, UUID]:
+    """The id of each topic that is there; none from brokers before Kafka 2.8. Raises KafkaError if none answers."""
     node = client.get_random_node()
     if node is None or not await client.ready(node):
         return {}

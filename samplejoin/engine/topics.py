@@ -33,13 +33,13 @@ NEEDED = {
     "cleanup.policy": "every record counts until the worker itself deletes it",
     "max.message.bytes": "a commit can be as large",
 }
-"""Settings that the join cannot run without, and why."""
+"""Settings that the join cannot run without, each with the reason."""
 WANTED = {
     "retention.ms": "after an outage of that length records that are still needed are gone",
     "retention.bytes": "records that are still needed may be gone",
     "unclean.leader.election.enable": "a broker that is behind can become leader, and acknowledged records are gone",
 }
-"""Settings that matter only when something goes wrong, and what happens then."""
+"""Settings that work until a broker fails."""
 
 
 async def existing(config: EngineConfig) -> dict[str, int]:
@@ -79,17 +79,17 @@ async def prepare(config: EngineConfig) -> dict[str, int]:
 
 
 async def output_partitions(config: EngineConfig) -> dict[str, int]:
-    """Returns the actual partition counts of the output topics, on which a record's partition depends."""
+    """Returns the partition counts of the output topics; a record's partition depends on them."""
     known = await existing(config)
     of = config.output_partitions
     return {name: known.get(name, of.get(name, config.partitions)) for name in config.topics.outputs}
 
 
 def setting_problems(config: EngineConfig, name: str, settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Returns messages about an internal topic's settings: those that the join cannot run with, and unsafe ones."""
+    """Returns the problems of an internal topic's settings: wrong ones, and unsafe ones."""
     topics = config.topics
     expected = PROGRESS if name == topics.progress else INTERNAL
-    needed = NEEDED if name != topics.progress else ["cleanup.policy"]  # correctness does not depend on its records
+    needed = NEEDED if name != topics.progress else ["cleanup.policy"]  # no row depends on its records
     wrong = {key: settings[key] for key, value in expected.items() if settings.get(key, value) != value}
     if int(wrong.get("max.message.bytes", 0)) > MAX_REQUEST_BYTES:
         del wrong["max.message.bytes"]
@@ -121,19 +121,19 @@ async def _check_settings(config: EngineConfig, names: list[str]) -> None:
 
 
 async def gone(config: EngineConfig, consumer: AIOKafkaConsumer) -> list[str]:
-    """Returns the topics of the job that the brokers do not know, for example because they were deleted."""
+    """Returns the topics of the job that the brokers do not know, or no longer."""
     known = await consumer.topics()
     return [topic for topic in (*config.spec.topics(), *config.topics.written) if topic not in known]
 
 
 async def _refuse_lost_log(config: EngineConfig, known: Mapping[str, int]) -> None:
-    """Raises WorkerError for state without its repartition log: its positions would mean nothing in a new one."""
+    """Raises WorkerError for state whose log is gone: its positions have no meaning in a new log."""
     topics = config.topics
     if topics.repartition in known or topics.changelog not in known:
         return
     async with running(reader(config)) as consumer:
         ends = await consumer.end_offsets([TopicPartition(topics.changelog, p) for p in range(known[topics.changelog])])
-    # asked again, since a broker that has just started knows few topics
+    # asked again, because a broker that has just started knows few topics
     if any(ends.values()) and topics.repartition not in await existing(config):
         raise WorkerError(
             f"topic {topics.repartition} does not exist, but topic {topics.changelog} holds state that goes on in it: "

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from samplejoin.engine.access_rights import DENIALS, Denied
 from samplejoin.engine.aiokafka_private import transaction_error
@@ -28,25 +31,25 @@ class CommitFailed(Exception):
 
 
 class ChangelogMadeAgain(WorkerError):
-    """The changelog is not the one that the state was committed to."""
+    """The changelog was deleted and created again: it is not the one that the state was committed to."""
 
 
 class Outbox:
     """Records for the next commit of one join partition, built into batches as they come.
 
-    Their timestamp is the time of the last `refresh_timestamp`: reading the clock for each would cost a tenth more.
+    Their timestamp is the one that `refresh_timestamp` took last: a clock call for each would cost a tenth more.
     """
 
-    def __init__(self, kafka: Any) -> None:
+    def __init__(self, kafka: AIOKafkaProducer) -> None:
         self.kafka = kafka
-        self.batches: dict[tuple[str, int], list[Any]] = {}
+        self.batches: dict[tuple[str, int], list[BatchBuilder]] = {}
         self.records = 0
         #: how many batches are full, of `BATCH_BYTES` each
         self.full = 0
         self.refresh_timestamp()
 
     def refresh_timestamp(self) -> None:
-        """Gives records that are added from now on the current time."""
+        """Takes the time that records added from now on are stamped with."""
         self._now_ms = int(time.time() * 1000)
 
     def add(
@@ -70,8 +73,8 @@ class Transactions:
         self.config, self.partition = config, partition
         transactional_id = config.transactional_id(partition) if config.exactly_once else None
         self.kafka = producer(config, transactional_id, config.compression)
-        #: (topic, acknowledgement) of each batch of the commit under way
-        self._sent: list[tuple[str, asyncio.Future[Any]]] = []
+        #: the sends of the current commit, with their topics
+        self._sent: list[tuple[str, asyncio.Future[RecordMetadata]]] = []
 
     async def start(self) -> None:
         """Starts the producer (InitProducerId); the client retries while an earlier transaction is still ending.
@@ -89,18 +92,18 @@ class Transactions:
             ) from None
 
     async def close(self) -> None:
-        """Stops the producer, within half a second if the brokers do not answer."""
+        """Stops the producer, at once if the brokers do not answer."""
         await close_producer(self.kafka, 0.5)
 
     async def commit(self, outbox: Outbox, changelog: list[bytes], known: int | None = None) -> tuple[int, int]:
         """Sends all records, then commits; returns the commit's first changelog offset and the offset after its last.
 
-        `known` is the next changelog offset by the state that is committed; None while a new changelog is filled.
+        `known` is the changelog offset after the last commit in the state that is committed now; None skips the check.
 
         Raises CommitFailed. If trying again cannot help, raises Denied, TooLarge or ChangelogMadeAgain.
         """
         try:
-            # bounded, since a producer that is closed meanwhile may never end the calls that wait for it
+            # bounded, because a producer that is closed meanwhile may never answer those who wait for it
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
                 return await self._commit(outbox, changelog, known)
         except ChangelogMadeAgain:
@@ -118,7 +121,7 @@ class Transactions:
             raise CommitFailed(f"commit of join partition {self.partition}: {cause!r}") from error
 
     def _cause(self, error: BaseException) -> BaseException:
-        """Returns the error that ended the transaction: later calls only report that there is none."""
+        """Returns the error that broke the transaction; later sends only report that there is none."""
         return transaction_error(self.kafka) or error
 
     async def _commit(self, outbox: Outbox, changelog: list[bytes], known: int | None) -> tuple[int, int]:
@@ -165,18 +168,18 @@ class Transactions:
             raise CommitFailed(f"the state was recovered without the commits at changelog offsets [{known}, {first})")
 
 
-def _watched(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
-    """Marks the future's exception as retrieved: asyncio then does not warn if an earlier failure ends the commit."""
+def _watched(future: asyncio.Future[RecordMetadata]) -> asyncio.Future[RecordMetadata]:
+    """Marks the future's exception as retrieved: asyncio does not warn if an earlier failure ends the commit."""
     future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
     return future
 
 
-def _refused_size(sent: asyncio.Future[Any]) -> bool:
+def _refused_size(sent: asyncio.Future[RecordMetadata]) -> bool:
     return sent.done() and not sent.cancelled() and isinstance(sent.exception(), TOO_LARGE)
 
 
-async def _all(futures: list[Any]) -> None:
-    """Awaits every future; raises the first failure, in their order, when all have ended."""
+async def _all(futures: list[asyncio.Future[RecordMetadata]]) -> None:
+    """Awaits every future; raises the first failure only when all have ended."""
     for outcome in await asyncio.gather(*futures, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome

@@ -1,4 +1,4 @@
-"""Encodes the job's own topics: one byte each for kind and format, then msgpack compressed by zstd level 1.
+"""The bytes of the job's internal topics: msgpack, compressed by zstd level 1, after two bytes for kind and version.
 
 Records are compressed here and not in the producer, since aiokafka compresses at fixed, slower levels.
 """
@@ -13,11 +13,12 @@ import msgspec
 from samplejoin.core.cells import WireCell
 from samplejoin.core.messages import Block, Entry, Tick, TickEntry
 from samplejoin.core.partition_state import PartitionState
+from samplejoin.core.values import Fields, Partials
 from samplejoin.engine.config import WorkerError
 from samplejoin.engine.decompression import zstd
 from samplejoin.engine.record_format import NEWEST, OLDEST
 
-#: the most bytes that a record may expand to
+#: bytes that a record of ours may expand to
 MOST_BYTES = 64 << 20
 _BLOCK, _TICK, _COMMIT = b"B", b"T", b"C"
 
@@ -29,11 +30,11 @@ _all_packed = frozenset((bytes,)).issuperset
 
 
 class FormatError(WorkerError):
-    """A record of the job's own topics that this version cannot read."""
+    """A record of an internal topic that this version cannot read."""
 
 
 class GarbageError(FormatError):
-    """A record in one of the job's own topics that no version of samplejoin wrote; the message says how that shows."""
+    """A record in an internal topic that no version of samplejoin wrote; the message says how it shows."""
 
 
 #: a zstd frame's first bytes. In all formats, future ones too, a record begins with its kind, its format and a zstd
@@ -70,13 +71,13 @@ class _Part(TypedDict, total=False):
 
 
 _decode_commit = msgspec.msgpack.Decoder(_Part).decode
-#: fields that a last part must have; `swept` and `needed` were added later
+#: fields that every last part has; `swept` and `needed` were added later
 _ENDS = {"start", "position", "state", "fingerprint", "deadline", "format"}
 _NOT_OURS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def known_format(number: int) -> int:
-    """Returns `number` if this version can write that record format. Raises FormatError."""
+    """Returns the number if this version can write that format. Raises FormatError if not."""
     if not OLDEST <= number <= NEWEST:
         raise FormatError(f"the group writes record format {number}, this version {OLDEST} to {NEWEST}: upgrade it")
     return number
@@ -89,19 +90,17 @@ def pack_entry(entry: Entry, writes: int = NEWEST) -> bytes:
         if columns and not _all_packed(map(type, columns[-1])):
             columns[-1] = tuple(map(_packed, entry.cells))
         return _seal(_BLOCK, writes, [entry.source, entry.generation, entry.after, entry.upto, columns])
-    entries = [
-        [e.source, e.generation, e.after, e.upto, e.row_time, e.at_end, e.prev] for e in entry.entries
-    ]  # fmt: skip
+    entries = [[e.source, e.generation, e.after, e.upto, e.row_time, e.at_end, e.prev] for e in entry.entries]
     return _seal(_TICK, writes, [entries, entry.partitions])
 
 
-def unpack_entry(value: bytes) -> Entry:
-    """Returns the block or tick of a record value. Raises GarbageError, or FormatError for an unknown format."""
+def unpack_entry(value: bytes | None) -> Entry:
+    """The block or tick of a record value. Raises GarbageError, or FormatError for a format that is newer."""
     return unpack_sized(value)[0]
 
 
-def unpack_sized(value: bytes) -> tuple[Entry, int]:
-    """As `unpack_entry`; returns (entry, about how many bytes its rows take)."""
+def unpack_sized(value: bytes | None) -> tuple[Entry, int]:
+    """As `unpack_entry`, with the approximate bytes of its rows."""
     kind, body = _open(value)
     try:
         if kind == _BLOCK:
@@ -118,22 +117,22 @@ def unpack_sized(value: bytes) -> tuple[Entry, int]:
 def _block(body: Any) -> tuple[str, int, int | None, int, Any]:
     try:
         return _decode_block(body)
-    except msgspec.ValidationError:  # a block without cells, which is rare, or not a block
+    except msgspec.ValidationError:  # a block without cells, which is rare, or a record that is not ours
         return _decode_bare(body)
 
 
-def pack_commit(body: dict[str, Any], writes: int = NEWEST) -> bytes:
-    """Packs one part of a commit in format `writes`."""
+def pack_commit(body: Fields, writes: int = NEWEST) -> bytes:
+    """One part of a commit record, in format `writes`."""
     return _seal(_COMMIT, writes, body)
 
 
-def unpack_commit(value: bytes) -> dict[str, Any]:
-    """Returns the part that `pack_commit` was given. Raises GarbageError, or FormatError for an unknown format."""
+def unpack_commit(value: bytes | None) -> Fields:
+    """Returns the body that `pack_commit` was given. Raises GarbageError, or FormatError for a format that is newer."""
     kind, body = _open(value)
     if kind != _COMMIT:
         raise GarbageError("it is a block or tick, which belongs in the repartition topic")
     try:
-        part: dict[str, Any] = _decode_commit(body)  # type: ignore[assignment]
+        part: Fields = _decode_commit(body)  # type: ignore[assignment]
     except _NOT_OURS as error:
         raise GarbageError(f"its fields are not those of a commit ({error})") from error
     if part["last"] and not part.keys() >= _ENDS:
@@ -142,7 +141,7 @@ def unpack_commit(value: bytes) -> dict[str, Any]:
 
 
 def pack_state(state: Any) -> bytes:
-    """Packs the state of a key or a partition, uncompressed: it is small, and part of records that are compressed."""
+    """Packs a key's or a partition's state, uncompressed: it is small, and its batch is compressed."""
     return _encode(state)
 
 
@@ -156,8 +155,8 @@ def unpack_partition_state(value: bytes) -> PartitionState:
     return PartitionState.read(_decode(value))
 
 
-def pack_cell(cell: tuple[int, int, int, list[Any]]) -> bytes:
-    """Packs a cell, `(stream, slice, rows, partials)`, in the form that blocks and key states have it."""
+def pack_cell(cell: tuple[int, int, int, Partials]) -> bytes:
+    """A cell of a key's state, `(stream, slice, rows, partials)`, as it travels and rests."""
     return _encode(cell)
 
 
@@ -171,7 +170,7 @@ def _seal(kind: bytes, writes: int, body: Any) -> bytes:
 
 
 def _open(value: bytes | None) -> tuple[bytes, bytes]:
-    """Returns (kind, decompressed msgpack) of a record. Raises GarbageError or FormatError."""
+    """Returns kind and packed fields of a record. Raises GarbageError or FormatError."""
     if not value or value[:1] not in (_BLOCK, _TICK, _COMMIT) or value[2:6] != _MAGIC:
         raise GarbageError("it does not begin as records of samplejoin do")
     if not OLDEST <= value[1] <= NEWEST:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from samplejoin.core.values import Fields
 from samplejoin.formats import csv, json
 
 Encode = Callable[[Fields], bytes]
-Decode = Callable[[bytes], Any]
+Decode = Callable[[bytes], object]
 
 
 class Format(Protocol):

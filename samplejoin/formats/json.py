@@ -13,7 +13,7 @@ import orjson
 from samplejoin.core.json_values import MAX_DEPTH, given
 from samplejoin.core.values import Fields, Value
 
-decode: Callable[[bytes | str], Any] = msgspec.json.Decoder().decode
+decode: Callable[[bytes | str], object] = msgspec.json.Decoder().decode
 """As fast as orjson, but of bytes that are not JSON it says little: `loads` says more."""
 
 
@@ -69,7 +69,7 @@ def _holds_large(value: Value, levels: int) -> bool:
     return levels > 0 and any(_holds_large(item, levels - 1) for item in items)
 
 
-def _name(fields: dict[Any, Any]) -> None:
+def _name(fields: dict[object, object]) -> None:
     for name, value in fields.items():
         try:
             orjson.dumps({name: value})

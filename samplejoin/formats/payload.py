@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from samplejoin.core.json_values import SCALARS, half_a_character, kept
@@ -34,10 +32,10 @@ def dumps(value: Value) -> bytes:
         raise half_a_character(error) from None
 
 
-def _key(key: bytes) -> list[Any]:
+def _key(key: bytes) -> list[object]:
     """The twin of `decode_key`, which takes what is not UTF-8 or an integer of thousands of digits."""
     try:
-        values: list[Any] = _decode_json(key)
+        values: list[object] = _decode_json(key)
     except (UnicodeDecodeError, msgspec.DecodeError):
         return decode_key(key)
     return values

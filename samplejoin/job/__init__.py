@@ -1,1 +1,1 @@
-"""The job file: model, loading, errors with line and hint, and its compilation to the spec of the core."""
+"""The job file: its model, loading, errors with line and hint, and compilation to the core's spec."""

@@ -1,4 +1,4 @@
-"""A job model becomes what runs: the core's spec, and per stream how its records become rows."""
+"""Compiles a job model: to the core's spec, and to functions that make each stream's records rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from samplejoin.core import spec as core
 from samplejoin.core.aggregates import LIMITED, PLAIN, Aggregate, Custom
 from samplejoin.core.json_values import SCALARS, bounded
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import mistakes, said
+from samplejoin.core.values import Fields
 from samplejoin.decoding import decoders
 from samplejoin.errors import RefusedError
 from samplejoin.formats import FORMATS, json
@@ -32,32 +34,32 @@ from samplejoin.job.validation import internal_topics, shared_topics
 
 @dataclass(frozen=True)
 class Input:
-    """One stream as the clean agent sees it."""
+    """One stream, as the clean agent uses it."""
 
     plan: core.StreamLayout
-    #: record -> dict, or None to filter it; raises ValueError if it cannot (a user's decoder: anything)
-    decode: Callable[[Any], Any]
+    #: record -> dict, or None to filter it; raises ValueError if it cannot (a user's decoder may raise anything)
+    decode: Callable[[KafkaRecord], Any]
     #: the user's cleaning function, or one that returns the record itself
-    clean: Callable[[dict[str, Any]], Any]
-    #: its name for counts and dead letters
+    clean: Callable[[dict[str, object]], Any]
+    #: name of the cleaning function, for counts and dead letters
     clean_name: str
-    #: path in the decoded record, or `@timestamp` for the record's own
+    #: path of the event time in the decoded record, or `@timestamp` for the record's timestamp
     time_field: str
     time_unit: str
-    #: value -> epoch ms; raises ValueError if it is not a time
-    read_time: Callable[[Any], int]
-    #: the users' functions that its records go through, in words
+    #: value -> epoch ms; raises ValueError if the value is not a time
+    read_time: Callable[[object], int]
+    #: names of the user's functions that its records go through, for messages
     functions: str
 
     @property
     def takes_record_time(self) -> bool:
-        """Whether the Kafka record's own time is the event time."""
+        """Whether the Kafka record's timestamp is the event time."""
         return self.time_field == "@timestamp"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that can run. `fingerprint` changes with what changes the join's meaning, not with its tuning."""
+    """A job that can run. `fingerprint` changes when the join's meaning changes, not when its tuning does."""
 
     model: JobModel
     spec: core.Spec
@@ -71,8 +73,8 @@ class _Problems:
     def __init__(self) -> None:
         self.issues: list[Issue] = []
 
-    def trying(self, path: JobPath, make: Callable[[], Any], instead: Any = None) -> Any:
-        """What `make` returns, or `instead` and one more issue."""
+    def trying(self, path: JobPath, make: Callable[[], object], instead: object = None) -> object:
+        """Returns what `make` returns; if it refuses, adds an issue and returns `instead`."""
         try:
             return make()
         except RefusedError as error:
@@ -81,17 +83,17 @@ class _Problems:
 
 
 class _Parts(NamedTuple):
-    """What the job's names stand for."""
+    """The functions and fields that the names in the job file refer to."""
 
     fields: tuple[core.Field, ...]
-    label: Any
-    format: Any
-    #: stream -> its decode, clean and the name of clean
+    label: object
+    format: object
+    #: stream -> (decode, clean, name of clean)
     functions: dict[str, tuple[Any, Any, str]]
 
 
 def compile_job(model: JobModel, base_dir: Path | str) -> Job:
-    """Imports the job's functions, relative to `base_dir`, and compiles it. Raises JobError with all that is wrong."""
+    """Imports the job's functions, relative to `base_dir`, and compiles it. Raises JobError with all problems."""
     problems = _Problems()
     for name, stream in model.streams.items():
         if not stream.topic_names:
@@ -117,7 +119,7 @@ def compile_job(model: JobModel, base_dir: Path | str) -> Job:
 
 
 def compile_issues(rest: JobModel, base_dir: Path | str) -> list[Issue]:
-    """What is wrong with the functions and the label of a job that is wrong otherwise (`JobError.rest`)."""
+    """Returns the issues of functions and label of a job that has other mistakes too (`JobError.rest`)."""
     problems = _Problems()
     _parts(problems, rest, Path(base_dir))
     return problems.issues
@@ -137,10 +139,10 @@ def _parts(problems: _Problems, model: JobModel, base_dir: Path) -> _Parts:
 
 
 def resolve_topics(model: JobModel, existing_topics: Iterable[str]) -> JobModel:
-    """The model with every `pattern` resolved to the topics that match it now.
+    """Returns the model with every `pattern` resolved to the topics that match it now.
 
-    The job's own topics, of every generation, and those that start with `__` never match. Raises JobError if nothing
-    does, or if streams then share a topic but read it differently.
+    The job's own topics, of every generation, and those that start with `__` never match. Raises JobError if a pattern
+    matches no topic, or if streams then share a topic but read it differently.
     """
     hidden = set(model.output_topics().values())
     own = internal_topics(model)
@@ -166,7 +168,7 @@ def resolve_topics(model: JobModel, existing_topics: Iterable[str]) -> JobModel:
 
 
 def assume_topics(model: JobModel) -> JobModel:
-    """The model with every `pattern` standing for a topic of its own: to check a job where no broker can be asked."""
+    """Returns the model with every `pattern` taken as the name of one topic, to check a job without a broker."""
     streams = {}
     for name, stream in model.streams.items():
         pattern = stream.pattern
@@ -238,15 +240,15 @@ def _custom(name: str, base_dir: Path) -> Aggregate:
     try:
         codec_dumps(user.zero())
     except mistakes() as error:
-        raise RefusedError(f"{name}: zero() gives no JSON data: {said(error)}") from error
+        raise RefusedError(f"{name}: zero() does not return JSON data: {said(error)}") from error
     return Custom(name, user)
 
 
 # ---- streams ------------------------------------------------------------------------------------------------------
 
 
-def _functions_of(problems: _Problems, name: str, stream: StreamSection, base_dir: Path) -> tuple[Any, Any, str]:
-    """A stream's decode, clean and the name of clean."""
+def _functions_of(problems: _Problems, name: str, stream: StreamSection, base_dir: Path) -> tuple[object, object, str]:
+    """Returns (decode, clean, name of clean) of a stream."""
     path = ("streams", name)
     decode = problems.trying((*path, "decode"), lambda: _decode(stream, base_dir))
     if stream.clean is None:
@@ -271,12 +273,12 @@ def _decode(stream: StreamSection, base_dir: Path) -> decoders.Decode:
     return decoders.user_decoder(stream.decode, _callable_with_one(stream.decode, base_dir))
 
 
-def _itself(record: dict[str, Any]) -> dict[str, Any]:
+def _itself(record: dict[str, object]) -> dict[str, object]:
     return record
 
 
 def _callable_with_one(name: str, base_dir: Path) -> Any:
-    """A user's function, checked to be callable with one argument and not to be a coroutine."""
+    """Finds a user's function. Raises RefusedError if it cannot be called with one argument, or is async."""
     function = user_functions.find_function(name, base_dir)
     if inspect.iscoroutinefunction(function):
         raise RefusedError(f"{name} is async; it must be a plain function", "write def, not async def")
@@ -286,14 +288,16 @@ def _callable_with_one(name: str, base_dir: Path) -> Any:
         hint = f"it is {name}{inspect.signature(function)}"
         raise RefusedError(f"{name} cannot be called with one argument", hint) from None
     except ValueError:
-        pass  # a builtin that does not tell its signature
+        pass  # a builtin without a signature
     return function
 
 
 # ---- label and format ---------------------------------------------------------------------------------------------
 
 
-def _label(model: JobModel, fields: tuple[core.Field, ...], base_dir: Path) -> Callable[[dict[str, Any]], Any] | None:
+def _label(
+    model: JobModel, fields: tuple[core.Field, ...], base_dir: Path
+) -> Callable[[dict[str, object]], object] | None:
     name = model.label
     if name is None:
         return None
@@ -305,7 +309,9 @@ def _label(model: JobModel, fields: tuple[core.Field, ...], base_dir: Path) -> C
 
 
 def _try_label(model: JobModel, fields: tuple[core.Field, ...], label: Any) -> None:
-    """An expression must also hold for a sample that no label row joined: there `max`, `last` and so on are null."""
+    """Evaluates an expression for a sample that no label row joined, where `max`, `last` and so on are null.
+
+    Raises RefusedError if it fails."""
     if model.label is None or FUNCTION.fullmatch(model.label):
         return
     labels = {name for name, s in model.streams.items() if s.role == "label"}
@@ -321,17 +327,17 @@ def _try_label(model: JobModel, fields: tuple[core.Field, ...], label: Any) -> N
         raise RefusedError(f"fails for a sample without label rows: {said(error)}", hint) from error
 
 
-def _format(model: JobModel, base_dir: Path) -> Callable[[dict[str, Any]], bytes | None]:
+def _format(model: JobModel, base_dir: Path) -> Callable[[Fields], bytes | None]:
     if model.format in FORMATS:
         return FORMATS[model.format].encoder(model.columns)
     return user_format(model.format, _callable_with_one(model.format, base_dir))
 
 
-def user_format(name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], bytes | None]:
-    """The user's formatting function, its result as bytes: a dict as JSON (NaN becomes null), text as UTF-8."""
+def user_format(name: str, function: Callable[[dict[str, object]], Any]) -> Callable[[Fields], bytes | None]:
+    """Wraps the user's formatting function to return bytes: a dict as JSON (NaN becomes null), text as UTF-8."""
     dumps, all_scalar = json.dumps, SCALARS.issuperset
 
-    def format_sample(sample: dict[str, Any]) -> bytes | None:
+    def format_sample(sample: Fields) -> bytes | None:
         result = function(sample)
         if type(result) is bytes or result is None:
             return result

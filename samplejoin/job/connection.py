@@ -1,10 +1,9 @@
-"""How the clients of a job reach its brokers, in aiokafka's words."""
+"""Translates the job's brokers and `security` to arguments of aiokafka's clients."""
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Any
 
 from samplejoin.errors import RefusedError
 from samplejoin.job.errors import Issue, JobError
@@ -12,10 +11,10 @@ from samplejoin.job.files import open_regular
 from samplejoin.job.model import JobModel
 
 
-def client_options(model: JobModel, base_dir: Path | str) -> dict[str, Any]:
-    """Keyword arguments of every aiokafka client. Raises JobError if a TLS file cannot be used."""
+def client_options(model: JobModel, base_dir: Path | str) -> dict[str, object]:
+    """Returns the keyword arguments of every aiokafka client. Raises JobError if a TLS file cannot be used."""
     security = model.security
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "bootstrap_servers": ",".join(model.brokers),
         "security_protocol": security.protocol,
     }
@@ -54,9 +53,9 @@ def _tls(model: JobModel, base_dir: Path) -> ssl.SSLContext:
 
 
 class _EncryptedKey(Exception):
-    """The client's key wants a passphrase."""
+    """The client's key is encrypted with a passphrase."""
 
 
 def _no_prompt() -> str:
-    """An encrypted key fails instead of asking on the terminal. Raises _EncryptedKey."""
+    """Raises _EncryptedKey, so that OpenSSL does not ask for a passphrase on the terminal."""
     raise _EncryptedKey

@@ -1,4 +1,4 @@
-"""What is wrong with a job, and where: every mistake of a user becomes a `Problem`, never a traceback."""
+"""Mistakes in a job and their places. Every mistake of a user becomes a `Problem`, never a traceback."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from samplejoin.job.model import JobModel
 
 Path = tuple[str | int, ...]
-"""A place in the job file: `("streams", "click", "time_unit")`."""
+"""The path of a value in the job file: `("streams", "click", "time_unit")`."""
 
 
 class Place(NamedTuple):
-    """Where a value was written: a file with its line, or the environment variable or option that gave it."""
+    """Where a value was written: a file and line, or the environment variable or option that set it."""
 
     file: str | None = None
     line: int | None = None
@@ -28,7 +28,7 @@ NOWHERE = Place()
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake. `path` is dotted, `line` counts from 1; `file` is None if the job never was a file."""
+    """One mistake. `path` is dotted, `line` counts from 1; `file` is None if the job was not read from a file."""
 
     path: str
     file: str | None
@@ -44,9 +44,9 @@ class Problem:
 
 
 class JobError(SamplejoinError):
-    """A job that cannot run, with all that is wrong with it, one problem a line.
+    """A job that cannot run. The message lists all problems, one per line.
 
-    `rest`: a model of its right parts, for `compile_issues`, if there is one.
+    `rest` is a model of the job's valid parts, for `compile_issues`; None if there is none.
     """
 
     def __init__(self, problems: Iterable[Problem], rest: JobModel | None = None) -> None:
@@ -56,7 +56,7 @@ class JobError(SamplejoinError):
 
 
 class Issue(NamedTuple):
-    """A mistake before it is known where it was written."""
+    """A mistake at a path of the job, before its file and line are looked up."""
 
     path: Path
     message: str
@@ -64,7 +64,7 @@ class Issue(NamedTuple):
 
 
 class ConflictError(ValueError):
-    """Values that are fine alone but not together."""
+    """Values that are valid alone but contradict each other."""
 
     def __init__(self, issues: list[Issue]) -> None:
         super().__init__("; ".join(f"{dotted(i.path)}: {i.message}" for i in issues))
@@ -73,16 +73,16 @@ class ConflictError(ValueError):
 
 @dataclass
 class Places:
-    """Path -> where its value was written."""
+    """Maps paths of the job to the places where their values were written."""
 
-    #: what is said of a path nobody wrote, e.g. a missing key at the top
+    #: the place of a path that was not written, e.g. a missing top-level key
     default: Place = NOWHERE
     known: dict[Path, Place] = field(default_factory=dict)
-    #: what references stand for: shown by none of the problems
+    #: values of references, which no problem may show
     secrets: Secrets = field(default_factory=Secrets)
 
     def of(self, path: Path) -> Place:
-        """The place of the path, else of the nearest part of the job around it."""
+        """Returns the place of the path, or else of the nearest part of the job that encloses it."""
         for length in range(len(path), 0, -1):
             place = self.known.get(path[:length])
             if place is not None:
@@ -90,7 +90,7 @@ class Places:
         return self.default
 
     def problem(self, issue: Issue) -> Problem:
-        """The issue with its place, secrets masked."""
+        """Returns the issue with its place, and with secrets masked."""
         file, line = self.of(issue.path)
         message = self.secrets.masked(issue.message, issue.path)
         hint = issue.hint and self.secrets.masked(issue.hint, issue.path)
@@ -98,5 +98,5 @@ class Places:
 
 
 def dotted(path: Path) -> str:
-    """`("key", 1)` as `key.1`."""
+    """Returns `("key", 1)` as `key.1`."""
     return ".".join(map(str, path))

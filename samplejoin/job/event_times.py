@@ -1,11 +1,10 @@
-"""Event times as epoch milliseconds: exact, the same everywhere, and an error where a value is not a time (rule 9)."""
+"""Reads event times as epoch milliseconds, exactly and the same on every machine (rule 9)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -13,14 +12,15 @@ MAX_MS = 253_402_300_799_999
 _CENTURY_S = (946_684_800, 4_102_444_800)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-#: unit -> how many of it make a millisecond, or the other way round for seconds
+#: unit -> how many of it make a millisecond
 _PER_MS = {"ms": 1, "us": 1000, "ns": 1_000_000}
 
 
-def time_reader(unit: str) -> Callable[[Any], int]:
-    """The function that reads a time of that unit (`s`, `ms`, `us`, `ns`, `iso`) as epoch ms, rounding down.
+def time_reader(unit: str) -> Callable[[object], int]:
+    """Returns a function that reads a time of that unit (`s`, `ms`, `us`, `ns`, `iso`) as epoch ms, rounded down.
 
-    It raises ValueError for whatever is not a time from 1970 to 9999: booleans, NaN, other types, other text.
+    The function raises ValueError for everything that is not a time from 1970 to 9999: booleans, NaN, other types and
+    other text.
     """
     if unit == "iso":
         return read_iso
@@ -28,7 +28,7 @@ def time_reader(unit: str) -> Callable[[Any], int]:
         return read_ms
     factor, divisor = (1000, 1) if unit == "s" else (1, _PER_MS[unit])
 
-    def read(value: Any) -> int:
+    def read(value: object) -> int:
         if type(value) is int:
             ms = value * factor // divisor
             if 0 <= ms <= MAX_MS:
@@ -38,8 +38,8 @@ def time_reader(unit: str) -> Callable[[Any], int]:
     return read
 
 
-def read_iso(value: Any) -> int:
-    """Epoch ms of text in ISO 8601; without an offset it is UTC. Raises ValueError."""
+def read_iso(value: object) -> int:
+    """Returns the epoch ms of a text in ISO 8601, in UTC if it has no offset. Raises ValueError."""
     if type(value) is not str:
         raise ValueError(f"a time in iso must be text, not {type(value).__name__}")
     try:
@@ -51,14 +51,15 @@ def read_iso(value: Any) -> int:
     return _in_range((moment - _EPOCH) // _MILLISECOND, value)
 
 
-def read_ms(value: Any) -> int:
+def read_ms(value: object) -> int:
+    """Returns a time in ms, a number or a number in text, as epoch ms. Raises ValueError."""
     if type(value) is int and 0 <= value <= MAX_MS:
         return value
     return _read_slowly(value, "ms", 1, 1)
 
 
-def _read_slowly(value: Any, unit: str, factor: int, divisor: int) -> int:
-    """Floats as the digits they are written with, and numbers in text; errors for all else."""
+def _read_slowly(value: object, unit: str, factor: int, divisor: int) -> int:
+    """Reads floats (by their shortest decimal form) and numbers in text. Raises ValueError for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"a time in {unit} must be a number, not {type(value).__name__}")
     text = value if isinstance(value, str) else repr(value)
@@ -74,14 +75,14 @@ def _read_slowly(value: Any, unit: str, factor: int, divisor: int) -> int:
 
 
 def _meant(number: Decimal) -> str:
-    """The unit in which a number is a time of this century."""
+    """Returns a hint to the unit in which the number is a time of this century; empty if there is none."""
     for unit, per_s in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)):
         if _CENTURY_S[0] * per_s <= number < _CENTURY_S[1] * per_s:
-            return f"; is time_unit: {unit} meant?"
+            return f"; did you mean time_unit: {unit}?"
     return ""
 
 
-def _in_range(ms: int, value: Any) -> int:
+def _in_range(ms: int, value: object) -> int:
     if not 0 <= ms <= MAX_MS:
         raise ValueError(f"{str(value)[:60]} is not between the years 1970 and 9999")
     return ms

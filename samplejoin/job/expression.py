@@ -1,4 +1,4 @@
-"""Label expressions such as `clicks > 0 and not skipped`: a small, safe part of Python over the sample's fields."""
+"""Compiles label expressions such as `clicks > 0 and not skipped`, a small, safe part of Python."""
 
 from __future__ import annotations
 
@@ -6,36 +6,70 @@ import ast
 import operator
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
 
 from samplejoin.core.json_values import MAX_BITS, NUMBERS, named
 from samplejoin.errors import RefusedError, did_you_mean
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"len": len, "min": min, "max": max, "abs": abs}
-ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
-}  # fmt: skip
+FUNCTIONS: dict[str, Callable[..., object]] = {"len": len, "min": min, "max": max, "abs": abs}
+ARITHMETIC: dict[type[ast.operator], Callable[[object, object], object]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
 MAX_LENGTH = 2000
 _ALLOWED = (
-    ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd,
-    ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod,
-    ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot,
-    ast.IfExp, ast.Constant, ast.Name, ast.Load, ast.Tuple, ast.List, ast.Set, ast.Call,
-)  # fmt: skip
+    ast.Expression,
+    ast.BoolOp,
+    ast.And,
+    ast.Or,
+    ast.UnaryOp,
+    ast.Not,
+    ast.USub,
+    ast.UAdd,
+    ast.BinOp,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Div,
+    ast.FloorDiv,
+    ast.Mod,
+    ast.Compare,
+    ast.Eq,
+    ast.NotEq,
+    ast.Lt,
+    ast.LtE,
+    ast.Gt,
+    ast.GtE,
+    ast.In,
+    ast.NotIn,
+    ast.Is,
+    ast.IsNot,
+    ast.IfExp,
+    ast.Constant,
+    ast.Name,
+    ast.Load,
+    ast.Tuple,
+    ast.List,
+    ast.Set,
+    ast.Call,
+)
 _HINT = "fields, constants, comparisons, and/or/not, + - * / // %, in, a if b else c, len, min, max, abs"
 
 
 def names_in(text: str) -> set[str]:
-    """The fields an expression uses. Raises RefusedError as `compile_expression`."""
+    """Returns the names of the fields that an expression uses. Raises RefusedError as `compile_expression` does."""
     return {node.id for node in ast.walk(_parse(text)) if isinstance(node, ast.Name) and node.id not in FUNCTIONS}
 
 
-def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str, Any]], Any]:
-    """A function of the sample; true and false come out as 1 and 0.
+def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str, object]], object]:
+    """Returns a function from the sample's fields to the label, in which true and false become 1 and 0.
 
-    Arithmetic takes numbers (true and false count as 1 and 0) and raises TypeError for all else, ValueError for
-    integers that grow past `MAX_BITS`: a text times a number is a bomb. Else it raises what Python raises.
+    Its arithmetic takes numbers (true and false count as 1 and 0). It raises TypeError for other values, because a text
+    times a number can fill the memory, and ValueError for integers of more than `MAX_BITS` bits or a label that is NaN.
+    Otherwise it raises what Python raises.
 
     Raises RefusedError if the text is not an expression, does something that is not allowed, or uses an unknown field.
     """
@@ -50,7 +84,7 @@ def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str
         raise RefusedError("is nested too deeply", _HINT) from None
     scope = {"__builtins__": {}, **FUNCTIONS, **_GUARDS}
 
-    def label(sample: dict[str, Any]) -> Any:
+    def label(sample: dict[str, object]) -> object:
         try:
             value = eval(code, scope, sample)  # only nodes of _ALLOWED: no attribute, no subscript, no other call
         except TypeError as error:
@@ -62,8 +96,8 @@ def compile_expression(text: str, fields: Collection[str]) -> Callable[[dict[str
     return label
 
 
-def results_in(text: str) -> Iterator[Any]:
-    """The constants that an expression can result in: what stands at an end of its `and`, `or` and `if`."""
+def results_in(text: str) -> Iterator[object]:
+    """Yields the constants that an expression can return as they are, through `and`, `or` and `if`."""
     waiting: list[ast.expr] = [_parse(text).body]
     while waiting:
         node = waiting.pop()
@@ -76,21 +110,21 @@ def results_in(text: str) -> Iterator[Any]:
         elif isinstance(node, ast.Tuple | ast.List | ast.Set):
             yield []
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            yield -node.operand.value  # type: ignore[operator]  # of text it is refused
+            yield -node.operand.value  # type: ignore[operator]  # text is refused
 
 
 class _Guarded(ast.NodeTransformer):
-    """Arithmetic as calls of `_GUARDS`, whose names no field can have."""
+    """Turns arithmetic into calls of `_GUARDS`, whose names no field can have."""
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.Call:
-        """`a + b` as `+(a, b, "a", "b")`."""
+        """Turns `a + b` into the call `Add()(a, b, "a", "b")`."""
         texts = [ast.Constant(_source(side)) for side in (node.left, node.right)]
         name = ast.Name(type(node.op).__name__ + "()", ast.Load())
         return ast.Call(name, [self.visit(node.left), self.visit(node.right), *texts], [])
 
 
-def _guarded(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any, str, str], Any]:
-    def guarded(a: Any, b: Any, left: str, right: str) -> Any:
+def _guarded(compute: Callable[[object, object], object]) -> Callable[[object, object, str, str], object]:
+    def guarded(a: object, b: object, left: str, right: str) -> object:
         for value, text in ((a, left), (b, right)):
             if type(value) not in NUMBERS and type(value) is not bool:
                 kind = "null" if value is None else named(value)
@@ -111,7 +145,7 @@ def _parse(text: str) -> ast.Expression:
         raise RefusedError(f"is longer than {MAX_LENGTH} characters", "write a function: label: functions:my_label")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Python warns of odd escapes: here they are mistakes
+            warnings.simplefilter("error")  # Python only warns of invalid escapes: here they are errors
             tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
         raise RefusedError(f"{text!r} is not a valid expression: {error.msg}", _HINT) from None
@@ -125,7 +159,7 @@ def _parse(text: str) -> ast.Expression:
     return tree
 
 
-#: what can give a number, or the boolean of a comparison; the guard looks at what it gives
+#: nodes that can result in a number or a boolean; the guard checks the value when the label is computed
 _COMPUTED = ast.Constant | ast.Name | ast.BinOp | ast.Compare | ast.UnaryOp | ast.Call | ast.IfExp
 
 

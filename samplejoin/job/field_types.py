@@ -1,9 +1,9 @@
-"""Types of the job file's values: names, paths, functions, sizes, and what is refused of each."""
+"""Types of the job file's values (names, paths, functions, sizes) with the checks of each."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
@@ -23,14 +23,14 @@ MIN_MEMORY_BYTES = 512 << 20
 
 
 def function_name(value: str) -> str:
-    """A name like `module:function`. Raises RefusedError otherwise."""
+    """Returns the value if it is of the form `module:function`. Raises RefusedError otherwise."""
     if not FUNCTION.fullmatch(value):
-        raise RefusedError(f"{value!r} names no function", "write module:function, e.g. functions:clean_click")
+        raise RefusedError(f"{value!r} is not a valid function name", "module:function, e.g. functions:clean_click")
     return value
 
 
 def topic_name(value: str) -> str:
-    """A name that Kafka allows for a topic. Raises RefusedError otherwise."""
+    """Returns the value if Kafka allows it as a topic name. Raises RefusedError otherwise."""
     return _kafka_name(value, "topic", 249)
 
 
@@ -42,19 +42,19 @@ def _kafka_name(value: str, what: str, most: int) -> str:
 
 
 def plain_job_name(value: str) -> str:
-    """A name that topics and groups can be made of. Raises RefusedError otherwise."""
+    """Returns the value if names of topics and groups can begin with it. Raises RefusedError otherwise."""
     return _kafka_name(value, "job", 100)
 
 
 def field_name(value: str) -> str:
-    """A name that can stand in a label expression and in `from: stream.field`. Raises RefusedError otherwise."""
+    """Returns a name that label expressions and `from: stream.field` can use. Raises RefusedError otherwise."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         raise RefusedError(f"{value!r} is not a valid name", "a letter or '_', then letters, digits and '_'")
     return value
 
 
 def split_aggregate(value: str) -> tuple[str, int | None]:
-    """`list(20)` as `("list", 20)`, `count` as `("count", None)`. Raises RefusedError for what is not an aggregate."""
+    """Splits `list(20)` into `("list", 20)`, `count` into `("count", None)`. Raises RefusedError for other text."""
     match = _AGGREGATE.fullmatch(value)
     name = match[1] if match else value
     if match and match[2] is None and name in PLAIN_AGGREGATES:
@@ -62,7 +62,7 @@ def split_aggregate(value: str) -> tuple[str, int | None]:
     if name in LIMITED_AGGREGATES:
         limit = int(match[2]) if match and match[2] else 0
         if not 1 <= limit <= 10_000:
-            raise RefusedError(f"{name} needs how many values to keep, 1 to 10000", f"write {name}(20)")
+            raise RefusedError(f"{name} needs the number of values to keep, 1 to 10000", f"write {name}(20)")
         return name, limit
     known = ", ".join((*PLAIN_AGGREGATES, *(f"{n}(20)" for n in LIMITED_AGGREGATES)))
     near = did_you_mean(name, (*PLAIN_AGGREGATES, *LIMITED_AGGREGATES))
@@ -77,7 +77,7 @@ def _aggregate(value: str) -> str:
 
 
 def field_path(value: str) -> str:
-    """A field of a row, with dots into nested objects. Raises RefusedError otherwise."""
+    """Returns the path of a row's field, with dots into nested objects. Raises RefusedError if it is not valid."""
     try:
         names_of(value)
     except ValueError as error:
@@ -89,7 +89,7 @@ def field_path(value: str) -> str:
 
 def _time_path(value: str) -> str:
     if value.startswith("@") and value != "@timestamp":
-        hint = rf"'@timestamp' is the Kafka record's own time; the field of that name is '\{value}'"
+        hint = rf"'@timestamp' is the Kafka record's timestamp; write the field of that name as '\{value}'"
         raise RefusedError(f"{value!r} is not a field", hint)
     return field_path(value)
 
@@ -111,14 +111,14 @@ def _pattern(value: str) -> str:
 def _decode(value: str) -> str:
     if value not in ("json", "csv", "raw") and not FUNCTION.fullmatch(value):
         near = did_you_mean(value, ("json", "csv", "raw"))
-        raise RefusedError(f"{value!r} is not a way to decode", near or "json, csv, raw or module:function")
+        raise RefusedError(f"{value!r} is not a valid decoder", near or "json, csv, raw or module:function")
     return value
 
 
 def _fits_a_message(value: int) -> int:
     if value > MAX_MESSAGE_BYTES:
         raise RefusedError(
-            f"{format_size(value)} is over {format_size(MAX_MESSAGE_BYTES)}", "it must fit a message with others"
+            f"{format_size(value)} is over {format_size(MAX_MESSAGE_BYTES)}", "one message must hold it and others"
         )
     return value
 
@@ -127,7 +127,7 @@ def _leaves_room(value: int) -> int:
     if value > MAX_SAMPLE_BYTES:
         raise RefusedError(
             f"{format_size(value)} is over {format_size(MAX_SAMPLE_BYTES)}",
-            "with its key and headers it must fit Kafka's default max.message.bytes, 1MiB",
+            "with its key and headers it must fit into Kafka's default max.message.bytes, 1MiB",
         )
     return value
 
@@ -143,22 +143,22 @@ def _fits_memory(value: int) -> int:
 
 def _enough_memory(value: int) -> int:
     if value < MIN_MEMORY_BYTES:
-        raise RefusedError(f"{format_size(value)} is less than {format_size(MIN_MEMORY_BYTES)}", "a worker needs that")
+        raise RefusedError(f"{format_size(value)} is less than {format_size(MIN_MEMORY_BYTES)}", "a worker needs it")
     return value
 
 
 def _holds_rows(size: int) -> int:
     if size < 4 << 20:
-        raise RefusedError("is below 4MiB, which a few of the largest rows have", "16MiB")
+        raise RefusedError("is less than 4MiB, the size of a few of the largest rows", "e.g. 16MiB")
     return size
 
 
-#: logins that this version does not have, for people
+#: SASL mechanisms that this version does not support, with the names people use
 LOGINS = {"OAUTHBEARER": "OAuth", "GSSAPI": "Kerberos", "AWS_MSK_IAM": "IAM of Amazon MSK"}
 
 
-def _mechanism(value: Any) -> Any:
-    """Raises RefusedError for a login that Kafka knows and this version does not."""
+def _mechanism(value: object) -> object:
+    """Raises RefusedError for a SASL mechanism that Kafka has and this version does not support."""
     if isinstance(value, str) and value in LOGINS:
         raise RefusedError(
             f"{value} ({LOGINS[value]}) is not supported yet",
@@ -167,8 +167,8 @@ def _mechanism(value: Any) -> Any:
     return value
 
 
-def brokers_of(value: Any) -> Any:
-    """`a:9092,b:9092` or a list as the list of its brokers. Raises RefusedError for what is not `host:port`."""
+def brokers_of(value: object) -> object:
+    """Returns a list or text (`a:9092,b:9092`) as a tuple of brokers. Raises RefusedError if one is not `host:port`."""
     brokers = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(brokers, list | tuple) or not all(isinstance(b, str) for b in brokers) or not brokers:
         raise RefusedError("must be text or a list of text", "localhost:9092, or [kafka-1:9092, kafka-2:9092]")

@@ -1,4 +1,4 @@
-"""Opens the files of a job: regular files, or a clear refusal, and never a wait for a pipe's other end."""
+"""Opens the files of a job. Anything but a regular file is refused, without waiting for a pipe's writer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from samplejoin.errors import RefusedError
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """The file, to be read. Raises RefusedError if it is not a regular file, OSError or ValueError by `open`."""
-    # without O_NONBLOCK opening a pipe waits for somebody who writes to it
+    """Opens a file for reading. Raises RefusedError if it is not a regular file, OSError or ValueError as `open`."""
+    # without O_NONBLOCK, opening a named pipe blocks until it has a writer
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise RefusedError("is not a regular file", "pipes, devices and directories are not read")
@@ -23,7 +23,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_small(path: Path, limit_bytes: int) -> bytes:
-    """The content. Raises RefusedError if it is too large, and what `open_regular` raises."""
+    """Returns the content. Raises RefusedError if it is over `limit_bytes`, and what `open_regular` raises."""
     with open_regular(path) as file:
         content = file.read(limit_bytes + 1)
     if len(content) > limit_bytes:

@@ -1,21 +1,33 @@
-"""The job's fingerprint: what changes the join's meaning, by job-file key. Tuning is not in it, nor the generation."""
+"""The job's fingerprint: all keys that change the join's meaning, without tuning and generation."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from samplejoin.core.fingerprint import compose
+from samplejoin.core.values import Fields
 from samplejoin.job.model import JobModel
 
 PLAIN = {
-    "name", "key", "junk_keys", "window_ms", "before_ms", "resolution_ms", "repeat", "attribution", "late",
-    "correction_ms", "clock", "label", "keep_negatives", "format", "partitions",
-}  # fmt: skip
+    "name",
+    "key",
+    "junk_keys",
+    "window_ms",
+    "before_ms",
+    "resolution_ms",
+    "repeat",
+    "attribution",
+    "late",
+    "correction_ms",
+    "clock",
+    "label",
+    "keep_negatives",
+    "format",
+    "partitions",
+}
 
 
 def fingerprint_of(model: JobModel) -> str:
-    """The fingerprint of a job whose patterns are resolved: some 300 bytes, the same on every machine."""
-    data: dict[str, Any] = model.model_dump(mode="json", include=PLAIN)
+    """Returns the fingerprint of a job with resolved patterns: about 300 bytes, the same on every machine."""
+    data: Fields = model.model_dump(mode="json", include=PLAIN)
     data["rows"], data["key_bytes"] = model.limits.rows, model.limits.key_bytes
     data["streams"] = [
         [name, s.role, s.pattern or sorted(s.topic_names), s.decode, s.columns, s.time_field, s.time_unit, s.id]
@@ -30,6 +42,6 @@ def fingerprint_of(model: JobModel) -> str:
 
 
 def _job_key(name: str) -> str:
-    """As the job file calls it."""
+    """Returns the key of the job file for a name of the model."""
     limits = {"rows": "limits.rows", "key_bytes": "limits.key"}
     return limits.get(name) or name.removesuffix("_ms")

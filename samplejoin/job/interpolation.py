@@ -1,7 +1,7 @@
-"""`${env:NAME}` and `${file:path}` in the strings of a job.
+"""Resolves the references `${env:NAME}` and `${file:path}` in the strings of a job.
 
-They are for secrets in `security`, and for what differs from place to place. What is code or names a field has none:
-errors of records quote it, in logs, dead letters and pages of a running worker.
+References are for secrets in `security`, and for values that differ between deployments. Values that are code or name a
+field cannot have them, because errors of records quote these values in logs, dead letters and pages of a worker.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from samplejoin.job.secrets import Secrets
 
 MAX_BYTES = 64 << 10
 _REFERENCE = re.compile(r"(\$?)\$\{([^{}]*)\}")
-#: keys whose values a running worker quotes; of a stream the second
+#: top-level keys, and keys of a stream, whose values a running worker quotes
 _QUOTED = {"key", "sample", "label", "format", "junk_keys"}
 _QUOTED_OF_STREAM = {"decode", "columns", "delimiter", "clean", "time", "time_unit", "id"}
 _OPEN = re.compile(r"(?<!\$)\$\{")
 
 
-_INSTEAD = "write it in the file, or give another by --set or in the environment"
+_INSTEAD = "write the value itself, or set it with --set or in the environment"
 
 
 def _is_quoted(path: Path) -> bool:
@@ -33,7 +33,7 @@ def _is_quoted(path: Path) -> bool:
 
 
 class References:
-    """Resolves the references of one job; `secrets` learns what they stand for."""
+    """Resolves the references of one job, and adds their values to `secrets`."""
 
     def __init__(self, base_dir: FilePath, environ: Mapping[str, str], secrets: Secrets) -> None:
         self.base_dir = base_dir
@@ -41,8 +41,8 @@ class References:
         self.secrets = secrets
         self.issues: list[Issue] = []
 
-    def resolve(self, value: Any, path: Path = ()) -> Any:
-        """The value with all references in its strings resolved; what cannot be is in `issues`."""
+    def resolve(self, value: object, path: Path = ()) -> Any:
+        """Returns the value with all references in its strings resolved; adds to `issues` those that cannot be."""
         if isinstance(value, str):
             return self._text(value, path) if "${" in value else value
         if isinstance(value, dict):
@@ -53,7 +53,7 @@ class References:
 
     def _text(self, text: str, path: Path) -> str:
         if _OPEN.search(_REFERENCE.sub("", text)):
-            self.issues.append(Issue(path, "has a ${ without its }", "${env:NAME}; write $${ for a plain ${"))
+            self.issues.append(Issue(path, "has a ${ without a closing }", "${env:NAME}; write $${ for a plain ${"))
             return text
 
         def look_up(match: re.Match[str]) -> str:
@@ -81,7 +81,7 @@ class References:
         kind, _, name = reference.partition(":")
         if kind == "env" and name:
             if name not in self.environ:
-                raise RefusedError(f"the environment has no {name}", did_you_mean(name, self.environ) or "set it")
+                raise RefusedError(f"no environment variable {name}", did_you_mean(name, self.environ) or "set it")
             return self.environ[name]
         if kind == "file" and name:
             return self._file(self.base_dir / name)

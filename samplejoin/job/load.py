@@ -1,4 +1,4 @@
-"""Loads a job: file, environment and command line into one model, or all that is wrong with it, with places."""
+"""Loads a job from file, environment and command line into one model, or raises all its problems."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Sets = Mapping[str, str] | Iterable[str]
 
 
 def load_job(path: FilePath | str, sets: Sets = (), environ: Mapping[str, str] | None = None) -> JobModel:
-    """The job of a file. `sets` are the command line's (`{"a.b": "c"}` or `a.b=c`), `environ` is `os.environ`.
+    """Loads a job file. `sets` are values of the command line (`{"a.b": "c"}` or `a.b=c`).
 
-    Raises JobError with every problem found, secrets masked.
+    `environ` is `os.environ` unless given. Raises JobError with every problem found, secrets masked.
     """
     path = FilePath(path)
     data, places = parse_file(_read(path), str(path))
@@ -33,13 +33,13 @@ def load_job(path: FilePath | str, sets: Sets = (), environ: Mapping[str, str] |
 
 
 def model_of(
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     base_dir: FilePath | str = ".",
     places: Places | None = None,
     sets: Sets = (),
     environ: Mapping[str, str] | None = None,
 ) -> JobModel:
-    """The job of a mapping as a file has it. Raises JobError."""
+    """Loads a job from a mapping of the same form as a job file. Raises JobError as `load_job`."""
     environ = os.environ if environ is None else environ
     overlay = Overlay(_copy(data), places or Places())
     overlay.environment(environ)
@@ -57,7 +57,7 @@ def model_of(
         except ValidationError as error:
             errors = error.errors(include_url=False)
             as_text = [overlay.text_instead(e["loc"]) for e in errors if e["type"] == "string_type"]
-            if not any(as_text):  # else `--set name=123` means the text, and all is tried again
+            if not any(as_text):  # otherwise `--set name=123` means text: validate again with it
                 issues = issues_of(errors)
                 if left := model_of_rest(resolved, errors):
                     rest, more = left
@@ -76,7 +76,7 @@ def _read(path: FilePath) -> str:
     try:
         content = read_small(path, MAX_BYTES)
     except FileNotFoundError:
-        raise refused("there is no such file", "samplejoin init NAME makes one") from None
+        raise refused("there is no such file", "samplejoin init NAME creates one") from None
     except RefusedError as error:
         raise refused(str(error), error.hint) from None
     except (OSError, ValueError) as error:
@@ -88,15 +88,15 @@ def _read(path: FilePath) -> str:
         raise refused(f"is not UTF-8 text: byte {content[error.start]:#x} in line {line}") from error
 
 
-def _copy(value: Any) -> Any:
-    """Copies of mappings and lists: laying values over them must not change the caller's."""
+def _copy(value: object) -> Any:
+    """Copies mappings and lists, so that values laid over them do not change the caller's."""
     if isinstance(value, Mapping):
         return {key: _copy(item) for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _literal_secrets(overlay: Overlay) -> list[Issue]:
-    """A password may stand in the environment, never in a file or on a command line."""
+    """Refuses a password that is written in a file or on a command line. In the environment it is allowed."""
     path: Path = ("security", "password")
     security = overlay.data.get("security")
     password = security.get("password") if isinstance(security, dict) else None
@@ -105,4 +105,4 @@ def _literal_secrets(overlay: Overlay) -> list[Issue]:
         return []
     if isinstance(password, str) and password.startswith("${") and password.find("}") == len(password) - 1:
         return []
-    return [Issue(path, "holds a secret itself", "password: ${env:KAFKA_PASSWORD} or ${file:/run/secrets/kafka}")]
+    return [Issue(path, "must be a reference", "password: ${env:KAFKA_PASSWORD} or ${file:/run/secrets/kafka}")]

@@ -1,9 +1,9 @@
-"""The job file as one model: every key, its type, its default and what it means. Times are ms, sizes bytes."""
+"""The model of the job file: every key with its type, default and meaning. Times are in ms, sizes in bytes."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -26,17 +26,17 @@ from samplejoin.job.sections import Limits, Outputs, SampleField, Section, Secur
 from samplejoin.job.units import Duration, PositiveDuration
 
 ALONE = {"alone": True}
-"""As the context of a validation: what must hold between the parts is not asked."""
+"""The context of a validation that skips the checks between the parts of a job."""
 GENERATION = re.compile(r"-g[0-9]+$")
 """What `JobModel.prefix` appends to a job's name."""
 
 
 def job_name(value: str) -> str:
-    """A name that topics and groups can be made of. Raises RefusedError otherwise."""
+    """Returns the value if it is a valid job name. Raises RefusedError otherwise."""
     plain_job_name(value)
     if GENERATION.search(value):
         raise RefusedError(
-            f"{value!r} ends like a generation", "say generation: 2 next to the name, or end it otherwise"
+            f"{value!r} ends like the name of a generation", "set generation: 2, or choose another ending than -gN"
         )
     return value
 
@@ -64,14 +64,14 @@ def _format(value: str) -> str:
     return value
 
 
-def _junk_key(value: Any) -> str | int:
+def _junk_key(value: object) -> str | int:
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     raise RefusedError("must be text or a whole number", 'quote it: "true"')
 
 
 JunkKey = Annotated[str | int, PlainValidator(_junk_key, json_schema_input_type=str | int)]
-"""A key value that means nobody."""
+"""A key value that does not identify anybody."""
 
 FieldOrSource = Annotated[
     SampleField,
@@ -79,39 +79,41 @@ FieldOrSource = Annotated[
         lambda value: {"from": value} if isinstance(value, str) else value, json_schema_input_type=SampleField | str
     ),
 ]
-"""A sample field, or where it comes from as a plain string."""
+"""A sample field, or only its `from` as a plain string."""
 
 
 class JobModel(Section):
-    """A join: which streams, by which key and window, what a sample carries, and where it goes."""
+    """A join: its streams, key and window, the fields of a sample, and the output topics."""
 
     name: Annotated[str, AfterValidator(job_name)] = Field(
         description="Name of the job: part of every sample's id and of its internal topics and consumer groups. "
         "Another name is another job."
     )
     generation: int = Field(
-        1, ge=1, le=9999,
-        description="A new one starts the job from the beginning next to the old one, with topics, group and state of "
-        "its own, called `NAME-gN` from 2 on. Sample ids and output topics stay.",
-    )  # fmt: skip
+        1,
+        ge=1,
+        le=9999,
+        description="A new generation runs the job from the beginning next to the old one, with its own internal "
+        "topics, group and state, named `NAME-gN` from 2 on. Sample ids and output topics stay the same.",
+    )
     brokers: Brokers = Field(("localhost:9092",), description="Kafka's bootstrap servers: `host:port`, or a list.")
     security: Security = Field(default=Security(), description="How to reach the brokers.")
     streams: dict[Name, StreamSection] = Field(
         description="The inputs by name: at least one anchor and one label stream."
     )
     key: Annotated[FieldPaths, Field(min_length=1, max_length=16)] = Field(
-        description="The row fields that make up the join key, in order; every stream's rows have them. A sample has "
-        "them by the same names, dots included. The key is at most `1KiB`, as a JSON array."
+        description="The row fields that make up the join key, in order; the rows of every stream have them. A sample "
+        "has them under the same names, dots included. As a JSON array the key has at most `1KiB`."
     )
     junk_keys: Annotated[tuple[JunkKey, ...], Field(strict=False)] = Field(
         ("", "0"),
-        description="Texts and whole numbers that are no key: rows with one of them are counted and dropped. "
+        description="Texts and whole numbers that are not valid keys: rows with one of them are counted and dropped. "
         '`"0"` is the text, `0` the number.',
     )
     window_ms: PositiveDuration = Field(
         alias="window", description="How long after its anchor a label still joins; the end is exclusive."
     )
-    before_ms: Duration = Field(0, alias="before", description="How long before its anchor a label may lie.")
+    before_ms: Duration = Field(0, alias="before", description="How long before its anchor a label may be.")
     lateness_ms: Duration = Field(
         30_000,
         alias="lateness",
@@ -120,84 +122,91 @@ class JobModel(Section):
     resolution_ms: PositiveDuration = Field(
         1000,
         alias="resolution",
-        description="The step of event time; `window`, `before` and `correction` are multiples of it.",
+        description="The length of a slice of event time; `window`, `before` and `correction` are multiples of it.",
     )
     repeat: Literal["merge", "each"] = Field(
-        "merge", description="Further anchors of a key inside its window: folded into one sample, or a sample each."
+        "merge",
+        description="Further anchors of a key inside its window: `merge` folds them into one sample, `each` makes a "
+        "sample of each.",
     )
     attribution: Literal["last", "first"] = Field(
-        "last", description="With `repeat: each`: the anchor that gets a label, of those whose windows hold it."
+        "last", description="With `repeat: each`: which anchor gets a label, if the windows of several hold it."
     )
     late: Literal["count", "topic", "correct"] = Field(
         "count",
-        description="Labels that come after their sample: counted; sent to `outputs.late`; or a new revision of the "
-        "sample within `correction`. For labels only: a late impression never opens a window, nor makes a revision.",
+        description="What happens to labels that come after their sample: `count` counts them, `topic` sends them to "
+        "`outputs.late`, `correct` makes a new revision of the sample within `correction`. A late impression never "
+        "opens a window, nor makes a revision.",
     )
     correction_ms: Duration = Field(
         0, alias="correction", description="With `late: correct`: how long after its end a window can be corrected."
     )
     clock: Literal["event", "processing"] = Field(
-        "event", description="`event`: event times decide. `processing`: the time of arrival does."
+        "event", description="`event`: rows join by their event time. `processing`: by their time of arrival."
     )
     sample: dict[Name, FieldOrSource] = Field(description="The sample's fields, besides the key, `label` and `weight`.")
     label: str | None = Field(
         None,
         min_length=1,
         description="An expression over the sample's fields, such as `clicks > 0`, or `module:function`, called with "
-        "the sample. Without it: 1 if any label row joined, else 0.",
+        "the sample. Default: 1 if any label row joined, else 0.",
     )
     keep_negatives: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="Share of negative samples that is kept; then every sample carries `weight`. With `late: correct` "
-        "and a label that a late row can lower, leave it at 1: a correction to a negative that is not kept is not "
-        "sent.",
+        description="Share of negative samples that is kept; below 1, every sample has a `weight`. With `late: "
+        "correct` and a label that a late row can lower, leave it at 1: a correction to a negative that is not kept is "
+        "not sent.",
     )
     format: Annotated[str, AfterValidator(_format)] = Field(
         "json",
         description="`json`; `csv` (no header; key, sample fields, label, weight); or `module:function`, called with "
-        "the sample; it returns a dict, text, bytes, or None to drop it.",
+        "the sample, which returns a dict, text, bytes, or None to drop it.",
     )
-    outputs: Outputs = Field(default=Outputs(), description="Topics of samples, late and orphan rows, dead letters.")
+    outputs: Outputs = Field(default=Outputs(), description="Topics of samples, late rows, orphans and dead letters.")
     partitions: int = Field(
-        4, ge=1, le=1024,
-        description="Partitions of the join: the most workers that can share it. Fixed for a generation; "
-        "`samplejoin migrate` takes the state to another.",
-    )  # fmt: skip
+        4,
+        ge=1,
+        le=1024,
+        description="Partitions of the join, and so the largest number of workers that can share it. Fixed for a "
+        "generation; `samplejoin migrate` moves the state to another number.",
+    )
     standby_replicas: int = Field(
         0,
         ge=0,
         le=8,
-        description="Further workers that keep a copy of each join partition's state: one of them takes "
-        "over within seconds, however large it is.",
+        description="Number of further workers that keep a copy of each join partition's state; one of them takes "
+        "over within seconds, however large the state is.",
     )
-    combine: bool = Field(True, description="Whether rows of a key are aggregated before they are sent to its home.")
+    combine: bool = Field(True, description="Whether rows of a key are combined before they are sent to the join.")
     start: Annotated[str, AfterValidator(_start)] = Field(
         "earliest", description="Where a new job starts to read: `earliest`, `latest`, or a time (ISO 8601)."
     )
     until: Annotated[str, AfterValidator(_until)] | None = Field(
         None,
-        description="A time (ISO 8601) from which on anchors are left to another generation: they are counted and "
-        "dropped, and label rows from `until` + `window` on with them.",
+        description="A time (ISO 8601) from which anchors are left to another generation. They are counted and "
+        "dropped, as are label rows from `until` + `window`.",
     )
     idle_after_ms: PositiveDuration = Field(
         5000,
         alias="idle_after",
-        description="Silence after which a stream with `idle: advance` no longer holds; "
-        "after a pause of all workers the clock catches up with a silence step by step.",
+        description="Silence after which a stream with `idle: advance` no longer holds back the clock. "
+        "After a pause of all workers the clock catches up with a silence step by step.",
     )
     max_wait_ms: PositiveDuration | None = Field(
         None,
         alias="max_wait",
-        description="How long a source that stands still is waited for; then samples say `complete: false`. "
-        "`null`: for ever.",
+        description="How long the clock waits for a source that stands still; then samples say `complete: false`. "
+        "`null`: forever.",
     )
     max_skew_ms: PositiveDuration = Field(
-        60_000, alias="max_skew", description="How far an event time may lie ahead; beyond, it is a dead letter."
+        60_000,
+        alias="max_skew",
+        description="How far an event time may be in the future; a record beyond it is a dead letter.",
     )
     align_ms: PositiveDuration = Field(
-        30_000, alias="align", description="How far a source may be read ahead of the slowest, in event time."
+        30_000, alias="align", description="How far, in event time, a source may be read ahead of the slowest one."
     )
     max_backlog: int = Field(
         2000, ge=1, description="Blocks waiting in a join partition's log at which reading of the inputs pauses."
@@ -206,23 +215,23 @@ class JobModel(Section):
         500, alias="commit_interval", description="How often a join partition commits, samples included."
     )
     max_in_flight: int = Field(
-        50_000, ge=1, le=10_000_000, description="Records of a source partition sent on but not yet committed."
+        50_000, ge=1, le=10_000_000, description="Most records of a source that may be sent on but not yet committed."
     )
     limits: Limits = Field(default=Limits(), description="Bounds on rows, samples and state.")
     error_rate: float = Field(
         0.05,
         gt=0,
         le=1,
-        description="Share of dead letters, among a stream's records or closed windows, past which the worker warns.",
+        description="Share of dead letters, of a stream's records or of closed windows, above which the worker warns.",
     )
     guarantee: Literal["exactly_once", "at_least_once"] = Field(
-        "exactly_once", description="`at_least_once` only for brokers without transactions."
+        "exactly_once", description="Use `at_least_once` only for brokers without transactions."
     )
     state_dir: str = Field(
-        "state", min_length=1, description="Directory of the local state; relative to where the worker starts."
+        "state", min_length=1, description="Directory of the local state, relative to where the worker starts."
     )
     replication_factor: int | None = Field(
-        None, ge=1, le=100, description="Of topics the worker creates; `null`: the broker's default."
+        None, ge=1, le=100, description="For topics that the worker creates; `null`: the broker's default."
     )
     web_port: int = Field(6066, ge=1, le=65535, description="Port of `/metrics`, `/livez`, `/readyz`, `/status.json`.")
     _places: Places = PrivateAttr(default_factory=Places)
@@ -236,56 +245,56 @@ class JobModel(Section):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The fields of a sample that goes out, in their order."""
+        """The names of a sample's fields as it is sent, in order."""
         weight = ("weight",) if self.keep_negatives < 1 else ()
         return (*self.key_names, *self.sample, "label", *weight)
 
     @property
     def key_names(self) -> tuple[str, ...]:
-        """What a sample calls its key fields."""
+        """The names of the key fields in a sample."""
         return tuple(map(shown, self.key))
 
     @property
     def places(self) -> Places:
-        """Where each value was written; empty if the job never was a file."""
+        """The places where values were written; empty if the job was not read from a file."""
         return self._places
 
     @property
     def start_ms(self) -> int | None:
-        """`start` as epoch ms if it is a time."""
+        """`start` as epoch ms; None if it is not a time."""
         return None if self.start in ("earliest", "latest") else read_iso(self.start)
 
     @property
     def until_ms(self) -> int | None:
-        """`until` as epoch ms."""
+        """`until` as epoch ms; None without it."""
         return None if self.until is None else read_iso(self.until)
 
     def lateness_of(self, stream: StreamSection) -> int:
-        """The stream's own `lateness`, or the job's, in ms."""
+        """Returns the stream's own `lateness`, or else the job's, in ms."""
         return self.lateness_ms if stream.lateness_ms is None else stream.lateness_ms
 
     @property
     def largest_lateness_ms(self) -> int:
-        """Of all streams: how far the clock is behind when all are read up to the same event time."""
+        """The largest lateness of all streams: how far the clock is behind if all are read up to one event time."""
         return max(map(self.lateness_of, self.streams.values()))
 
     @property
     def prefix(self) -> str:
-        """What the names of group, internal topics, transactional ids and state directory begin with."""
+        """The beginning of the names of group, internal topics, transactional ids and state directory."""
         return self.name if self.generation == 1 else f"{self.name}-g{self.generation}"
 
     @property
     def samples_topic(self) -> str:
-        """The topic of finished samples."""
+        """The name of the topic of finished samples."""
         return self.outputs.samples.topic or f"{self.name}-samples"
 
     @property
     def dead_letter_topic(self) -> str:
-        """The topic of what could not be processed."""
+        """The name of the topic of records and samples that could not be processed."""
         return self.outputs.dead_letter.topic or f"{self.name}-dead-letter"
 
     def output_topics(self) -> dict[str, str]:
-        """Output name -> topic, for those that the job writes."""
+        """Returns the topics that the job writes, by the name of the output."""
         topics = {"samples": self.samples_topic, "dead_letter": self.dead_letter_topic}
         for name, output in (("late", self.outputs.late), ("orphan", self.outputs.orphan)):
             if output is not None and output.topic is not None:

@@ -1,4 +1,4 @@
-"""Values from the command line and the environment, laid over those of the file: command line > environment > file."""
+"""Overrides values of the job file: command line before environment before file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from samplejoin.core.values import Fields
 from samplejoin.errors import did_you_mean
 from samplejoin.job.errors import Issue, Path, Place, Places, dotted
 from samplejoin.job.yamlfile import parse_value
@@ -20,25 +21,25 @@ _KUBERNETES = re.compile(
     r"|SAMPLEJOIN_(.*_)?PORT=(tcp|udp|sctp)://.*",
     re.DOTALL,
 )
-"""What it sets in pods for services called `samplejoin` or `samplejoin-…`."""
+"""Variables that Kubernetes sets in pods for services named `samplejoin` or `samplejoin-…`."""
 _EXAMPLE = "--set streams.click.topic=clicks"
-#: where a plain string is short for a mapping with one key
+#: sections in which a plain string stands for a mapping with this one key
 _SHORT = {"outputs": "topic", "sample": "from"}
 
 
 class Overlay:
-    """Lays values over a job's data; remembers the text of each, in case text is what is needed."""
+    """Lays values over a job's data. It keeps the text of each, in case the key needs text."""
 
-    def __init__(self, data: dict[str, Any], places: Places) -> None:
+    def __init__(self, data: Fields, places: Places) -> None:
         self.data = data
         self.places = places
         self.texts: dict[Path, str] = {}
         self.issues: list[Issue] = []
-        #: what was not there before a value was laid below it, and what may have been meant
+        #: paths of mappings that were created for a value below them -> hint to what may have been meant
         self.made: dict[Path, str | None] = {}
 
     def environment(self, environ: Mapping[str, str]) -> None:
-        """`SAMPLEJOIN_STREAMS__CLICK__TOPIC=clicks`; names match whatever their case."""
+        """Lays over variables such as `SAMPLEJOIN_STREAMS__CLICK__TOPIC=clicks`; names match in any case."""
         for name in sorted(environ):
             theirs = _IGNORED.fullmatch(name) or _KUBERNETES.fullmatch(f"{name}={environ[name]}")
             if name.startswith(PREFIX) and not theirs:
@@ -46,7 +47,7 @@ class Overlay:
                 self._lay(self._spelled(parts), environ[name], Place(f"environment {name}"))
 
     def command_line(self, values: Mapping[str, str] | Iterable[str]) -> None:
-        """`{"streams.click.topic": "clicks"}`, or the same as `streams.click.topic=clicks`."""
+        """Lays over values given as `{"streams.click.topic": "clicks"}` or `streams.click.topic=clicks`."""
         for text in [f"{k}={v}" for k, v in values.items()] if isinstance(values, Mapping) else values:
             name, equals, value = text.partition("=")
             if equals:
@@ -55,13 +56,13 @@ class Overlay:
                 self._refuse((name,), Place("--set"), "has no value; write KEY=VALUE", _EXAMPLE)
 
     def text_instead(self, path: Path) -> bool:
-        """Puts the value back as the text it was given as; False if the path was not laid over, or is text."""
+        """Replaces a value by the text that gave it. Returns False if no value was laid there, or only its text."""
         text = self.texts.pop(path, None)
         if text is None:
             return False
         parent = self.data
         for part in path[:-1]:
-            parent = parent[part]  # type: ignore[index]  # paths laid over hold names only
+            parent = parent[part]  # type: ignore[index]  # these paths consist of names only
         parent[path[-1]] = text  # type: ignore[index]
         return True
 
@@ -71,7 +72,7 @@ class Overlay:
 
     def _lay(self, path: tuple[str, ...], text: str, place: Place) -> None:
         if not all(path):
-            self._refuse(path, place, "names no value", _EXAMPLE)
+            self._refuse(path, place, "has an empty name in its path", _EXAMPLE)
             return
         here: Any = self.data
         for depth, part in enumerate(path[:-1], 1):
@@ -95,12 +96,12 @@ class Overlay:
         here[path[-1]] = text if path[-1] == "password" else parse_value(text)
 
     def hinted(self, issue: Issue) -> Issue:
-        """The issue; if it is of something that was made here, with a hint to what may have been meant."""
+        """Returns the issue; if it is about a mapping created here, with a hint to what may have been meant."""
         near = next((hint for path, hint in self.made.items() if issue.path[: len(path)] == path), None)
         return issue._replace(hint=issue.hint or near)
 
     def _spelled(self, parts: list[str]) -> tuple[str, ...]:
-        """The names as the file spells them, else in lower case."""
+        """Returns the names as the file spells them, or else in lower case."""
         here: Any = self.data
         path = []
         for part in parts:

@@ -1,6 +1,6 @@
-"""What is still to be said of a job that is wrong: its wrong parts are replaced, and the others are checked as usual.
+"""Finds further mistakes in a job with invalid values: replaces these values and checks the other parts as usual.
 
-What may follow from a mistake that is known already is left out: a part that is checked only in part says less, never
+It leaves out issues that may follow from a mistake that is known already, so it reports too little rather than
 something false.
 """
 
@@ -12,23 +12,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from samplejoin.core.values import Fields
 from samplejoin.job import validation
 from samplejoin.job.errors import Issue, Path
 from samplejoin.job.model import ALONE, JobModel
 
 ROUNDS = 3
-"""A wrong value is taken out, then a required one put in its place."""
-_NEEDED: dict[str, Any] = {"name": "job", "window": "1h", "key": ["key"], "sample": {}}
+"""The first round removes an invalid value, a later one supplies it if it is required."""
+_NEEDED: dict[str, object] = {"name": "job", "window": "1h", "key": ["key"], "sample": {}}
 _PARTS = ("streams", "sample", "key", "label", "format")
 
 
-def model_of_rest(data: Mapping[str, Any], errors: Iterable[Mapping[str, Any]]) -> tuple[JobModel, list[Issue]] | None:
-    """The job with others in place of its wrong parts, and what is wrong between the right ones.
+def model_of_rest(
+    data: Mapping[str, object], errors: Iterable[Mapping[str, Any]]
+) -> tuple[JobModel, list[Issue]] | None:
+    """Returns a model with the invalid values replaced, and the issues between its valid parts.
 
-    `errors` are those of the `ValidationError`. None if too little is left. The model breaks rules: it tells
-    `compile_issues` what to look at, and does not run.
+    `errors` are those of the `ValidationError`. Returns None if too little is left. The model may break rules: it is
+    for `compile_issues`, not for running.
     """
-    mended: dict[str, Any] = copy.deepcopy(dict(data))
+    mended: dict[str, object] = copy.deepcopy(dict(data))
     wrong: set[Path] = set()
     for _ in range(ROUNDS):
         paths = {tuple(part for part in error["loc"] if part != "[key]") for error in errors} - {()}
@@ -45,8 +48,8 @@ def model_of_rest(data: Mapping[str, Any], errors: Iterable[Mapping[str, Any]]) 
     return None
 
 
-def _mend(data: dict[str, Any], path: Path) -> bool:
-    """Replaces what is wrong at the path, or takes it out where that says less; False if nothing is left to say."""
+def _mend(data: Fields, path: Path) -> bool:
+    """Replaces or removes the invalid value at the path. Returns False if too little is left to check."""
     top = path[0]
     streams = data.get("streams")
     if not isinstance(streams, dict) or not streams or path == ("streams",):
@@ -68,7 +71,7 @@ def _mend(data: dict[str, Any], path: Path) -> bool:
 
 
 def _may_follow(issue: Issue, wrong: set[Path], model: JobModel) -> bool:
-    """Whether a mistake between parts may come of one that is wrong in itself."""
+    """Returns whether an issue between parts may follow from an invalid value."""
     path = issue.path
     streams = {each[1] for each in wrong if each[0] == "streams"}
     if any(each[: len(path)] == path or path[: len(each)] == each for each in wrong):

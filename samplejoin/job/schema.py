@@ -1,17 +1,16 @@
-"""The job file's JSON Schema, for editors: completion, types, descriptions, defaults as they are written."""
+"""The job file's JSON Schema, for completion and checks in editors."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from samplejoin.core.values import Fields
 from samplejoin.job.model import JobModel
 from samplejoin.job.units import format_duration, format_size
 
 _WRITTEN = {"duration": format_duration, "size": format_size}
 
 
-def job_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a job file."""
+def job_schema() -> Fields:
+    """Returns the JSON Schema (draft 2020-12) of a job file."""
     schema = JobModel.model_json_schema(by_alias=True, mode="validation")
     _tidy(schema)
     for part in schema.get("$defs", {}).values():
@@ -19,8 +18,8 @@ def job_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "samplejoin job"}
 
 
-def _tidy(part: dict[str, Any]) -> None:
-    """Defaults as text where they have a unit, none for whole parts; no generated titles."""
+def _tidy(part: Fields) -> None:
+    """Writes defaults with their unit; removes defaults of whole sections, and generated titles."""
     part.pop("title", None)
     for value in part.get("properties", {}).values():
         value.pop("title", None)
@@ -31,6 +30,6 @@ def _tidy(part: dict[str, Any]) -> None:
             del value["default"]
 
 
-def _unit(value: dict[str, Any]) -> str | None:
+def _unit(value: Fields) -> str | None:
     units = [v.get("x-unit") for v in (value, *value.get("anyOf", ()))]
     return next((unit for unit in units if unit), None)

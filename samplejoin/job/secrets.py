@@ -1,4 +1,4 @@
-"""What the references of a job stand for, so that nothing that is said of the job shows it."""
+"""The values behind a job's references, which no message about the job may show."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 _Path = tuple[str | int, ...]
 
 _IN_ANY_SENTENCE = 6
-"""Shorter values are not looked for in what is said of other places: too many words and numbers are like them."""
+"""Shorter values are masked only in messages about their own place: ordinary words and numbers can equal them."""
 _IN_A_WORD = 4
-"""Shorter words are not looked for inside a value."""
+"""Shorter words are masked only if they are a whole word of a value."""
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(repr=False)
 class Secrets:
-    """Values that stand behind references, and the places they were given at. All of them are taken for secrets."""
+    """Values of references, and the paths where they are used. All of them are treated as secrets."""
 
-    #: value, or a part of it that is a value of its own -> the reference
+    #: value, or a part of it between commas -> the reference
     _references: dict[str, str] = field(default_factory=dict)
     _places: dict[_Path, list[str]] = field(default_factory=dict)
 
     def add(self, path: _Path, reference: str, value: str) -> None:
-        """A reference at a place of the job, and what it stands for."""
+        """Adds the value of a reference at a path of the job."""
         self._places.setdefault(path, []).append(value)
         for form in (value, *map(str.strip, value.split(","))):
             for shown in (form, repr(form)[1:-1]):
@@ -33,11 +33,11 @@ class Secrets:
         self._references.pop("", None)
 
     def shown(self, value: str) -> str:
-        """A value of the job as the job file has it."""
+        """Returns a value of the job as the job file has it: with references in place of their values."""
         return self._references.get(value) or self.masked(value)
 
     def masked(self, text: str, path: _Path | None = None) -> str:
-        """The text with every value as its reference; of what is said of its own place no word of a value is left."""
+        """Returns the text with references in place of values; about a value's own place, without any word of it."""
         given = [value for place, values in self._places.items() if _near(place, path) for value in values]
         for value in sorted(self._references, key=len, reverse=True):
             if len(value) >= _IN_ANY_SENTENCE or any(value in whole for whole in given):
@@ -47,12 +47,12 @@ class Secrets:
 
 
 def _near(place: _Path, path: _Path | None) -> bool:
-    """Whether what is said of `path` speaks of the value at `place`: of it, a part of it, or what it is part of."""
+    """Returns whether a message about `path` concerns the value at `place`, a part of it, or its parent."""
     return path is not None and (path[: len(place)] == place or place[:-1] == path)
 
 
 def _without_words(text: str, values: list[str], references: set[str]) -> str:
-    """The text without the words it shares with the values, its references left as they are."""
+    """Returns the text without the words that it shares with the values; references stay."""
     words = {word for value in values for word in _WORD.findall(value)}
 
     def kept(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""The parts of a job file: streams, sample fields, outputs, security, limits. `model.py` puts them together."""
+"""The models of a job file's sections: streams, sample fields, outputs, security, limits. `model.py` combines them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from samplejoin.job.units import Duration
 
 
 class Section(BaseModel):
-    """What all parts of the job file have in common: exact types, no unknown keys, no change after loading."""
+    """The base of all sections of the job file: exact types, no unknown keys, no change after loading."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class StreamSection(Section):
-    """A named input: where its records come from and how they become rows."""
+    """A named input: its topics, and how its records become rows."""
 
     role: Literal["anchor", "label"] = Field(
         description="`anchor`: each row opens a window and becomes a sample (impressions). `label`: rows that join a "
@@ -43,7 +43,7 @@ class StreamSection(Section):
     topic: TopicName | None = Field(None, description="The topic. Exactly one of `topic`, `topics`, `pattern`.")
     topics: Topics | None = Field(None, description="Several topics, read as one stream.")
     pattern: TopicPattern | None = Field(
-        None, description="A regular expression; every topic whose whole name matches it when the worker starts."
+        None, description="A regular expression; reads all topics whose whole name matches it when the worker starts."
     )
     decode: DecoderName = Field(
         "json",
@@ -53,11 +53,11 @@ class StreamSection(Section):
     columns: Columns | None = Field(
         None,
         description="For `decode: csv`: the names of the columns, `[uid, item]`, whose values are text; or names with "
-        "types, `{uid: str, item: int, dwell: float, liked: bool}`. Text that is not of its type is a dead letter; "
-        "empty text is null, except for `str`. A `bool` is `1`, `0`, `true` or `false`, in any case.",
+        "types, `{uid: str, item: int, dwell: float, liked: bool}`. A record with text of another type is a dead "
+        "letter; empty text is null, except for `str`. A `bool` is `1`, `0`, `true` or `false`, in any case.",
     )
     delimiter: Delimiter = Field(
-        ",", description='What stands between the columns, for `decode: csv`; `"\\t"` for tabs.'
+        ",", description='The character between the columns, for `decode: csv`; `"\\t"` for tabs.'
     )
     clean: FunctionName | None = Field(
         None,
@@ -66,8 +66,8 @@ class StreamSection(Section):
     )
     time: TimePath | None = Field(
         None,
-        description="The field of the decoded record that holds the event time; `@timestamp` is the Kafka record's "
-        "own, `\\@timestamp` a field of that name. Required, except with `clock: processing`.",
+        description="The field of the decoded record with the event time; `@timestamp` is the Kafka record's "
+        "timestamp, `\\@timestamp` a field of that name. Required, except with `clock: processing`.",
     )
     time_unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
         "ms",
@@ -81,19 +81,19 @@ class StreamSection(Section):
     lateness_ms: Duration | None = Field(
         None,
         alias="lateness",
-        description="How much the events of one of its partitions may be out of order; default: the job's. Of streams "
-        "that share a topic the largest holds, for all their topics.",
+        description="How much the events of one of its partitions may be out of order; default: the job's. If "
+        "streams share a topic, the largest of their values applies, to all topics that they read.",
     )
     idle: Literal["advance", "hold"] = Field(
         "advance",
         description="When the whole stream is silent: `advance` lets windows close after `idle_after`; `hold` stops "
-        "the clock, for a stream that must never be silent while others flow.",
+        "the clock, for a stream that is never silent while others have records.",
     )
     _resolved: tuple[str, ...] | None = PrivateAttr(None)
 
     @property
     def topic_names(self) -> tuple[str, ...]:
-        """The stream's topics; empty while a `pattern` has not been resolved."""
+        """The names of the stream's topics; empty while a `pattern` has not been resolved."""
         if self.topic is not None:
             return (self.topic,)
         return self.topics or self._resolved or ()
@@ -109,8 +109,8 @@ class SampleField(Section):
 
     source: str = Field(
         alias="from",
-        description="`stream.field` for a field of its rows; `stream` alone for the rows themselves (`agg: count`, "
-        "`any` or your own).",
+        description="`stream.field` for a field of the stream's rows; `stream` for the rows themselves (with `agg: "
+        "count`, `any` or your own).",
     )
     agg: AggregateName | None = Field(
         None,
@@ -125,7 +125,7 @@ class SampleField(Section):
 
     @property
     def source_field(self) -> str | None:
-        """The path of the row's field, None for the rows themselves."""
+        """The path of the row's field; None for the rows themselves."""
         return self.source.partition(".")[2] or None
 
 
@@ -133,15 +133,16 @@ class Output(Section):
     """An output topic. A plain string is short for `{topic: string}`."""
 
     topic: TopicName | None = Field(
-        None, description="The topic; by default the job's name with `-samples` or `-dead-letter`. "
-        "Required for `late` and `orphan`."
-    )  # fmt: skip
+        None,
+        description="The topic; by default the job's name with `-samples` or `-dead-letter`. "
+        "Required for `late` and `orphan`.",
+    )
     compression: Literal["none", "gzip", "lz4", "zstd"] = Field(
         "zstd",
-        description="How batches are compressed; for `samples` only. Late and orphan rows are sent with them.",
+        description="Compression of batches; for `samples` only. Late and orphan rows are compressed alike.",
     )
     partitions: int | None = Field(
-        None, ge=1, le=1024, description="Partitions if the worker creates the topic; default: the job's `partitions`."
+        None, ge=1, le=1024, description="Partitions, if the worker creates the topic; default: the job's `partitions`."
     )
 
 
@@ -151,11 +152,11 @@ OutputOrTopic = Annotated[
         lambda value: {"topic": value} if isinstance(value, str) else value, json_schema_input_type=Output | str
     ),
 ]
-"""An output, or its topic as a plain string."""
+"""An output, or only its topic as a plain string."""
 
 
 class Outputs(Section):
-    """Where samples and side outputs go."""
+    """The topics of samples, late rows, orphans and dead letters."""
 
     samples: OutputOrTopic = Field(default=Output(), description="Finished samples.")
     late: OutputOrTopic | None = Field(
@@ -168,7 +169,7 @@ class Outputs(Section):
 
 
 class Security(Section):
-    """How to reach the brokers. Secrets are given as `${env:NAME}` or `${file:/path}` only."""
+    """How to connect to the brokers. Secrets must be given as `${env:NAME}` or `${file:/path}`."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="As in Kafka's own configuration."
@@ -176,24 +177,26 @@ class Security(Section):
     mechanism: Mechanism | None = Field(None, description="For SASL protocols.")
     username: str | None = Field(None, repr=False, description="For SASL protocols.")
     password: SecretStr | None = Field(None, description="For SASL protocols; `${env:NAME}` or `${file:/path}` only.")
-    ca_file: str | None = Field(None, description="PEM file of the authorities to trust; relative to the job file.")
-    cert_file: str | None = Field(None, description="PEM file of the client's certificate; relative to the job file.")
-    key_file: str | None = Field(None, description="PEM file of the client's key; relative to the job file.")
+    ca_file: str | None = Field(None, description="PEM file of the trusted authorities, relative to the job file.")
+    cert_file: str | None = Field(None, description="PEM file of the client's certificate, relative to the job file.")
+    key_file: str | None = Field(None, description="PEM file of the client's key, relative to the job file.")
 
 
 class Limits(Section):
-    """Bounds that keep one bad key or record from hurting the rest."""
+    """Limits that keep one bad key or record from harming the others."""
 
     rows: int = Field(
-        10_000, ge=1, le=10_000_000,
+        10_000,
+        ge=1,
+        le=10_000_000,
         description="Label cells, one per stream and slice, kept per key within the length of a window (event time "
-        "divided by `window`); past it labels are dropped, the sample says `truncated`.",
-    )  # fmt: skip
+        "divided by `window`); beyond it labels are dropped and the sample says `truncated`.",
+    )
     key_bytes: KeySize = Field(
         16 << 20,
         alias="key",
-        description="Bytes of label cells kept per key within the length of a window, `4MiB` or more; past it as past "
-        "`rows`.",
+        description="Bytes of label cells kept per key within the length of a window, `4MiB` or more; beyond it as "
+        "for `rows`.",
     )
     record_bytes: RecordSize = Field(
         8 << 20,
@@ -204,8 +207,8 @@ class Limits(Section):
         512 << 10,
         alias="row",
         description="Largest row, at most `1MiB`; a larger one, or a record whose rows together are over four times "
-        "as large, is a dead letter. Where an aggregate keeps lists or objects, each element and name in them counts "
-        "as at least 64 bytes: that is what it takes in memory.",
+        "this size, is a dead letter. Where an aggregate keeps lists or objects, each element and name in them counts "
+        "as at least 64 bytes, which is what it takes in memory.",
     )
     sample_bytes: SampleSize = Field(
         512 << 10,
@@ -213,11 +216,11 @@ class Limits(Section):
         description="Largest formatted sample, at most `1000KiB`; a larger one is a dead letter.",
     )
     cache_keys: int = Field(
-        200_000, ge=1000, description="Open keys that one join partition keeps in memory; the rest waits in RocksDB."
+        200_000, ge=1000, description="Open keys that one join partition keeps in memory; the rest are in RocksDB."
     )
     memory_bytes: WorkerMemory | None = Field(
         None,
         alias="memory",
-        description="What one worker may take, from `512MiB`; `null`: 80 % of its container's limit, or a quarter of "
+        description="What one worker may use, from `512MiB`; `null`: 80 % of its container's limit, or a quarter of "
         "the machine's memory. See [operations](operations.md#memory).",
     )

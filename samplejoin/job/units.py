@@ -1,9 +1,9 @@
-"""Durations and sizes as people write them: `20m`, `1h30m`, `500ms`; `512KiB`, `64MiB`. Inside: ms and bytes."""
+"""Durations such as `20m`, `1h30m`, `500ms` as milliseconds; sizes such as `512KiB`, `64MiB` as bytes."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
@@ -17,11 +17,11 @@ _DURATION_PATTERN = r"^(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?$"
 _SIZE_PATTERN = r"^\d+(B|KiB|MiB|GiB)$"
 
 MAX_DURATION_MS = 3660 * 86_400_000
-"""About ten years: longer is a slip of the pen."""
+"""About ten years: a longer duration is taken for a mistake."""
 
 
-def parse_duration(value: Any) -> int:
-    """Milliseconds of a duration such as `1h30m`. Raises RefusedError, also for a bare number."""
+def parse_duration(value: object) -> int:
+    """Returns the milliseconds of a duration such as `1h30m`. Raises RefusedError, also for a number without unit."""
     if type(value) is int and value >= 0:
         raise RefusedError(f"{value} has no unit", f"write {value}s, {value}m or {value}ms")
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -43,7 +43,7 @@ def parse_duration(value: Any) -> int:
 
 
 def format_duration(ms: int) -> str:
-    """The text that `parse_duration` reads as so many milliseconds."""
+    """Returns the text that `parse_duration` reads as that number of milliseconds."""
     parts = []
     for unit, size in _DURATION_UNITS:
         count, ms = divmod(ms, size)
@@ -52,8 +52,8 @@ def format_duration(ms: int) -> str:
     return "".join(parts) or "0s"
 
 
-def parse_size(value: Any) -> int:
-    """Bytes of a size such as `64MiB`. Raises RefusedError, also for a bare number."""
+def parse_size(value: object) -> int:
+    """Returns the bytes of a size such as `64MiB`. Raises RefusedError, also for a number without unit."""
     if isinstance(value, int) and not isinstance(value, bool):
         raise RefusedError(f"{value} has no unit", f"write {value}B, or KiB, MiB, GiB")
     if not isinstance(value, str):
@@ -68,21 +68,21 @@ def parse_size(value: Any) -> int:
 
 
 def format_size(size: int) -> str:
-    """The text that `parse_size` reads as so many bytes."""
+    """Returns the text that `parse_size` reads as that number of bytes."""
     for unit, factor in _SIZE_UNITS:
         if size >= factor and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size}B"
 
 
-def _positive(value: Any) -> int:
+def _positive(value: object) -> int:
     ms = parse_duration(value)
     if not ms:
         raise RefusedError("must be longer than 0s")
     return ms
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return {"bool": "true or false", "NoneType": "null", "list": "a list", "dict": "a mapping"}.get(
         type(value).__name__, type(value).__name__
     )

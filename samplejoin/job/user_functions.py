@@ -1,4 +1,4 @@
-"""Finds the users' functions: `module:function`, with the job file's directory first on the import path."""
+"""Imports the user's functions, named `module:function`, with the job file's directory first on the import path."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 from samplejoin.core.user_errors import said
 from samplejoin.errors import RefusedError, did_you_mean
 
-#: modules imported from a job's directory -> that directory
+#: top-level module imported from a job's directory -> that directory
 _owners: dict[str, Path] = {}
-#: sys.path and sys.modules belong to the whole process
+#: held during an import, because sys.path and sys.modules belong to the whole process
 _importing = threading.RLock()
 
 
 def find(name: str, base_dir: Path) -> Any:
-    """What `module:attribute` names. Raises RefusedError if it cannot be imported or is not there."""
+    """Returns what `module:attribute` names. Raises RefusedError if it cannot be imported or does not exist."""
     module_name, _, attribute = name.partition(":")
     module = import_module(module_name, base_dir)
     found: Any = module
@@ -36,7 +36,7 @@ def find(name: str, base_dir: Path) -> Any:
 
 
 def find_function(name: str, base_dir: Path) -> Any:
-    """As `find`, for something that can be called."""
+    """Returns a callable as `find` does. Raises RefusedError also for anything else."""
     found = find(name, base_dir)
     if not callable(found):
         raise RefusedError(f"{name} is not a function but {type(found).__name__}")
@@ -44,7 +44,7 @@ def find_function(name: str, base_dir: Path) -> Any:
 
 
 def import_module(name: str, base_dir: Path) -> ModuleType:
-    """Imports a module, from the job's directory if it is there. Raises RefusedError, also if the module raises."""
+    """Imports a module, from the job's directory if it is there. Raises RefusedError if the import fails."""
     top = name.partition(".")[0]
     base_dir = base_dir.resolve()
     local = (base_dir / f"{top}.py").is_file() or any((base_dir / top).glob("*.py"))
@@ -64,15 +64,15 @@ def import_module(name: str, base_dir: Path) -> ModuleType:
 
 
 def _make_room(top: str, base_dir: Path) -> None:
-    """The name must mean the job's module, not one of the same name that is already imported."""
+    """Unloads a module of another job that has the same name. Raises RefusedError if it is not from a job."""
     if top in sys.stdlib_module_names:
-        raise RefusedError(f"{base_dir / top} has the name of a module of Python itself", "rename it")
+        raise RefusedError(f"{base_dir / top} has the name of a module of Python's standard library", "rename it")
     known = sys.modules.get(top)
     if known is None or _is_in(known, base_dir):
         return
     if top not in _owners:
         raise RefusedError(
-            f"{base_dir / top} has the name of a module that is imported already: {known.__file__}", "rename it"
+            f"{base_dir / top} has the name of a module that is already imported: {known.__file__}", "rename it"
         )
     for name in [n for n in sys.modules if n == top or n.startswith(f"{top}.")]:
         del sys.modules[name]
@@ -91,7 +91,7 @@ def _first_on_path(base_dir: Path) -> None:
 
 
 def _import_failure(name: str, base_dir: Path, error: BaseException) -> tuple[str, str | None]:
-    """Message and hint: the module is missing, or fails at a line of its own."""
+    """Returns message and hint of a failed import: a missing module, or the line of the user's code that failed."""
     if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
         modules = [p.stem for p in base_dir.glob("*.py")]
         return f"there is no module {name!r}", did_you_mean(name, modules) or f"looked in {base_dir} first"

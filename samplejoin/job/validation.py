@@ -1,4 +1,4 @@
-"""What must hold between the parts of a job: each check yields issues with a path, a message and a hint."""
+"""Checks between the parts of a job. Each yields issues with path, message and hint."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from samplejoin.job.model import JobModel
 
 RESERVED = ("label", "weight")
-"""Names the sample carries on its own."""
+"""Field names that samples use themselves."""
 
 
 def issues_of(job: JobModel) -> list[Issue]:
-    """All that is wrong between parts that are each fine."""
+    """Returns all issues between parts that are valid by themselves."""
     checks = (
         _roles,
         _streams,
@@ -42,11 +42,11 @@ def issues_of(job: JobModel) -> list[Issue]:
 
 def _state_dir(job: JobModel) -> Iterator[Issue]:
     if "\0" in job.state_dir:
-        yield Issue(("state_dir",), "holds a null character, which no path can have")
+        yield Issue(("state_dir",), "contains a null character, which is not allowed in paths")
 
 
 def internal_topics(job: JobModel) -> re.Pattern[str]:
-    """The names of topics that no job may read or write as its own: Kafka's, and this job's inside, all generations."""
+    """Returns a pattern of the internal topics of Kafka and of this job (all generations), which it may not name."""
     return re.compile(rf"__.*|{re.escape(job.name)}(-g[0-9]+)?-(repartition|changelog|progress)")
 
 
@@ -75,16 +75,16 @@ def _decoding(path: tuple[str, ...], stream: StreamSection) -> Iterator[Issue]:
     if stream.decode == "csv" and stream.columns is None:
         yield Issue((*path, "decode"), "csv needs columns", "columns: [uid, mid, ts]; records have no header")
     if stream.delimiter != "," and stream.decode != "csv":
-        yield Issue((*path, "delimiter"), f"means nothing with decode: {stream.decode}", "decode: csv")
+        yield Issue((*path, "delimiter"), f"has no effect with decode: {stream.decode}", "decode: csv")
     if stream.columns is not None:
         if stream.decode != "csv":
-            yield Issue((*path, "columns"), f"mean nothing with decode: {stream.decode}")
+            yield Issue((*path, "columns"), f"have no effect with decode: {stream.decode}")
         if len(set(stream.columns)) < len(stream.columns):
             yield Issue((*path, "columns"), "name a column twice")
 
 
 def _columns(job: JobModel) -> Iterator[Issue]:
-    """What a CSV stream is asked for must be a column: the time, and without a cleaning function all the rest."""
+    """Checks that fields of a CSV stream are columns: its time and, if it has no cleaning function, all others."""
     for name, stream in job.streams.items():
         if stream.decode != "csv" or stream.columns is None:
             continue
@@ -104,7 +104,7 @@ def _columns(job: JobModel) -> Iterator[Issue]:
 
 
 def _is_column(field: str, columns: Iterable[str]) -> bool:
-    """Values of columns are text: nothing lies below them. A path that is wrong in itself is said elsewhere."""
+    """Returns whether the field is a column. Columns hold no objects. An invalid path is reported by another check."""
     try:
         return len(names_of(field)) == 1 and names_of(field)[0] in columns
     except ValueError:
@@ -114,15 +114,15 @@ def _is_column(field: str, columns: Iterable[str]) -> bool:
 def _time(path: tuple[str, ...], stream: StreamSection, clock: str) -> Iterator[Issue]:
     if stream.time is None and clock == "event":
         yield Issue(
-            path, "time is missing", "the field with the event time, or '@timestamp' for the Kafka record's own"
+            path, "time is missing", "the field with the event time, or '@timestamp' for the Kafka record's timestamp"
         )
     if stream.time_field == "@timestamp" and stream.time_unit != "ms":
         hint = r"remove time_unit; time: '\@timestamp' is a field of that name"
-        yield Issue((*path, "time_unit"), "the record's own time is always in ms", hint)
+        yield Issue((*path, "time_unit"), "the record's timestamp is always in ms", hint)
 
 
 def shared_topics(job: JobModel) -> Iterator[Issue]:
-    """Streams of one topic must agree on how its records are decoded and timed: that happens before cleaning."""
+    """Checks that streams of one topic decode and time its records alike, because that happens before cleaning."""
     readers: dict[str, tuple[str, StreamSection]] = {}
     for name, stream in job.streams.items():
         for topic in stream.topic_names or ((stream.pattern,) if stream.pattern else ()):
@@ -150,13 +150,13 @@ def _late(job: JobModel) -> Iterator[Issue]:
     if job.late == "correct" and not job.correction_ms:
         yield Issue(("late",), "correct needs a correction longer than 0s", "correction: 1h")
     if job.late != "correct" and job.correction_ms:
-        yield Issue(("correction",), f"means nothing with late: {job.late}", "late: correct")
+        yield Issue(("correction",), f"has no effect with late: {job.late}", "late: correct")
     if job.late == "topic" and job.outputs.late is None:
         yield Issue(("late",), "topic needs outputs.late", f"outputs: {{late: {job.name}-late}}")
     if job.late == "count" and job.outputs.late is not None:
-        yield Issue(("outputs", "late"), "gets nothing with late: count", "late: topic")
+        yield Issue(("outputs", "late"), "receives nothing with late: count", "late: topic")
     if job.attribution == "first" and job.repeat == "merge":
-        yield Issue(("attribution",), "first means nothing with repeat: merge", "repeat: each")
+        yield Issue(("attribution",), "first has no effect with repeat: merge", "repeat: each")
 
 
 def _until(job: JobModel) -> Iterator[Issue]:
@@ -168,7 +168,7 @@ def _processing(job: JobModel) -> Iterator[Issue]:
     if job.clock != "processing":
         return
     if job.late == "correct":
-        yield Issue(("late",), "correct is not possible with clock: processing", "nothing is late there")
+        yield Issue(("late",), "correct is not possible with clock: processing", "no row is late there")
     if job.before_ms:
         yield Issue(("before",), "is not possible with clock: processing", "the first row of a key opens its window")
     if job.repeat == "each":
@@ -176,7 +176,7 @@ def _processing(job: JobModel) -> Iterator[Issue]:
     if job.until is not None:
         yield Issue(("until",), "is not possible with clock: processing", "the time of arrival decides there")
     if job.max_wait_ms is not None:
-        yield Issue(("max_wait",), "means nothing with clock: processing")
+        yield Issue(("max_wait",), "has no effect with clock: processing")
 
 
 def _names(job: JobModel) -> Iterator[Issue]:
@@ -184,12 +184,12 @@ def _names(job: JobModel) -> Iterator[Issue]:
         yield Issue(("key",), "names a field twice")
     for i, name in enumerate(job.key_names):
         if name in RESERVED:
-            yield Issue(("key", i), f"{name!r} is a name the sample needs itself")
+            yield Issue(("key", i), f"{name!r} is a reserved name of samples")
     for name in job.sample:
         if name in job.key_names:
             yield Issue(("sample", name), "is a key field, which every sample carries anyway", "remove it or rename it")
         if name in RESERVED:
-            yield Issue(("sample", name), "is a name the sample needs itself", "rename it")
+            yield Issue(("sample", name), "is a reserved name of samples", "rename it")
 
 
 def _fields(job: JobModel) -> Iterator[Issue]:
@@ -204,7 +204,7 @@ def _fields(job: JobModel) -> Iterator[Issue]:
             hint = "agg: count" if field.source_field is None else "agg: last, sum, list(20) ..."
             yield Issue(path, "agg is missing: many label rows can join a sample", hint)
         elif field.source.endswith("."):
-            yield Issue((*path, "from"), "names no field after the dot")
+            yield Issue((*path, "from"), "has no field after the dot")
         elif field.source_field is not None:
             yield from _path((*path, "from"), field.source_field)
         elif not _takes_rows(field.agg or "first"):
@@ -239,7 +239,7 @@ def _outputs(job: JobModel) -> Iterator[Issue]:
             yield Issue(("outputs", name), f"goes to {topic}, as {taken[topic]} does", "each needs its own topic")
         taken[topic] = name
         if internal_topics(job).fullmatch(topic):
-            yield Issue(("outputs", name), f"goes to {topic}, an internal topic", "name one of its own")
+            yield Issue(("outputs", name), f"goes to {topic}, an internal topic", "name another topic")
         for stream_name, stream in job.streams.items():
             reads = topic in stream.topic_names
             if reads or (stream.pattern is not None and re.fullmatch(stream.pattern, topic)):
@@ -259,9 +259,9 @@ def _security(job: JobModel) -> Iterator[Issue]:
             hint = "password: ${env:KAFKA_PASSWORD}" if key == "password" else None
             yield Issue(("security",), f"{key} is missing: protocol is {security.protocol}", hint)
         if given and not sasl:
-            yield Issue(("security", key), f"means nothing with protocol: {security.protocol}", "SASL_SSL")
+            yield Issue(("security", key), f"has no effect with protocol: {security.protocol}", "SASL_SSL")
     for key in ("ca_file", "cert_file", "key_file"):
         if getattr(security, key) is not None and not tls:
-            yield Issue(("security", key), f"means nothing with protocol: {security.protocol}", "SSL or SASL_SSL")
+            yield Issue(("security", key), f"has no effect with protocol: {security.protocol}", "SSL or SASL_SSL")
     if (security.cert_file is None) != (security.key_file is None):
-        yield Issue(("security",), "cert_file and key_file belong together")
+        yield Issue(("security",), "cert_file and key_file must be set together")

@@ -1,4 +1,4 @@
-"""pydantic's errors in the words of the job file, with hints."""
+"""Translates pydantic's errors to the terms of the job file, with hints."""
 
 from __future__ import annotations
 
@@ -12,25 +12,35 @@ from samplejoin.job.errors import ConflictError, Issue, Path
 from samplejoin.job.model import JobModel
 
 _EXPECTED = {
-    "string_type": "text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
-    "dict_type": "a mapping", "model_type": "a mapping", "model_attributes_type": "a mapping",
-    "tuple_type": "a list", "list_type": "a list", "int_from_float": "a whole number",
-    "int_parsing": "a whole number", "bool_parsing": "true or false",
-}  # fmt: skip
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "bool_parsing": "true or false",
+}
 _BOUNDS = {
-    "greater_than": ("more than", "gt"), "greater_than_equal": ("at least", "ge"),
-    "less_than": ("less than", "lt"), "less_than_equal": ("at most", "le"),
-}  # fmt: skip
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
 
 
-def issues_of(errors: Iterable[Mapping[str, Any]]) -> list[Issue]:
-    """The issues behind the errors of a `ValidationError`."""
+def issues_of(errors: Iterable[Mapping[str, object]]) -> list[Issue]:
+    """Returns the issues of the errors of a `ValidationError`."""
     return [issue for error in errors for issue in _explain(error)]
 
 
 def keys_at(path: Path) -> list[str]:
-    """The keys that the job file knows at a path, empty where it knows none or any."""
-    kind: Any = JobModel
+    """Returns the keys that the job file allows at a path; empty if it allows none or any."""
+    kind: object = JobModel
     for part in path:
         kind = _below(_bare(kind), part)
     kind = _bare(kind)
@@ -63,7 +73,7 @@ def _explain(error: Mapping[str, Any]) -> list[Issue]:
         words, key = _BOUNDS[kind]
         return [Issue(path, f"must be {words} {context[key]}")]
     if kind == "too_short" and error["input"]:
-        return []  # its items are wrong, which is said of each of them
+        return []  # its items are invalid, each of which has an error of its own
     if kind in ("too_short", "string_too_short"):
         return [Issue(path, "must not be empty")]
     return [Issue(path, error["msg"][0].lower() + error["msg"][1:])]
@@ -85,9 +95,9 @@ def _what(value: Any) -> str:
     return "nothing" if value is None else names.get(type(value), type(value).__name__)
 
 
-def _type_hint(path: Path, kind: str, value: Any) -> str | None:
+def _type_hint(path: Path, kind: str, value: object) -> str | None:
     if path == ("label",) and isinstance(value, bool | int | float):
-        return f'an expression, such as clicks > 0; "{str(value).lower()}" in quotes labels every sample so'
+        return f'an expression, such as clicks > 0; "{str(value).lower()}" in quotes gives every sample that label'
     if kind == "string_type" and isinstance(value, bool | int | float):
         return "quote it"
     if kind == "int_type" and isinstance(value, float) and value.is_integer():
@@ -103,8 +113,8 @@ def _type_hint(path: Path, kind: str, value: Any) -> str | None:
     return None
 
 
-def _bare(kind: Any) -> Any:
-    """A type without `Annotated` and `| None`."""
+def _bare(kind: object) -> object:
+    """Returns the type without `Annotated` and `| None`."""
     while True:
         if get_origin(kind) is Annotated:
             kind = get_args(kind)[0]
@@ -114,8 +124,8 @@ def _bare(kind: Any) -> Any:
             return kind
 
 
-def _below(kind: Any, part: str | int) -> Any:
-    """The type of what stands under a key."""
+def _below(kind: object, part: str | int) -> object:
+    """Returns the type of the value of a key; None if there is no such key."""
     if get_origin(kind) is dict:
         return get_args(kind)[1]
     if isinstance(kind, type) and issubclass(kind, BaseModel):

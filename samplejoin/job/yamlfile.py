@@ -1,4 +1,4 @@
-"""YAML with the line of every value: a safe, small part of YAML 1.2, in which `no` is text and duplicate keys err."""
+"""Reads YAML with the line of every value: a small, safe part of YAML 1.2. `no` is text; duplicate keys are errors."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ from typing import Any
 
 import yaml
 
+from samplejoin.core.values import Fields
 from samplejoin.job.errors import Issue, JobError, Path, Place, Places, Problem, dotted
 
 MAX_BYTES = 256 << 10
 MAX_VALUES = 20_000
-"""Values of a file with all its aliases written out: a bound on alias bombs."""
+"""Largest number of values of a file, counted with all aliases expanded: a bound on alias bombs."""
 
 _TAG = "tag:yaml.org,2002:"
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes only; scalars are resolved as in YAML 1.2, without dates, octals and `yes`/`no`."""
+    """Composes nodes only. Resolves scalars as YAML 1.2 does: no dates, octals or `yes`/`no`."""
 
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  PyYAML's own way to set it
+    yaml_implicit_resolvers: dict[object, object] = {}  # noqa: RUF012  PyYAML's own way to set it
 
 
 for _name, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?(?:0|[1-9][0-9]*)", list("-+0123456789")),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
-     list("-+0123456789.")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+        list("-+0123456789."),
+    ),
     ("merge", r"<<", ["<"]),
-):  # fmt: skip
+):
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
-def parse_file(text: str, file: str) -> tuple[dict[str, Any], Places]:
-    """The mapping that a YAML file holds, and the line of every path. Raises JobError."""
+def parse_file(text: str, file: str) -> tuple[dict[str, object], Places]:
+    """Returns the mapping in a YAML file, and the line of every path. Raises JobError."""
     places = Places(Place(file))
     if len(text) > MAX_BYTES:
         raise JobError([places.problem(Issue((), f"is larger than {MAX_BYTES >> 10} KiB"))])
@@ -48,15 +52,15 @@ def parse_file(text: str, file: str) -> tuple[dict[str, Any], Places]:
     return value, places
 
 
-def parse_value(text: str) -> Any:
-    """A value given as text on the command line or in the environment, as in a file; text that is not YAML as it is."""
+def parse_value(text: str) -> object:
+    """Reads a value of the command line or the environment as YAML. Returns text that is not YAML as it is."""
     reader = _Reader(Places(), None)
     value = reader.read(text)
     return text if reader.issues or (value is None and text.strip() not in ("null", "~", "")) else value
 
 
 class _Reader:
-    """Turns nodes into plain data, noting lines and mistakes."""
+    """Turns nodes into plain data, and collects lines and issues."""
 
     def __init__(self, places: Places, file: str | None) -> None:
         self.places = places
@@ -65,8 +69,8 @@ class _Reader:
         self._count = 0
         self._open: set[int] = set()
 
-    def read(self, text: str) -> Any:
-        """The document's value; what is wrong is in `issues`."""
+    def read(self, text: str) -> object:
+        """Returns the document's value; adds mistakes to `issues`."""
         try:
             node = yaml.compose(text, Loader=_Loader)
             return None if node is None else self._value(node, ())
@@ -78,9 +82,9 @@ class _Reader:
                 hint = "indent with spaces"
             elif line and "${" in "".join(text.splitlines()[line - 1 : line]):
                 hint = 'quote references inside {...} and [...]: "${env:NAME}"'
-            self._issue((), f"no YAML: {error.problem or error.context}", line, hint)
+            self._issue((), f"not valid YAML: {error.problem or error.context}", line, hint)
         except yaml.YAMLError as error:
-            self._issue((), f"no YAML: {str(error).splitlines()[0]}", None)
+            self._issue((), f"not valid YAML: {str(error).splitlines()[0]}", None)
         except RecursionError:
             self._issue((), "is nested too deeply", None)
         return None
@@ -125,10 +129,10 @@ class _Reader:
         self._issue(path, f"the tag {node.tag} is not allowed", line)
         return None
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> Fields:
         if node.tag != _TAG + "map":
             self._issue(path, f"the tag {node.tag} is not allowed", node.start_mark.line + 1)
-        values: dict[str, Any] = {}
+        values: Fields = {}
         lines: dict[str, int] = {}
         merged: list[yaml.Node] = []
         for key_node, value_node in node.value:
@@ -150,8 +154,8 @@ class _Reader:
             self._merge(values, other, path)
         return values
 
-    def _merge(self, values: dict[str, Any], node: yaml.Node, path: Path) -> None:
-        """`<<: *other`: the keys of another mapping, where there are none yet."""
+    def _merge(self, values: Fields, node: yaml.Node, path: Path) -> None:
+        """Merges another mapping (`<<: *other`); keys that exist already stay."""
         if not isinstance(node, yaml.MappingNode):
             self._issue(path, "<< needs a mapping", node.start_mark.line + 1)
             return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from samplejoin.cleaning.time_hints import iso
 from samplejoin.core.field_paths import paths_of, value_at
@@ -101,11 +100,11 @@ def orphans(trial: Trial) -> Iterator[tuple[str, bool]]:
             yield f"{said}: no {anchor} has this key", False
 
 
-def _typed(key: list[Any]) -> list[Any]:
+def _typed(key: list[object]) -> list[object]:
     return [(type(value), value) for value in key]
 
 
-def _kind(key: list[Any], other: list[Any]) -> str:
+def _kind(key: list[object], other: list[object]) -> str:
     """What the other has where the types differ."""
     words = {str: "text", int: "a number", bool: "true or false"}
     return next(words[type(b)] for a, b in zip(key, other, strict=True) if type(a) is not type(b))

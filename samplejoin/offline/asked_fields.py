@@ -24,7 +24,7 @@ class AskedFields:
     names: dict[str, None] = field(default_factory=dict)
     absent: dict[str, None] = field(default_factory=dict)
 
-    def given(self, values: Any) -> Any:
+    def given(self, values: object) -> object:
         """The values, as a dict that notes what it is asked for. A dict of the user's own type stays as it is."""
         if type(values) is not dict:
             return values
@@ -33,7 +33,7 @@ class AskedFields:
         noting.absent = self.absent
         return noting
 
-    def watching(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def watching(self, function: Callable[[Any], Any]) -> Callable[[object], Any]:
         """The function, given what notes."""
         return lambda values: plain(function(self.given(values)))
 
@@ -51,14 +51,14 @@ class AskedFields:
             yield f"{self.function} asks for {few(others)}, which no {self.what} has; it may be optional", False
 
 
-class _Noting(dict[Any, Any]):
+class _Noting(dict[object, object]):
     absent: dict[str, None]
 
-    def get(self, name: Any, default: Any = None) -> Any:
+    def get(self, name: object, default: object = None) -> object:
         self._note(name)
         return super().get(name, default)
 
-    def pop(self, name: Any, *default: Any) -> Any:
+    def pop(self, name: object, *default: object) -> object:
         self._note(name)
         return super().pop(name, *default)
 
@@ -71,7 +71,7 @@ class _Noting(dict[Any, Any]):
             self.absent[name] = None
 
 
-def plain(value: Value) -> Any:
+def plain(value: Value) -> object:
     """The value without a dict that notes, wherever a function has put it."""
     kind = type(value)
     if kind is _Noting or kind is dict:

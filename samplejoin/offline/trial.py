@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from samplejoin.cleaning.cleaned import Cleaned
-from samplejoin.cleaning.cleaner import Cleaner
+from samplejoin.cleaning.cleaner import Cleaner, OneRecord
 from samplejoin.cleaning.time_hints import hint, iso, too_far
 from samplejoin.core.field_paths import value_at
 from samplejoin.core.keys import decode_key, key_values
 from samplejoin.core.user_errors import few
 from samplejoin.core.values import Fields
 from samplejoin.formats import json
-from samplejoin.job.compile import Input, Job
+from samplejoin.job.compile import Job
 from samplejoin.job.field_types import FUNCTION
 from samplejoin.offline.asked_fields import AskedFields, plain
 from samplejoin.testing import JobTest
@@ -70,7 +70,7 @@ class Tried:
 class FailedSample:
     """A sample that is a dead letter, by the values of its key."""
 
-    key: list[Any]
+    key: list[object]
     letter: DeadLetter
 
 
@@ -94,19 +94,18 @@ class _Watching(Cleaner):
         self.far = {**out.far, **self.far}
         return out
 
-    def _call(self, each: Input, decoded: Any, record: Any, source: str, out: Cleaned) -> Any:
-        given = self.asked[each.plan.stream.name].given(decoded)
-        return plain(super()._call(each, given, record, source, out))
+    def _call(self, one: OneRecord, decoded: object) -> object:
+        given = self.asked[one.each.plan.stream.name].given(decoded)
+        return plain(super()._call(one, given))
 
-    def _row(
-        self, each: Input, record: Any, source: str, index: int, row: Any, time_ms: int, latest_ms: int, out: Cleaned
-    ) -> None:
+    def _row(self, one: OneRecord, index: int, row: Any, time_ms: int) -> None:
+        each, out = one.each, one.out
         taken, counts = out.rows[each.plan.index], dict(out.counts)
-        super()._row(each, record, source, index, row, time_ms, latest_ms, out)
+        super()._row(one, index, row, time_ms)
         risen = (outcome for (_, outcome), count in out.counts.items() if counts.get((_, outcome)) != count)
         outcome = "ok" if out.rows[each.plan.index] > taken else next(risen)
         if not outcome.startswith("dead"):
-            time_ms = self._time_of_row(each, record, row, time_ms, latest_ms, Cleaned())
+            time_ms = self._time_of_row(one._replace(out=Cleaned()), row, time_ms)
             self.rows.append(TriedRow(each.plan.stream.name, row, time_ms, outcome))
 
 
@@ -192,10 +191,13 @@ class Trial(JobTest):
         if headers is not None and type(headers) is not dict:
             raise ValueError(f"headers are the Kafka record's own, an object of texts, not {headers!r:.60}")
         self.send(
-            found[0].name, entry["record"], topic=topic, key=None if key is None else key.encode(),
+            found[0].name,
+            entry["record"],
+            topic=topic,
+            key=None if key is None else key.encode(),
             headers={name: str(text).encode() for name, text in (headers or {}).items()},
             timestamp_ms=stamp,
-        )  # fmt: skip
+        )
         return str(topic)
 
     def _tried(self, line: int, stream: str, letters: list[DeadLetter], counts: Counter[Any]) -> Tried:

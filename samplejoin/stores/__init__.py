@@ -9,25 +9,28 @@ from samplejoin.errors import SamplejoinError
 
 
 class Store(Protocol):
-    """A map from bytes to bytes, written in atomic batches."""
+    """Bytes by key, written in atomic batches. Every call may block on the disk; all raise StoreError.
+
+    One task uses a store at a time: the table of the join partition, which reads in `need` and writes after a commit.
+    """
 
     def get(self, key: bytes) -> bytes | None:
-        """Returns the value of a key, None if it has none."""
+        """Returns the value of a key; None if it has none."""
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        """Returns the value of each key in order, None for a key without one."""
+        """Returns the value of each key, in their order; None for a key without one."""
 
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes]) -> None:
-        """Applies all puts and deletes, or none of them. Raises StoreError, for example on a full disk."""
+        """Writes all puts and deletes, or none of them. Raises StoreError, for example on a full disk."""
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yields all (key, value) whose key starts with `prefix`, in key order."""
+        """Yields all entries whose key starts with `prefix`, in key order. Do not write while it runs."""
 
     def expect_reads(self, reads: bool) -> None:
-        """Tells the store whether keys will be read between writes; if not, it may be optimized for writing alone."""
+        """Sets whether keys will be read between writes. RocksDB is closed and opened again with other memtables."""
 
     def clear(self) -> None:
-        """Deletes everything."""
+        """Deletes all entries."""
 
     def close(self) -> None:
         """Releases files and locks."""

@@ -29,20 +29,20 @@ from rocksdict import (
 
 from samplejoin.stores import StoreError
 
-#: nice value of RocksDB's threads above the event loop's: they get a third of its share where they compete
+#: nice value of RocksDB's threads above the event loop's: a third of its share where they compete
 NICE = 5
 
 
 @dataclass(frozen=True)
 class Shared:
-    """The block cache and the write buffer budget that all databases of a worker share."""
+    """Block cache and write buffers that all databases of a worker share."""
 
     cache: Cache
     writes: WriteBufferManager
 
 
 class RocksStore:
-    """A `Store` in the directory `path`. Every method raises StoreError if it is locked, damaged or not writable."""
+    """A `Store` in the directory `path`. Methods raise StoreError if it is locked, damaged or not writable."""
 
     def __init__(self, path: Path, shared: Shared | None = None, memtable_bytes: int = 16 << 20) -> None:
         self.path = path
@@ -92,7 +92,7 @@ class RocksStore:
         last: Any = prefix
         for last, value in self.db.items(from_key=prefix, read_opt=options):
             yield last, value
-        # rocksdict's loop ends at a damaged block without an error, as at the end: seek there, and ask for the status
+        # rocksdict's loop ends at a damaged block as it does at the end: go there again, and ask for the status
         end = self.db.iter(options)
         end.seek(last)
         if end.valid():
@@ -148,7 +148,7 @@ class RocksStore:
 def shared_cache(cache_bytes: int = 64 << 20, write_bytes: int = 256 << 20) -> Shared:
     """Creates the block cache and the memtable budget, in bytes. Over `write_bytes` the fullest memtable is flushed."""
     cache = Cache(cache_bytes)
-    # memtables do not count against the block cache; the cache that the manager needs costs nothing
+    # memtables have a cache of their own, which costs nothing
     return Shared(cache, WriteBufferManager.new_write_buffer_manager_with_cache(write_bytes, False, Cache(write_bytes)))
 
 

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from samplejoin.cleaning import cleaner
@@ -43,7 +43,7 @@ from samplejoin.core.cells import combine
 from samplejoin.core.clock import STEP_MS
 from samplejoin.core.messages import Entry
 from samplejoin.core.user_errors import counted, mistakes
-from samplejoin.core.values import Fields
+from samplejoin.core.values import Fields, Value
 from samplejoin.engine.emitter import Emitter
 from samplejoin.engine.sources import SourceBlock, Sources
 from samplejoin.formats import json
@@ -86,7 +86,7 @@ class JobTest:
 
     def __init__(
         self,
-        job: Path | str | Mapping[str, Any] | Job,
+        job: Path | str | Mapping[str, object] | Job,
         sets: Sets = (),
         *,
         environ: Mapping[str, str] | None = None,
@@ -126,7 +126,7 @@ class JobTest:
     def send(
         self,
         stream: str,
-        record: ConsumerRecord,
+        record: Value,
         *,
         topic: str | None = None,
         partition: int = 0,

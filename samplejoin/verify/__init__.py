@@ -1,6 +1,6 @@
 """Proves on a job's own topics that nothing was lost, doubled or wrong: `samplejoin verify`.
 
-`inputs` cleans what was read, `outputs` reads samples and side rows, `spill` keeps both on disk by key, `expected` says
-what a key must give, `judge` compares, `replay` steps the repartition log for keys with late rows, `kafka` reads.
-None of it runs the worker's engine: a judge that shares the code it judges shares its mistakes.
+`kafka` reads topics, `inputs` cleans input records, `outputs` parses samples and side rows, `spill` keeps both on disk
+by key, `expected` computes what a key must become, `judge` compares, `replay` steps the repartition log for keys with
+late rows. None of it runs the worker's engine, because a judge would share the mistakes of the code that it shares.
 """

@@ -1,4 +1,4 @@
-"""How a sample that was found differs from the one expected."""
+"""Names the differences between the expected sample and the one found."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from samplejoin.job.model import JobModel
 from samplejoin.verify.spill_rows import PAYLOAD, WEIGHT
 
 BYTES = "(bytes)"
-"""Stands for a field where the payload cannot be taken apart, or only its form differs."""
+"""Stands in place of field names if the payload cannot be decoded, or only its encoding differs."""
 _MISSING = "(not there)"
 
 
 class Differences:
-    """Takes payloads apart, by the job's format, and names what differs."""
+    """Decodes payloads in the job's format, and names the fields that differ."""
 
     def __init__(self, model: JobModel) -> None:
         self._decode = FORMATS.get(model.format, json).decoder(model.columns)
 
     def of(self, want: Sample, found: list[Any]) -> tuple[str | None, list[str]]:
-        """The class (`wrong_label`, `wrong_field`, `wrong_weight`; None: the same) and the fields that differ."""
+        """Returns (class, fields that differ); class: wrong_label, wrong_field, wrong_weight, or None if equal."""
         same_weight = _same_number(found[WEIGHT], want.weight)
         if found[PAYLOAD] == want.payload:
             return (None, []) if same_weight else ("wrong_weight", ["weight"])
@@ -41,13 +41,13 @@ class Differences:
         return "wrong_field", names or [BYTES]
 
     def fields(self, payload: bytes) -> Any:
-        """The payload's fields, or its text where it has none."""
+        """Returns the payload's fields, or its text if it cannot be decoded."""
         with suppress(ValueError):
             return self._decode(payload)
         return payload[:500].decode("utf-8", "backslashreplace")
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: object, b: object) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 

@@ -1,4 +1,4 @@
-"""What a key's rows must become, by the same pure functions as the offline pass: no row is late (rule 6)."""
+"""Computes what a key's rows must become, with the pure functions of the offline pass: no row is late (rule 6)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = list[Any]
 
 @dataclass(slots=True)
 class Made:
-    """What a window becomes: a sample, or none because it was `filtered`, `down_sampled` or is `dead`."""
+    """The result of a window: `outcome` is samples, filtered, down_sampled or dead; only the first has a sample."""
 
     window: Window
     outcome: str
@@ -37,7 +37,7 @@ class KeyMade:
     orphans: list[tuple[int, int, int]] = field(default_factory=list)
 
     def samples(self) -> dict[str, Made]:
-        """Those that become samples, by id."""
+        """Returns the windows that become samples, by sample id."""
         return {made.sample.sample_id: made for made in self.windows if made.sample is not None}
 
 
@@ -51,7 +51,7 @@ class Expectation:
         self._out = Outcomes(emit=self._samples.append)
 
     def of(self, key: bytes, rows: Sequence[Row]) -> KeyMade:
-        """What these rows of a key become."""
+        """Returns what these rows of a key become."""
         spec, made = self.spec, KeyMade()
         cells = _cells(spec, key, rows)
         windows, orphans = join_key(spec, cells)
@@ -85,10 +85,10 @@ def _cells(spec: Spec, key: bytes, rows: Sequence[Row]) -> list[Cell]:
 def without(
     rows: Sequence[Row], late: Iterable[Row], numbers: dict[str, int], streams: dict[str, int], res_ms: int
 ) -> tuple[list[Row], list[Row], int]:
-    """The rows without those that the late topic names; those; and how many it names that are not there.
+    """Returns (rows that the late topic does not name, rows that it names, number of named rows that do not exist).
 
-    A record of the late topic can stand for several rows of one block: the same source, stream and slice, from an
-    offset on.
+    A record of the late topic can stand for several rows of one block: those of the same source, stream and slice,
+    from an offset on.
     """
     gone: set[int] = set()
     unknown = 0

@@ -1,4 +1,4 @@
-"""What one key's comparison found, kept apart until it is known to stand: a replay may still explain it."""
+"""The findings of one key's comparison, kept separately from the report because a replay may still explain them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from samplejoin.verify.report import ERRORS, Deviation, Report
 
 @dataclass
 class Findings:
-    """Counts by the names of `Report`; `letters`, `orphans` and `late` by those of their parts."""
+    """Counts by the field names of `Report`; `letters`, `orphans` and `late` by the field names of its parts."""
 
     counts: Counter[str] = field(default_factory=Counter)
     letters: Counter[str] = field(default_factory=Counter)
@@ -18,17 +18,17 @@ class Findings:
     late: Counter[str] = field(default_factory=Counter)
     excuses: list[str] = field(default_factory=list)
     examples: list[Deviation] = field(default_factory=list)
-    #: something was believed that a replay of the log can prove
+    #: whether something was taken on trust that a replay of the log can prove
     believed: bool = False
 
     def has_room(self, cls: str, most: int) -> bool:
-        """Whether another example of that class is wanted."""
+        """Returns whether there is room for another example of that class; `most` are kept."""
         return sum(example.cls == cls for example in self.examples) < most
 
     @property
     def replay_tells(self) -> bool:
-        """Whether there is an error that late or dropped rows could explain (a sample that is there twice is none), or
-        something that was believed."""
+        """Returns whether a replay of the log can change the result: something was taken on trust, or there is an error
+        that late or dropped rows could explain. A doubled sample is not such an error."""
         return (
             self.believed
             or any(self.counts[name] for name in ERRORS if name != "doubled")
@@ -37,7 +37,7 @@ class Findings:
         )
 
     def enter(self, report: Report) -> None:
-        """Adds all of it to the report."""
+        """Adds all findings to the report."""
         for name, count in self.counts.items():
             setattr(report, name, getattr(report, name) + count)
         for name, count in self.letters.items():

@@ -1,4 +1,4 @@
-"""Input records to rows on disk: the job's own cleaning, and which rows came behind their own partition's order."""
+"""Cleans input records into rows on disk, and marks rows that are behind their own partition's watermark."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ from samplejoin.verify.spill import Spill
 from samplejoin.verify.spill_rows import DEAD, OUTSIDE, ROWS, Scope, letter_key
 
 ANY_TIME = 1 << 60
-"""A reader's clock that makes no record `future` by itself: of CreateTime records only their own timestamp counts."""
+"""A reader's clock so late that it makes no record `future`: of CreateTime records only their own timestamp counts."""
 OVERHEAD_BYTES = 700
-"""About what a row takes as Python objects, on top of its payload."""
+"""Approximate size of a row's Python objects, in addition to its payload."""
 OUTCOMES = ("ok", "filtered", "junk_key", "before_start", "after_until")
 
 
 class InputReader:
     """Cleans the records of all inputs, each partition in offset order.
 
-    `future`: (topic, partition) -> offset -> the latest event time in ms that the job allowed a record that it refused
-    as `future`: the dead letter says, since nobody else knows what a worker's clock showed (rule 9).
+    `future`: (topic, partition) -> offset -> the latest event time in ms that the job allowed a record which it refused
+    as `future` (rule 9). It comes from the dead letter, because only the worker knew what its clock showed.
     """
 
     def __init__(
-        self, job: Job, scope: Scope, report: Report, rows: Spill, letters: Spill,
+        self,
+        job: Job,
+        scope: Scope,
+        report: Report,
+        rows: Spill,
+        letters: Spill,
         future: dict[tuple[str, int], dict[int, int]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.job, self.scope, self.report = job, scope, report
         self.rows, self.letters = rows, letters
         self.future = {} if future is None else future
@@ -46,7 +51,7 @@ class InputReader:
             report.streams[each.plan.stream.name] = StreamCounts(each.plan.stream.role)
 
     def take(self, topic: str, partition: int, records: Sequence[Any]) -> None:
-        """Cleans records of one source partition and keeps their rows."""
+        """Cleans records of one source partition, and keeps their rows."""
         source = source_id(topic, partition)
         number = self.sources.setdefault(source, len(self.sources))
         if number == len(self.highest):
@@ -71,7 +76,7 @@ class InputReader:
             self._see(number, cleaned)
 
     def watermark_ms(self, sources: Iterable[str]) -> int | None:
-        """The smallest, over these sources, of highest event time minus lateness; None if one has no time yet."""
+        """Returns the smallest watermark in ms of these sources, None if one of them has no event time yet."""
         marks = [self._watermark_ms(self.sources[s]) if s in self.sources else None for s in sources]
         known = [mark for mark in marks if mark is not None]
         return min(known) if known and len(known) == len(marks) else None
@@ -81,11 +86,11 @@ class InputReader:
         return None if highest is None else highest - self._lateness_ms[number]
 
     def _behind(self, number: int, highest: int) -> int:
-        """The slice below which a row of this source can be late by its own partition, read up to `highest`."""
+        """Returns the slice below which rows are behind this source's watermark, given its highest event time in ms."""
         return (highest - self._lateness_ms[number]) // self.job.spec.resolution_ms
 
     def _may_be_late(self, number: int, cleaned: Cleaned) -> bool:
-        """Whether any row lies behind all that was read, these records included: then each must be looked at."""
+        """Returns whether any row can be behind the watermark, so that the records must be cleaned one by one."""
         if cleaned.row_time is None or not cleaned.cells:
             return False
         behind = self._behind(number, max(cleaned.row_time, self.highest[number] or 0))
@@ -117,8 +122,10 @@ class InputReader:
     def _keep_outside(
         self, topic: str, partition: int, records: Sequence[Any], cleaned: Cleaned, now_ms: int = ANY_TIME
     ) -> None:
-        """Anchors before `start` or from `until` on are another generation's, which writes to the same topics: the ids
-        that its samples can have."""
+        """Keeps the ids that samples of another generation can have: of anchors before `start` or from `until` on.
+
+        That generation writes to the same topics.
+        """
         if not any(outcome in ("before_start", "after_until") for _, outcome in cleaned.counts):
             return
         ours = {(cell[WIRE_STREAM], *cell[WIRE_PARTIALS][0][0]) for cell in _anchors(self.job, cleaned)}
@@ -140,7 +147,7 @@ class InputReader:
                 stream.dead[reason] = stream.dead.get(reason, 0) + count
 
     def count_records(self, topic: str, records: int) -> None:
-        """Every stream of a topic reads all of its records."""
+        """Counts records of a topic for each of its streams, as every stream reads all of them."""
         for each in self.cleaner.by_topic[topic]:
             self.report.streams[each.plan.stream.name].records += records
 

@@ -1,4 +1,4 @@
-"""Whether the samples were made by the job as its file is now (rule 6 speaks of one job, not of two)."""
+"""Checks that the job made its samples as its file is now (rule 6 is about one version of a job)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ TO_DO = "Verify with the job file that the workers run, or give the values it ha
 
 
 def refuse_edited(now: str, commits: Iterable[str]) -> None:
-    """Raises VerifyError if a join partition's last commit was made by another version of the job. Both are whole
-    fingerprints, which tell what was edited."""
+    """Raises VerifyError if a join partition's last commit was made by another version of the job.
+
+    `now` and `commits` are whole fingerprints, which tell what was edited.
+    """
     for then in commits:
         keys = differences(then, now)
         if keys != []:
@@ -24,8 +26,10 @@ def refuse_edited(now: str, commits: Iterable[str]) -> None:
 
 
 def refuse_foreign(now: str, samples: Mapping[str, int]) -> None:
-    """Raises VerifyError if there are samples, and none was made by this version: where no commit tells, their headers
-    do. `samples`: how many by short fingerprint."""
+    """Raises VerifyError if there are samples but none of this version, by their headers. Used if there is no commit.
+
+    `samples`: short fingerprint -> number of samples.
+    """
     if samples and short(now) not in samples:
         made = ", ".join(f"{name} ({count:,})" for name, count in sorted(samples.items()))
         raise VerifyError(

@@ -1,4 +1,4 @@
-"""One key at a time: what the inputs give against what stands in the samples topic (rules 1 to 7, 11, 14)."""
+"""Compares, one key at a time, what the inputs give with the samples topic (rules 1 to 7, 11, 14)."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from samplejoin.verify.side_outputs import account, compare_late, compare_letter
 
 
 class Judge(Ground):
-    """Compares keys, one after the other."""
+    """Compares one key after the other, and enters the findings in the report."""
 
     def __init__(self, job: Job, scope: r.Scope, report: Report, sources: dict[str, int], input_clock: int) -> None:
         super().__init__(job, scope, report, sources, input_clock)
         self._expectation = Expectation(job)
         self._differences = Differences(job.model)
-        #: a sample that is dropped for what it holds is not there to say that it lacks something
+        #: whether a sample can be dropped for its content; then it cannot show by its headers that it lacks something
         self._can_vanish = job.spec.keep_negatives < 1 or job.model.format not in ("json", "csv")
-        #: what marks samples that are left out: where generations share the topic all of others, else former runs' only
+        #: flag of samples that are left out: of all other versions if generations share the topic, else of former runs
         self._others = r.OTHER_VERSION if self.shared else r.FORMER
         self._claims = Claims(job.spec, self._can_vanish or scope.letters_trimmed)
 
     def judge(self, key: bytes, kinds: Sequence[Sequence[Row]], replayed: Replayed | None, final: bool) -> bool:
-        """Compares a key and enters what it found; unless `final`, what a replay may explain or refute enters nothing.
+        """Compares a key and enters the findings. `kinds`: the key's rows by kind, in the order of `spill_rows`.
 
-        True if the key must be judged again, with what the replay gives of it.
+        Returns True, without entering anything, if the key must be judged again with a replay of the log, which may
+        explain or refute a finding. That never happens if `final`.
         """
         rows, samples, late, orphans, letters, outside = kinds
         full = self._expectation.of(key, rows) if rows else KeyMade()
@@ -61,7 +62,7 @@ class Judge(Ground):
         return False
 
     def _plainly_right(self, key: bytes, full: KeyMade, samples: Sequence[Row]) -> bool:
-        """Most keys: every window has its one sample, first revision, exactly so. Counts them; False: look closely."""
+        """Returns whether each window has exactly its one right sample, as for most keys. If so, counts them."""
         if len(samples) != len(full.windows) or full.orphans:
             return False
         for made, row in zip(full.windows, samples, strict=True):
@@ -78,7 +79,10 @@ class Judge(Ground):
     def _case(
         self, key: bytes, rows: Sequence[Row], full: KeyMade, late: Sequence[Row], replayed: Replayed | None
     ) -> tuple[Case, int]:
-        """With what the rows give without the late ones, and without those the job has not merged yet."""
+        """Returns the key's case, and how many rows the late topic names that the inputs do not have.
+
+        The case has the results of all rows, of those that are not late, and of those that the job has merged.
+        """
         case = Case(self.spec, self.names, key, rows, full, full, self.clock(key), replayed=replayed)
         unknown = 0
         if late:
@@ -93,9 +97,12 @@ class Judge(Ground):
         return case, unknown
 
     def _ours(self, case: Case, samples: Sequence[Row]) -> list[Row]:
-        """Without those of another version: all, where another generation writes to the same topic; else those before
-        the first of this version, which an edited job has left there before its reset. A correction by this version
-        is of a sample that it has made."""
+        """Returns the samples without those of another version of the job.
+
+        If generations share the topic, all samples of other versions are left out. Otherwise only those before the
+        first of this version are, which an edited job left there before its reset; but a sample that this version has
+        corrected is its own.
+        """
         ours = [row for row in samples if not row[r.FLAGS] & self._others]
         if not self.shared:
             corrected = {row[r.ID] for row in ours} - {row[r.ID] for row in ours if row[r.REVISION] == 0}
@@ -112,7 +119,7 @@ class Judge(Ground):
         in_base = in_full if case.base is case.full else case.base.samples()
         for id_, made in (in_base | in_full).items():
             found = case.found.pop(id_, [])
-            if not found and id_ in case.former:  # where the present run began is not known
+            if not found and id_ in case.former:  # it is not known where the current run began
                 case.findings.counts["former"] += self.in_range(made.window)
                 continue
             if not self.in_range(made.window):
@@ -122,7 +129,7 @@ class Judge(Ground):
             self._compare_one(case, made, in_full.get(id_), want, found)
         for made in case.full.windows:
             if made.sample is None and self.in_range(made.window):
-                is_open = made.window.end > case.clock  # that nothing is there says nothing yet
+                is_open = made.window.end > case.clock  # that there is no sample proves nothing yet
                 case.findings.counts["open" if is_open else "right"] += 1
                 case.findings.counts["behind"] += is_open and made.window.end <= self.input_clock
         if case.log is not None:
@@ -131,8 +138,10 @@ class Judge(Ground):
             self._not_expected(case, id_, found)
 
     def _by_the_log_alone(self, case: Case, samples: dict[str, Sample], known: dict[str, Made]) -> None:
-        """Samples that there are only because a row was late or dropped, their window's first anchor for instance: they
-        must be there."""
+        """Compares samples that the log gives, but the inputs do not, because a row was late or dropped.
+
+        For example, the row is the first anchor of their window. Such samples must be there too.
+        """
         for id_, want in samples.items():
             end = want.slice_ms // self.spec.resolution_ms + self.spec.window
             if id_ in known or not self.scope.from_ms <= want.slice_ms < self.scope.to_ms or end > case.clock:
@@ -147,7 +156,7 @@ class Judge(Ground):
                 self._blame(case, cls, None, want, there[-1], fields + headers)
 
     def _compare_one(self, case: Case, made: Made, whole: Made | None, want: Sample | None, found: list[Row]) -> None:
-        """One sample id: `whole` is what all rows make of it, `want` what those make that were not late."""
+        """Compares the samples of one id. `whole`: the result of all rows. `want`: the sample without late rows."""
         there = self._revisions(case, made, want, found)
         last = there[-1] if there else None
         fields: list[str] = []
@@ -174,19 +183,21 @@ class Judge(Ground):
     def _judged(
         self, case: Case, made: Made | None, want: Sample | None, there: Sequence[Row]
     ) -> tuple[str | None, list[str], list[str]]:
-        """The class of the last of these revisions, None if it is right, the fields that differ, and the headers that
-        are wrong."""
+        """Returns, of the last revision, (class of error or None if right, fields that differ, wrong headers)."""
         cls, fields = ("unexplained", []) if want is None else self._differences.of(want, there[-1])
         headers = self._wrong_headers(case, made, there)
         return cls or ("wrong_header" if headers else None), fields, headers
 
     def _wrong_headers(self, case: Case, made: Made | None, there: Sequence[Row]) -> list[str]:
-        """Of the last of these revisions."""
+        """Returns the names of wrong headers of the last revision."""
         return self._claims.wrong(case, made, there[-1], there[-2] if len(there) > 1 else None)
 
     def _revisions(self, case: Case, made: Made | None, want: Sample | None, found: list[Row]) -> list[Row]:
-        """Each revision that is there, in order. Counts what is there again, and what is wrong with all but the last:
-        what they hold is compared if the log gives them, their headers in any case."""
+        """Returns one record of each revision found, in order, and counts doubled ones.
+
+        Also counts errors of all revisions but the last. Their content is compared if the log gives them, their headers
+        always.
+        """
         logged = case.log.revisions.get(found[0][r.ID], {}) if case.log is not None and found else {}
         if len(found) < 2 and not logged:
             return found
@@ -200,7 +211,7 @@ class Judge(Ground):
             says = logged.get(number)
             there.append(self._one_of(case, made, says or (want if number == last else None), rows))
             before, came_at = came_at, min(row[r.AT] for row in rows)
-            if came_at < before and rows[0][r.PARTITION] == there[0][r.PARTITION]:  # a reader would end with the older
+            if came_at < before and rows[0][r.PARTITION] == there[0][r.PARTITION]:  # a reader would keep the older one
                 there[-1] = list(there[-1])
                 there[-1][r.WRONG] = [*there[-1][r.WRONG], "revision"]
             if number == last:
@@ -209,14 +220,14 @@ class Judge(Ground):
             headers = self._wrong_headers(case, made, there)
             if cls is not None or headers:
                 self._blame(case, cls or "wrong_header", made, says, there[-1], fields + headers)
-        renumbered = sum(number not in logged for number in by_number)  # those are there, by another number
+        renumbered = sum(number not in logged for number in by_number)  # revisions found under another number
         missing = [says for number, says in logged.items() if number < last and number not in by_number]
         for says in missing[renumbered:]:
             self._blame(case, "lost", made, says, None, ["revision"])
         return there
 
     def _one_of(self, case: Case, made: Made | None, want: Sample | None, rows: list[Row]) -> Row:
-        """Of records of one revision the one that is right, if any is. Counts the others, each once."""
+        """Returns the right record of one revision, or the first if none is right. Counts each of the others once."""
         if len(rows) == 1:
             return rows[0]
         classes = [None if want is None else self._differences.of(want, row)[0] for row in rows]
@@ -234,7 +245,7 @@ class Judge(Ground):
         return rows[kept]
 
     def _excuse(self, case: Case, made: Made | None, last: Row | None) -> str | None:
-        """Why a sample may differ from what all rows make (rule 6), None if nothing says so."""
+        """Returns why a sample may differ from what all rows make (rule 6), or None if there is no reason."""
         window = None if made is None else made.window
         claimed = None if last is None or made is None else self._claims.reason(last)
         if case.log is not None:
@@ -257,7 +268,7 @@ class Judge(Ground):
         return None
 
     def _still_open(self, case: Case, made: Made, last: Row | None) -> bool:
-        """Whether the window is not due yet, or the job has not yet merged rows that decide."""
+        """Returns whether the window is not due yet, or the job has not merged all rows that decide about it."""
         if last is None and made.window.end > case.clock:
             return True
         if case.merged is None:
@@ -268,7 +279,7 @@ class Judge(Ground):
         return self._differences.of(now.sample, last)[0] is None
 
     def _not_expected(self, case: Case, id_: str, found: list[Row]) -> None:
-        """Samples with an id that the inputs do not give."""
+        """Judges samples with an id that the inputs do not give."""
         counts = case.findings.counts
         made = case.unmade.get(id_)
         there = self._revisions(case, made, None, found)
@@ -290,7 +301,7 @@ class Judge(Ground):
     def _blame(
         self, case: Case, cls: str, made: Made | None, want: Sample | None, row: Row | None, fields: list[str]
     ) -> None:
-        """Counts an error, and keeps it as an example if there is room."""
+        """Counts an error of class `cls`, and keeps it as an example if there is room."""
         case.findings.counts[cls] += 1
         if not case.findings.has_room(cls, self.report.examples_per_class):
             return

@@ -1,4 +1,4 @@
-"""One key's rows and what was found of it, with what both must be compared with."""
+"""The evidence of one key: its rows, what they must become, and what was found in the output topics."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SOURCES_SHOWN = 20
 
 @dataclass
 class Case:
-    """`full`: what all rows give. `base`: what they give without those that the late topic names. `clock` in slices.
+    """The rows and findings of one key. `clock` is in slices, `names` are the source ids by their numbers in rows.
 
-    `names`: the source ids by their numbers in rows. What is asked of a key more than once is worked out once: a hot
-    key has as many windows as rows.
+    `full`: the result of all rows. `base`: the result without the rows that the late topic names. Properties are
+    cached, because a hot key has as many windows as rows.
     """
 
     spec: Spec
@@ -39,7 +39,7 @@ class Case:
     #: rows that the late topic names
     late: Sequence[Row] = ()
     replayed: Replayed | None = None
-    #: what the rows give that the job had merged when it was looked at; None: it had merged all of them
+    #: the result of the rows that the job had merged at its last commit; None: it had merged all of them
     merged: KeyMade | None = None
     merged_rows: Sequence[Row] = ()
     found: dict[str, list[Row]] = field(default_factory=dict)
@@ -47,26 +47,28 @@ class Case:
     outside: set[str] = field(default_factory=set)
     #: ids that samples of another version of the job have
     others: set[str] = field(default_factory=set)
-    #: dead letters that are there, by sample id
+    #: dead letters found, by sample id
     letters: Counter[str] = field(default_factory=Counter)
     #: ids of samples that a former version of the job has left in the topic
     former: set[str] = field(default_factory=set)
     findings: Findings = field(default_factory=Findings)
 
     def add_found(self, samples: Sequence[Row]) -> None:
-        """Sorts samples by their id."""
+        """Adds SAMPLES rows to `found`, by sample id."""
         for row in samples:
             self.found.setdefault(row[ID], []).append(row)
 
     @cached_property
     def overfull(self) -> Overfull:
-        """Where limits can have dropped labels."""
+        """Returns the places where limits can have dropped labels."""
         return Overfull(self.spec, self.rows)
 
     @cached_property
     def log(self) -> Replayed | None:
-        """What the log gives of the key, if all that the job has merged stands in it: a row that never got there is
-        lost, whatever else happened."""
+        """Returns the replay of the key, or None if the log does not hold every row that the job has merged.
+
+        A row that never reached the log is lost, so then the log explains nothing.
+        """
         if self.replayed is None:
             return None
         merged = Counter((row[STREAM], row[SLICE]) for row in (self.rows if self.merged is None else self.merged_rows))
@@ -74,7 +76,7 @@ class Case:
 
     @cached_property
     def unmade(self) -> dict[str, Made]:
-        """By id, windows that all rows together make no sample of: without some of them they may."""
+        """Returns, by id, the windows without a sample by all rows; without some of the rows they may have one."""
         spec, made = self.spec, {}
         for each in self.full.windows:
             if each.sample is None:
@@ -85,22 +87,22 @@ class Case:
 
     @cached_property
     def windows_by_id(self) -> dict[str, Made]:
-        """The windows that all rows together make, by the ids of their samples."""
+        """Returns all windows that the rows give, by the ids that their samples have or would have."""
         return self.full.samples() | self.unmade
 
     def settled(self, slice_: int) -> bool:
-        """Whether everything that can become of a row or window of that slice has gone out."""
+        """Returns whether all possible results of a row or window of that slice are sent."""
         spec = self.spec
         return self.merged is None and slice_ + spec.before + spec.window + spec.correction <= self.clock
 
     @cached_property
     def merged_orphans(self) -> Counter[tuple[int, int]] | None:
-        """Orphan rows of what the job had merged; None: it had merged everything."""
+        """Returns the orphan rows of what the job had merged, None if it had merged everything."""
         return None if self.merged is None else orphan_rows(self.spec, self.merged)
 
     @cached_property
     def late_reason(self) -> str:
-        """What to call this key's late rows: behind their own partition's order, or by the log's clock alone."""
+        """Returns the reason for this key's late rows: behind their own partition's watermark, or behind the clock."""
         if any(row[DISORDERED] for row in self.late):
             return LATE
         if self.replayed is not None:
@@ -131,14 +133,14 @@ class Case:
 
     @property
     def disordered(self) -> bool:
-        """Whether any row lies behind its own partition's order."""
+        """Returns whether any row is behind its own partition's watermark."""
         return bool(self._disordered)
 
     def possibly_late(self, window: Window | None, lost: bool) -> bool:
-        """Whether a row behind its own partition's order can be why a window differs.
+        """Returns whether a row behind its own partition's watermark can be the reason that a window differs.
 
-        Where the sample is not there at all, that must be the first anchor, since any other leaves a sample; with
-        down-sampling a label can decide too.
+        If the sample is `lost`, the late row must be the first anchor, since without any other row there is a sample.
+        With down-sampling, a label can decide too.
         """
         if window is None:
             return bool(self._disordered_anchors) or (self.disordered and self.spec.keep_negatives < 1)
@@ -152,17 +154,15 @@ class Case:
         return at < len(self._disordered_slices) and self._disordered_slices[at] < window.end
 
     def sources(self, window: Window | None) -> list[str]:
-        """The input records of a window as `topic/partition/offset`, anchors first; without a window all of the key."""
+        """Returns the window's input records, or all of the key, as `topic/partition/offset`, anchors first."""
         spec = self.spec
-        rows = [
-            row for row in self.rows if window is None or window.slice - spec.before <= row[SLICE] < window.end
-        ]  # fmt: skip
+        rows = [row for row in self.rows if window is None or window.slice - spec.before <= row[SLICE] < window.end]
         rows.sort(key=lambda row: (not spec.plans[row[STREAM]].anchor, row[SLICE], row[OFFSET]))
         return [place(self.names[row[SOURCE]], row[OFFSET]) for row in rows[:SOURCES_SHOWN]]
 
 
 def orphan_rows(spec: Spec, made: KeyMade) -> Counter[tuple[int, int]]:
-    """What belongs into the orphan topic: (stream number, slice) -> rows."""
+    """Returns what must be in the orphan topic: (stream number, slice) -> rows."""
     rows: Counter[tuple[int, int]] = Counter()
     for stream, slice_, count in made.orphans:
         if not spec.is_beside_cut(slice_):

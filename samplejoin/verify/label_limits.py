@@ -1,4 +1,4 @@
-"""Where `limits` can have dropped label cells of a key (rule 11): from its rows alone, so more rather than less."""
+"""Finds where `limits` can have dropped label cells of a key (rule 11), by its rows: rather too many than too few."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from samplejoin.core.fold import Window
 from samplejoin.core.spec import Spec
 from samplejoin.verify.spill_rows import PARTIALS, SLICE, STREAM
 
-#: of a cell apart from its partials, at most
+#: upper bound of a cell's size without its partials
 CELL_BYTES = 32
 
 
 class Overfull:
-    """The buckets (slices divided by `window`) of a key with more label cells, or perhaps bytes, than its bounds."""
+    """The buckets (slices divided by `window`) of a key that may have more label cells or bytes than `limits` allow."""
 
-    def __init__(self, spec: Spec, rows: Sequence[list[Any]]) -> None:
+    def __init__(self, spec: Spec, rows: Sequence[list[object]]) -> None:
         self._spec, self._buckets = spec, _overfull(spec, rows)
 
     def __bool__(self) -> bool:
         return bool(self._buckets)
 
     def touches(self, window: Window) -> bool:
-        """Whether a dropped cell can have belonged to the window."""
+        """Returns whether a dropped cell can have belonged to the window."""
         length = self._spec.window
         at = bisect_left(self._buckets, (window.slice - self._spec.before) // length)
         return at < len(self._buckets) and self._buckets[at] * length < window.end

@@ -1,9 +1,8 @@
-"""Records of the job's output topics to rows on disk."""
+"""Converts records of the job's output topics to rows on disk."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import orjson
 from aiokafka import ConsumerRecord
@@ -34,17 +33,17 @@ MOST_DIGITS = 18
 
 
 class OutputReader:
-    """Takes the records of samples, late, orphan and dead-letter topics; those of other jobs are left out."""
+    """Takes the records of the samples, late, orphan and dead-letter topics. Records of other jobs are left out."""
 
     def __init__(self, job: Job, scope: Scope, report: Report, rows: Spill, letters: Spill) -> None:
         self.scope, self.report, self.rows, self.letters = scope, report, rows, letters
         self._job, self._fingerprint = job.spec.name.encode(), short(job.fingerprint).encode()
         self._contract = Contract(job, scope.sample_partitions)
-        #: see `inputs.InputReader`
+        #: latest times of records refused as `future`; see `inputs.InputReader`
         self.future: dict[tuple[str, int], dict[int, int]] = {}
 
     def sample(self, record: ConsumerRecord) -> None:
-        """A record of the samples topic."""
+        """Takes a record of the samples topic."""
         row = self._contract.row(record)
         headers = dict(record.headers)
         if (headers.get("job") or self._job) != self._job or not self.scope.looks_at(row[0]):
@@ -56,15 +55,15 @@ class OutputReader:
         self.rows.add(SAMPLES, row, OVERHEAD_BYTES + len(row[PAYLOAD]))
 
     def late(self, record: ConsumerRecord) -> None:
-        """A record of the late topic."""
+        """Takes a record of the late topic."""
         self._side(LATE, record)
 
     def orphan(self, record: ConsumerRecord) -> None:
-        """A record of the orphan topic."""
+        """Takes a record of the orphan topic."""
         self._side(ORPHANS, record)
 
     def letter(self, record: ConsumerRecord) -> None:
-        """A record of the dead-letter topic."""
+        """Takes a record of the dead-letter topic."""
         headers = {name: text(value) for name, value in record.headers}
         if headers.get("samplejoin.job", "").encode() not in (b"", self._job):
             return
@@ -97,14 +96,16 @@ class OutputReader:
 
 
 def _whole_number(text: str) -> int:
-    """The number, -1 for text that is not one: no event time was early enough then."""
+    """Returns the number, or -1 for text that is not one, so that no event time was early enough."""
     digits = text.removeprefix("-")
     return int(text) if digits.isascii() and digits.isdecimal() and len(digits) <= MOST_DIGITS else -1
 
 
-def _cell_of(value: bytes) -> tuple[str, int, int, list[Any] | None]:
-    """(stream, slice in ms, rows, [source, offset]) of a late or orphan row; of one that is not ours, one row of no
-    stream."""
+def _cell_of(value: bytes) -> tuple[str, int, int, list[object] | None]:
+    """Returns (stream, slice in ms, rows, [source, offset] or None) of a late or orphan row.
+
+    A record that no worker wrote counts as one row of the stream "".
+    """
     try:
         body = orjson.loads(value)
         stream, slice_ms, rows, source = (body[name] for name in ("stream", "slice_ms", "rows", "source"))

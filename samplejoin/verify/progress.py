@@ -1,4 +1,4 @@
-"""How far a job has come, by its own topics, before anything else is read."""
+"""Finds how far a job has come, by its internal topics, before anything else is read."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from samplejoin.verify.spill_rows import Scope
 
 TAIL_RECORDS = 16
 START_RECORDS = 5000
-"""Entries at the beginning of a log in which each source is looked for."""
+"""Entries at the beginning of a log in which the first offset of each source is searched."""
 
 
 async def enter_clocks(topics: TopicReader, changelog: str, scope: Scope, resolution_ms: int) -> None:
-    """Enters, per join partition, what its last commit says: the slice up to which all windows have gone out, and what
-    it has merged."""
+    """Enters in `scope`, per join partition, the last commit's slice up to which all windows are sent, and its offsets.
+
+    Raises VerifyError if a changelog partition has records, but no commit that can be read.
+    """
     tps = partition_list(changelog, range(scope.partitions))
     begins, ends = await topics.bounds(tps)
     for tp in tps:
@@ -41,15 +43,17 @@ async def enter_clocks(topics: TopicReader, changelog: str, scope: Scope, resolu
 async def _last_state(
     topics: TopicReader, tp: TopicPartition, begin: int, end: int
 ) -> tuple[PartitionState, int | None, str] | None:
-    """The partition's state in its last commit that had swept all that was due, up to which slice, and the job's
-    fingerprint."""
+    """Returns (state, swept slice, job's fingerprint) of the partition's last commit that had swept all due windows.
+
+    If no commit that was looked at had, the state of another one is returned, with None as the slice.
+    """
     reach, found = TAIL_RECORDS, None
     while begin < end:
         first = max(begin, end - reach)
         async for _, records in topics.read({tp: first}, {tp: end}):
             for record in records:
                 body = _commit(record, tp)
-                if body.get("last") and (found is None or body.get("swept") is not None):
+                if body.get("last") and (body.get("swept") is not None or found is None or found.get("swept") is None):
                     found = body
         if first == begin or (found is not None and found.get("swept") is not None):
             break
@@ -60,15 +64,17 @@ async def _last_state(
 def _commit(record: ConsumerRecord, tp: TopicPartition) -> Fields:
     try:
         return unpack_commit(record.value)
-    except GarbageError:  # the join passes over it too
+    except GarbageError:  # the join skips it too
         return {}
     except FormatError as error:
         raise VerifyError(f"topic {tp.topic} partition {tp.partition} offset {record.offset}: {error}") from error
 
 
 async def first_offsets(topics: TopicReader, repartition: str, partitions: int) -> dict[str, int] | None:
-    """Per source id the offset at which the job began to read it, as the beginning of its log tells; None if that has
-    been trimmed, or does not tell of any source."""
+    """Returns, by source id, the offset at which the job began to read it, from the beginning of the repartition log.
+
+    Returns None if the beginning is trimmed, or names no source.
+    """
     tps = partition_list(repartition, range(partitions))
     begins, ends = await topics.bounds(tps)
     if any(begins.values()):
@@ -79,7 +85,7 @@ async def first_offsets(topics: TopicReader, repartition: str, partitions: int) 
         for record in records:
             try:
                 entry = unpack_entry(record.value)
-            except GarbageError:  # the join passes over it too
+            except GarbageError:  # the join skips it too
                 continue
             for source, offset in _first_in(entry):
                 first[source] = min(offset, first.get(source, offset))
@@ -87,7 +93,7 @@ async def first_offsets(topics: TopicReader, repartition: str, partitions: int) 
 
 
 def _first_in(entry: Any) -> list[tuple[str, int]]:
-    """(source, lowest offset that the entry speaks of)."""
+    """Returns (source, lowest offset that the entry covers) for each source of the entry."""
     if isinstance(entry, Block):
         return [(entry.source, min((cell[WIRE_LOW] for cell in entry.cells), default=entry.upto + 1))]
     return [(each.source, each.upto + 1) for each in entry.entries]

@@ -1,9 +1,8 @@
-"""What can be verified: where the job began, what retention has deleted, how far the job has come."""
+"""Plans what can be verified: where the job began, what retention has deleted, how far the job has come."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka import TopicPartition
 
@@ -21,21 +20,23 @@ from samplejoin.verify.spill_rows import Scope
 
 @dataclass
 class Span:
-    """Offsets to read, per partition: from `begins` up to `ends`."""
+    """Offsets to read, per partition: from `begins` up to, not including, `ends`."""
 
     begins: dict[TopicPartition, int] = field(default_factory=dict)
     ends: dict[TopicPartition, int] = field(default_factory=dict)
 
     @property
     def records(self) -> int:
-        """At most so many."""
+        """Returns an upper bound of the number of records."""
         return sum(max(0, self.ends[tp] - begin) for tp, begin in self.begins.items())
 
 
 @dataclass
 class ReadPlan:
-    """What is read of which topic, in the order in which the ends were looked up: outputs before inputs, so that
-    whatever the outputs hold has its cause in what is read of the inputs."""
+    """The offsets to read of each topic.
+
+    The ends of outputs are looked up before those of inputs, so that the inputs read hold the cause of every output.
+    """
 
     outputs: dict[str, Span]
     inputs: Span
@@ -43,7 +44,7 @@ class ReadPlan:
 
 
 async def plan(job: Job, topics: TopicReader, scope: Scope, report: Report) -> ReadPlan:
-    """Looks at all topics and fills in `scope`. Raises VerifyError."""
+    """Plans the reading of all topics, and fills in `scope`. Raises VerifyError if nothing can be verified."""
     model, there = job.model, await topics.partitions()
     _refuse_missing(job, there)
     scope.sample_partitions = len(there[model.samples_topic])
@@ -66,7 +67,7 @@ async def plan(job: Job, topics: TopicReader, scope: Scope, report: Report) -> R
     return ReadPlan(outputs, inputs, repartition)
 
 
-def _inputs(job: Job, there: dict[str, set[int]]) -> list[Any]:
+def _inputs(job: Job, there: dict[str, set[int]]) -> list[object]:
     return [tp for topic in job.spec.topics() for tp in partition_list(topic, there[topic])]
 
 
@@ -77,12 +78,12 @@ def _refuse_missing(job: Job, there: dict[str, set[int]]) -> None:
     samples = job.model.samples_topic
     if samples not in there:
         raise VerifyError(
-            f"samples topic {samples} does not exist, or this user may not see it: has the job run, with this file?"
+            f"samples topic {samples} does not exist, or this user may not see it: has the job run with this job file?"
         )
 
 
 async def _see_job(job: Job, topics: TopicReader, there: dict[str, set[int]], scope: Scope, report: Report) -> None:
-    """How far the job has come: its commits, then (behind them) its group's offsets."""
+    """Enters how far the job has come: its group's offsets, which are behind its commits, then those commits."""
     model = job.model
     changelog = f"{model.prefix}-changelog"
     if changelog not in there:
@@ -106,7 +107,7 @@ async def _starts(
     scope: Scope,
     report: Report,
 ) -> dict[TopicPartition, int]:
-    """Where the job began to read, as well as can be known; what was deleted since narrows the range."""
+    """Returns the offsets at which the job began to read, as far as known. Narrows the range to what is not deleted."""
     starts = dict(begins)
     if model.start_ms is not None:
         from_ms = max(0, model.start_ms - model.before_ms - model.resolution_ms - model.max_skew_ms)  # as workers do
@@ -125,8 +126,8 @@ async def _starts(
                 gone.discard(tp)
     elif model.start == "latest":
         report.notes.append(
-            f"start: latest, and the beginning of {log} is deleted: where the job began is not known. Everything that "
-            "the inputs hold is expected; give --from a time after its start"
+            f"start: latest, and the beginning of {log} is deleted, so it is not known where the job began. Samples of "
+            "everything in the inputs are expected; give --from a time after its start"
         )
     if gone:
         await _narrow(model, topics, gone, begins, ends, scope, report)
@@ -136,13 +137,13 @@ async def _starts(
 async def _narrow(
     model: JobModel,
     topics: TopicReader,
-    gone: set[Any],
+    gone: set[TopicPartition],
     begins: dict[TopicPartition, int],
     ends: dict[TopicPartition, int],
     scope: Scope,
     report: Report,
 ) -> None:
-    """Inputs have lost their beginning: only windows that no deleted row can touch are compared."""
+    """Narrows the range to windows that no deleted row can touch, as inputs have lost their beginning."""
     first = await _first_timestamps(topics, {tp: begins[tp] for tp in gone}, ends)
     if len(first) < len(gone):
         empty = ", ".join(sorted(f"{tp.topic}/{tp.partition}" for tp in gone if tp not in first))
@@ -160,7 +161,7 @@ async def _narrow(
 async def _see_trimmed(
     model: JobModel, topics: TopicReader, outputs: dict[str, Span], scope: Scope, report: Report
 ) -> None:
-    """Outputs that have lost their beginning: what stood there cannot be missed."""
+    """Enters which outputs have lost their beginning, so that deleted records do not count as missing."""
     for name, span in outputs.items():
         gone = {tp: begin for tp, begin in span.begins.items() if begin}
         if not gone:
@@ -180,13 +181,13 @@ async def _see_trimmed(
             scope.letters_from_ms, scope.letters_trimmed = latest_ms, True
         scope.orphans_trimmed |= name == "orphan"
         scope.late_trimmed |= name == "late"
-        report.notes.append(f"retention has deleted the beginning of {topic}: what stood there is not missed")
+        report.notes.append(f"retention has deleted the beginning of {topic}: deleted records do not count as missing")
 
 
 async def _first_timestamps(
     topics: TopicReader, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]
 ) -> dict[TopicPartition, int]:
-    """The Kafka timestamp of each partition's first record, of those that have one."""
+    """Returns the Kafka timestamp of each partition's first record; partitions without records are left out."""
     first: dict[TopicPartition, int] = {}
     for tp, begin in begins.items():
         async for _, records in topics.read({tp: begin}, {tp: min(ends[tp], begin + 100)}):

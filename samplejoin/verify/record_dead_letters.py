@@ -1,4 +1,4 @@
-"""Dead letters of records against what cleaning says of the inputs (rules 9, 10, 12)."""
+"""Compares the dead letters of records with those that cleaning the inputs gives (rules 9, 10, 12)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from samplejoin.verify.spill import Spill
 from samplejoin.verify.spill_rows import DEAD, LETTERS
 
 REASON, PLACE, UNSURE = 1, 2, 3
-"""Of DEAD rows; LETTERS rows have the first two."""
+"""Indexes in DEAD rows; LETTERS rows have the first two."""
 LETTER_STREAM = 3
 
 
 def compare_record_letters(letters: Spill, report: Report, was_read: Callable[[str, str], bool]) -> None:
-    """Each record that must be a dead letter has one at least, by source and stream; no other record has one.
+    """Checks that each record that must be a dead letter has at least one, by source and stream, and no other has one.
 
-    `was_read` says whether a source (`topic/partition/offset`) and stream belong to what was read.
+    `was_read` takes a source (`topic/partition/offset`) and a stream, and returns whether the record was read.
     """
     counts = report.letters
     for _, kinds in letters.buckets():

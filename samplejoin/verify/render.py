@@ -1,4 +1,4 @@
-"""A report for people."""
+"""Renders a report as text."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from samplejoin.core.values import Value
 from samplejoin.verify.report import ERRORS, Deviation, Report
 
 MEANS = {
-    "right": "the sample, or its rightful absence, exactly as the inputs give it",
+    "right": "the sample, or its absence, is exactly as the inputs give it",
     "exempt": "touched by a late row, complete: false or truncated: true",
     "open": "not due yet",
     "former": "with a sample of another version of the job only: not judged",
     "repeats": "the same sample again, as at_least_once allows",
     "other_versions": "samples of another version of the job: left out",
-    "unverifiable": "samples that may come of deleted input: left out",
+    "unverifiable": "samples that may come from deleted input: left out",
     "lost": "expected, and not there",
     "doubled": "the same sample_id and revision again",
     "wrong_label": "the label differs",
@@ -27,7 +27,7 @@ MEANS = {
 
 
 def text_of(report: Report) -> list[str]:
-    """The report as lines; the last one is the verdict."""
+    """Returns the report as lines; the last one is the verdict."""
     first = [*report.first_of_all, ""] if report.first_of_all else []
     lines = [*first, f"job {report.job}, generation {report.generation}, {report.guarantee}"]
     if report.from_ or report.to:
@@ -51,9 +51,12 @@ def _streams(report: Report) -> list[str]:
     lines = []
     for name, stream in report.streams.items():
         left_out = {
-            "filtered": stream.filtered, "junk key": stream.junk_key, "before start": stream.before_start,
-            "after until": stream.after_until, **{f"dead ({r})": n for r, n in sorted(stream.dead.items())},
-        }  # fmt: skip
+            "filtered": stream.filtered,
+            "junk key": stream.junk_key,
+            "before start": stream.before_start,
+            "after until": stream.after_until,
+            **{f"dead ({r})": n for r, n in sorted(stream.dead.items())},
+        }
         lines.append(
             f"{name} ({stream.role}): {counted(stream.records, 'record')}, {counted(stream.ok, 'row')}"
             + _named(left_out)
@@ -111,7 +114,7 @@ def _sides(report: Report) -> list[str]:
     if report.replay.used:
         lines.append(
             f"replayed: {counted(report.replay.entries, 'entry', 'entries')} of the repartition log "
-            f"for {counted(report.replay.keys, 'key')}: what was late, or over a limit, only the log tells"
+            f"for {counted(report.replay.keys, 'key')}: only the log tells which rows were late or over a limit"
         )
     return lines
 
@@ -132,7 +135,7 @@ def _example(example: Deviation) -> list[str]:
 
 
 def _shown(value: Value, fields: list[str]) -> str | None:
-    """Only what differs, where that is named."""
+    """Returns a sample's fields as JSON, only those that differ if they are named."""
     if isinstance(value, dict) and any(name in value for name in fields):
         value = {name: value[name] for name in fields if name in value}
     return None if value is None else json.dumps(value, ensure_ascii=False, default=str)[:1000]

@@ -1,7 +1,7 @@
-"""Replay of the repartition log for a few keys: which of their rows were late, and what the job made of them (rule 6).
+"""Replays the repartition log for a few keys: which of their rows were late, and what the job made of them (rule 6).
 
-The same log gives the same clock and the same outcomes. All ticks and blocks are stepped, but of the blocks only the
-cells of the wanted keys, so memory does not grow with the log.
+The same log gives the same clock and the same outcomes. All ticks and blocks are stepped, but only the cells of the
+wanted keys, so memory does not grow with the log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from samplejoin.core.spec import Spec
 
 @dataclass(slots=True)
 class Replayed:
-    """What the log gives of one key."""
+    """What the log gives for one key."""
 
     #: the last revision of each sample
     samples: dict[str, Sample] = field(default_factory=dict)
@@ -32,21 +32,21 @@ class Replayed:
     aside: Counter[tuple[str, int]] = field(default_factory=Counter)
     #: slices in ms of the windows whose samples could not be made, by their ids
     dead: dict[str, int] = field(default_factory=dict)
-    #: (source, low, high, stream number, slice) of cells whose slice was behind the clock when they came
+    #: (source, lowest offset, highest offset, stream number, slice) of cells that were behind the clock on arrival
     late: list[tuple[Source, int, int, int, int]] = field(default_factory=list)
     #: (stream number, slice) -> rows that the join has taken from the log, late or not
     rows: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
 class LogReplay:
-    """One join partition's log, from its offset 0 on, for `keys`."""
+    """Replays one join partition's log from offset 0 on, for `keys`."""
 
     def __init__(self, spec: Spec, keys: Collection[bytes]) -> None:
         self._keys = {key: Replayed() for key in keys}
         self._partition = Partition(spec)
 
     def step(self, entry: Entry, log_offset: int, append_ms: int) -> None:
-        """The next entry."""
+        """Steps the next entry. `append_ms`: its timestamp in the log."""
         partition, out = self._partition, Outcomes()
         if isinstance(entry, Block):
             entry = Block(entry.source, entry.generation, entry.after, entry.upto, self._wanted(entry))
@@ -57,11 +57,11 @@ class LogReplay:
             self._take(out)
 
     def found(self) -> dict[bytes, Replayed]:
-        """By key."""
+        """Returns the results by key."""
         return self._keys
 
     def _wanted(self, block: Block) -> list[WireCell]:
-        """The cells of the wanted keys that the join takes; all cells of a block that it refuses."""
+        """Returns the cells of the wanted keys that the join takes, or all cells of a block that it refuses."""
         clock = self._partition.clock.slice
         taken = accepted(self._partition.covered.get(block.source, -1), block)
         if isinstance(taken, str):
@@ -83,5 +83,5 @@ class LogReplay:
             rows = replayed.orphans if row.kind == "orphan" else replayed.aside
             rows[row.stream, row.slice_ms] += row.rows
         for dead in out.dead:
-            if dead.sample_id:  # not of a row that has gone aside
+            if dead.sample_id:  # a dead late or orphan row has none
                 self._keys[dead.key].dead[dead.sample_id] = dead.slice_ms

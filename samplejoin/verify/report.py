@@ -1,9 +1,8 @@
-"""What a verification found: counts by class, examples, and the verdict. The names are those of `-o json`."""
+"""The result of a verification: counts by class, examples, and the verdict. The names are those of `-o json`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from samplejoin.core.user_errors import counted
 from samplejoin.core.values import Fields
@@ -19,7 +18,7 @@ NOT_THERE = "truncated or not complete, and filtered or down-sampled"
 
 @dataclass
 class StreamCounts:
-    """What became of a stream's records and rows. `joined`, `orphan` and `pending` are of label streams."""
+    """Counts of a stream's records and rows by outcome. `joined`, `orphan` and `pending` are of label streams only."""
 
     role: str
     records: int = 0
@@ -38,7 +37,7 @@ class StreamCounts:
 
 @dataclass
 class Letters:
-    """Dead letters against what cleaning and finishing say."""
+    """Counts of dead letters against those that cleaning and finishing give."""
 
     expected: int = 0
     found: int = 0
@@ -52,7 +51,7 @@ class Letters:
 
 @dataclass
 class Orphans:
-    """Rows of the orphan topic against those that no window holds; the `late` ones are not expected there."""
+    """Counts of rows in the orphan topic against those that no window holds. `late` ones are not expected there."""
 
     late: int = 0
     expected: int = 0
@@ -64,7 +63,7 @@ class Orphans:
 
 @dataclass
 class LateRows:
-    """Rows of the late topic; `unexplained`: not in the inputs; `missing`: late by the replayed log, and not there."""
+    """Counts of rows in the late topic. `unexplained`: not in the inputs. `missing`: late by the log, but not there."""
 
     rows: int = 0
     unexplained: int = 0
@@ -73,7 +72,7 @@ class LateRows:
 
 @dataclass
 class ReplayCounts:
-    """The replay of the repartition log: for how many keys, and whether the log was still whole."""
+    """The replay of the repartition log: of how many keys, and whether the log was complete."""
 
     used: bool = False
     keys: int = 0
@@ -83,30 +82,30 @@ class ReplayCounts:
 
 @dataclass
 class Deviation:
-    """One thing that is wrong, with what is needed to look at it."""
+    """One error, with what is needed to investigate it."""
 
     cls: str
-    key: Any = None
+    key: object = None
     sample_id: str | None = None
     window: str | None = None
     window_ms: int | None = None
     fields: list[str] = field(default_factory=list)
-    expected: Any = None
-    found: Any = None
+    expected: object = None
+    found: object = None
     #: topic/partition/offset of the input records concerned
     sources: list[str] = field(default_factory=list)
     #: topic/partition/offset of the record that was found
     at: str | None = None
 
     def as_dict(self) -> Fields:
-        """For JSON: `cls` is `class` there."""
+        """Returns the object for JSON, where `cls` is named `class`."""
         fields = asdict(self)
         return {"class": fields.pop("cls"), **fields}
 
 
 @dataclass
 class Report:
-    """All counts. `windows` and `samples` are of the range and share that was looked at."""
+    """All counts. `windows` and `samples` count those of the range and share that were compared."""
 
     job: str
     generation: int = 1
@@ -128,15 +127,15 @@ class Report:
     exempt: int = 0
     open: int = 0
     behind: int = 0
-    #: windows of which there is only a sample that another version of the job has made before this one's first
+    #: windows that have only a sample which another version of the job made before the first of this version
     former: int = 0
     repeats: int = 0
     other_versions: int = 0
     unverifiable: int = 0
-    #: records that `samplejoin skip` has had passed over, by topic: nothing is expected of them
+    #: topic -> records skipped by `samplejoin skip`, of which nothing is expected
     skipped: dict[str, int] = field(default_factory=dict)
     exempt_reasons: dict[str, int] = field(default_factory=dict)
-    #: of the job file; and the samples by theirs
+    #: short fingerprint of the job file, and fingerprint -> number of samples
     fingerprint: str = ""
     versions: dict[str, int] = field(default_factory=dict)
     streams: dict[str, StreamCounts] = field(default_factory=dict)
@@ -156,7 +155,7 @@ class Report:
 
     @property
     def wrong(self) -> dict[str, int]:
-        """The errors by class, those that there are."""
+        """Returns the number of errors by class, without classes that have none."""
         found = {name: getattr(self, name) for name in ERRORS}
         found |= {f"letters_{name}": getattr(self.letters, name) for name in ("missing", "unexpected", "doubled")}
         if self.orphans is not None:
@@ -167,40 +166,40 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether everything is explained, and there was something to explain, most of it judged."""
+        """Returns whether there was something to compare, most of it was judged, and nothing is wrong."""
         return not self.wrong and self.compared and self.judged
 
     @property
     def judged(self) -> bool:
-        """Whether at least half of the windows could be judged: the others are still open, or another version's."""
+        """Returns whether at least half of the windows could be judged, as neither open nor of another version."""
         return 2 * self.unjudged <= self.windows
 
     @property
     def unjudged(self) -> int:
-        """Windows of which nothing could be said."""
+        """Returns the number of windows that could not be judged."""
         return self.open + self.former
 
     @property
     def compared(self) -> bool:
-        """Whether there was anything to compare."""
+        """Returns whether there was anything to compare."""
         return bool(self.windows or self.samples)
 
     @property
     def exempt_share(self) -> float:
-        """Of all windows."""
+        """Returns the share of exempt windows among all windows."""
         return self.exempt / self.windows if self.windows else 0.0
 
     @property
     def verdict(self) -> str:
-        """One line."""
+        """Returns the verdict as one line."""
         open_ = self._open_text
         if self.wrong:
             what = ", ".join(_wrong_text(name, count) for name, count in self.wrong.items())
             return f"NOT ok: {what}" + (f"; not judged: {open_}" if open_ else "")
         if not self.compared:
-            looked = "" if (self.from_, self.to, self.share) == (None, None, 1.0) else " where it was looked"
+            looked = "" if (self.from_, self.to, self.share) == (None, None, 1.0) else " in the compared range"
             return f"nothing was compared: the inputs give no window, and the samples topic has no sample{looked}"
-        part = "" if self.share == 1.0 else f" in the share of {self.share:.3g} that was looked at"
+        part = "" if self.share == 1.0 else f" in the share of {self.share:.3g} that was compared"
         right = f"nothing is lost, doubled or wrong in {counted(self.windows - self.unjudged, 'window')}{part}"
         if self.judged:
             return f"ok: {right}" + (f"; not judged: {open_}" if open_ else "")
@@ -208,7 +207,7 @@ class Report:
 
     @property
     def _open_text(self) -> str:
-        """Of the windows that are not judged; empty if there are none."""
+        """Returns in words which windows are not judged; empty if there are none."""
         parts, whole = [], counted(self.windows, "window")
         if self.open:
             parts.append(f"{self.open:,} of {whole} {'is' if self.open == 1 else 'are'} still open")
@@ -223,7 +222,7 @@ class Report:
 
     @property
     def first_of_all(self) -> list[str]:
-        """What must be known before any count is read."""
+        """Returns the lines that must be read before any count."""
         others = sum(count for version, count in self.versions.items() if version != self.fingerprint)
         lines = []
         if others:
@@ -236,30 +235,34 @@ class Report:
         return lines
 
     def excuse(self, reason: str) -> None:
-        """Counts an exempt window (rule 6)."""
+        """Counts an exempt window by its reason (rule 6)."""
         self.exempt += 1
         self.exempt_reasons[reason] = self.exempt_reasons.get(reason, 0) + 1
 
     def blame(self, example: Deviation) -> None:
-        """Keeps an example of its class, if there is room; the caller counts."""
+        """Keeps an example if there is room for its class. The caller counts the error."""
         if sum(e.cls == example.cls for e in self.errors) < self.examples_per_class:
             self.errors.append(example)
 
     def as_dict(self) -> Fields:
-        """The object that `-o json` prints."""
+        """Returns the object that `-o json` prints."""
         fields = asdict(self)
         for hidden in ("examples_per_class", "errors"):
             del fields[hidden]
         fields["from"] = fields.pop("from_")
         return {
-            "ok": self.ok, "judged": self.judged, "verdict": self.verdict, "first_of_all": self.first_of_all,
-            **fields, "exempt_share": self.exempt_share,
+            "ok": self.ok,
+            "judged": self.judged,
+            "verdict": self.verdict,
+            "first_of_all": self.first_of_all,
+            **fields,
+            "exempt_share": self.exempt_share,
             "errors": [e.as_dict() for e in self.errors],
-        }  # fmt: skip
+        }
 
 
 def _wrong_text(name: str, count: int) -> str:
-    """`2 lost`; `1 letter missing`, `2 letters missing`."""
+    """Returns a class of errors in words: `2 lost`, `1 letter missing`, `2 letters missing`."""
     what, _, how = name.partition("_")
     if what in ("letters", "orphans"):
         return f"{counted(count, what.removesuffix('s'))} {how}"

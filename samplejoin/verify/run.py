@@ -1,4 +1,4 @@
-"""`samplejoin verify` on Kafka: outputs, then inputs, then the comparison, then the replay of what is left."""
+"""Runs `samplejoin verify` on Kafka: reads outputs, then inputs, compares, and replays the log for doubtful keys."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from samplejoin.verify.spill_rows import FOR_EVER, NEVER, Scope
 from samplejoin.verify.verification import Verification
 
 Shown = Callable[[str, int, int], None]
-"""Called with what is being done, how far it is, and its whole."""
+"""Called with the name of the step, how much of it is done, and its total."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for. Times in ms of event time; `one_in`: one key in so many."""
+    """The options of a verification. Times are event times in ms. `one_in`: compare one key in this many."""
 
     from_ms: int | None = None
     to_ms: int | None = None
@@ -39,17 +39,19 @@ class Options:
 
 
 async def verify(job: Job, connection: Any, options: Options, shown: Shown) -> Report:
-    """Reads a job's topics and compares. Raises VerifyError if nothing can be verified."""
+    """Reads a job's topics, compares them, and returns the report. Raises VerifyError if nothing can be verified."""
     model = job.model
     if job.spec.clock == "processing":
         raise VerifyError(
-            "verify cannot work with clock: processing: there the order of arrival decides, and the inputs do not tell"
+            "verify cannot work with clock: processing, where the order of arrival decides: the inputs do not tell it"
         )
     started = time.monotonic()
     scope = Scope(
-        model.partitions, NEVER if options.from_ms is None else options.from_ms,
-        FOR_EVER if options.to_ms is None else options.to_ms, options.one_in,
-    )  # fmt: skip
+        model.partitions,
+        NEVER if options.from_ms is None else options.from_ms,
+        FOR_EVER if options.to_ms is None else options.to_ms,
+        options.one_in,
+    )
     report = Report(model.name, model.generation, model.guarantee, options.examples, share=1 / options.one_in)
     topics = TopicReader(connection, model.limits.record_bytes)
     planned = await plan(job, topics, scope, report)
@@ -63,14 +65,14 @@ async def verify(job: Job, connection: Any, options: Options, shown: Shown) -> R
     report.to = None if scope.to_ms == FOR_EVER else time_text(scope.to_ms)
     if not scope.replayable:
         report.notes.append(
-            "the repartition log is not there from offset 0 on: which rows were late cannot be replayed"
+            "the repartition log is not complete from offset 0 on, so no replay can tell which rows were late"
         )
     report.read["seconds"] = round(time.monotonic() - started, 2)
     return report
 
 
 class _Steps:
-    """Adds up progress."""
+    """Adds up the progress of one step, and shows it."""
 
     def __init__(self, shown: Shown, what: str, whole: int) -> None:
         self._shown, self._what, self._whole, self._done = shown, what, whole, 0
@@ -83,9 +85,11 @@ class _Steps:
 async def _read_all(job: Job, topics: TopicReader, planned: ReadPlan, verification: Verification, shown: Shown) -> None:
     collector, intake, read = verification.collector, verification.intake, verification.report.read
     takers = {
-        "samples": collector.sample, "late": collector.late, "orphan": collector.orphan,
+        "samples": collector.sample,
+        "late": collector.late,
+        "orphan": collector.orphan,
         "dead_letter": collector.letter,
-    }  # fmt: skip
+    }
     steps = _Steps(shown, "reading", planned.inputs.records + sum(s.records for s in planned.outputs.values()))
     for name in ("dead_letter", "late", "orphan", "samples"):
         span, take = planned.outputs.get(name, Span()), takers[name]
@@ -113,7 +117,7 @@ def _count(read: dict[str, float], records: list[ConsumerRecord]) -> None:
 async def _replay(
     job: Job, topics: TopicReader, span: Span, suspects: set[bytes], report: Report, shown: Shown
 ) -> dict[bytes, Replayed]:
-    """What the repartition log gives of these keys."""
+    """Returns what the repartition log gives for these keys."""
     report.replay.used = report.replay.complete = True
     report.replay.keys = len(suspects)
     found: dict[bytes, Replayed] = {}
@@ -127,7 +131,7 @@ async def _replay(
             for record in records:
                 try:
                     log.step(unpack_entry(record.value), record.offset, record.timestamp)
-                except GarbageError:  # the join passes over it too
+                except GarbageError:  # the join skips it too
                     continue
                 except FormatError as error:
                     raise VerifyError(f"topic {tp.topic}/{tp.partition} offset {record.offset}: {error}") from error

@@ -1,4 +1,4 @@
-"""What a sample says of itself, in its headers and by its place, against what can be (rules 5, 6, 8, 11)."""
+"""Checks what a sample claims by its headers and its place against what is possible (rules 5, 6, 8, 11)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from samplejoin.verify.report import INCOMPLETE, TRUNCATED
 
 
 class Claims:
-    """Judges the headers of samples of one job. `can_vanish`: a sample, or its revision, can be dropped for what it
-    holds."""
+    """Judges the headers of one job's samples.
+
+    `can_vanish`: whether a sample, or its revision, can be dropped for its content.
+    """
 
     def __init__(self, spec: Spec, can_vanish: bool) -> None:
         self._spec, self._can_vanish = spec, can_vanish
 
     def reason(self, row: Row) -> str | None:
-        """Why the sample says it need not be what all rows give."""
+        """Returns why, by its headers, the sample may differ from what all rows give; None if it may not."""
         if row[r.FLAGS] & r.INCOMPLETE:
             return INCOMPLETE
         return TRUNCATED if row[r.FLAGS] & r.TRUNCATED else None
 
     def may_lack(self, case: Case, window: Window | None) -> bool:
-        """Whether a window can have gone out without some of its labels, although no row was late."""
+        """Returns whether a window can have been sent without some of its labels, although no row was late."""
         return window is not None and (case.overfull.touches(window) or self._spec.max_wait_ms is not None)
 
     def wrong(self, case: Case, made: Made | None, row: Row, before: Row | None) -> list[str]:
-        """The headers that are wrong. `before`: the revision before it that is there."""
+        """Returns the names of the wrong headers. `before`: the revision found before this one."""
         flags, revision = row[r.FLAGS], row[r.REVISION]
         says = None if case.log is None else case.log.revisions.get(row[r.ID])
         wrong = set(row[r.WRONG])
@@ -47,8 +49,10 @@ class Claims:
         return sorted(wrong)
 
     def _unlike_before(self, case: Case, row: Row, before: Row | None) -> set[str]:
-        """Of a revision, what does not follow from the one before. Some numbers rightly are not there: a revision that
-        is a dead letter, or that is dropped for what it holds."""
+        """Returns the headers of a revision that do not follow from the one before.
+
+        Some revision numbers are rightly missing: those of dead letters, and of samples dropped for their content.
+        """
         if before is not None and before[r.REVISION] < 0:
             return set()
         wrong = set()
@@ -61,7 +65,7 @@ class Claims:
 
 
 def _unlike_log(row: Row, says: Sample | None) -> set[str]:
-    """What the headers of a revision say that the log does not."""
+    """Returns the headers of a revision that differ from what the log gives."""
     if says is None:
         return {"revision"}
     complete = "false:" + ",".join(says.missing) if says.missing else "true"

@@ -1,10 +1,9 @@
-"""What lies next to a key's samples: dead letters of samples, orphan rows, and the account of its rows."""
+"""Compares a key's side outputs (dead letters of samples, late and orphan rows), and accounts for its rows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from samplejoin.core.cells import ROWS, STREAM
 from samplejoin.verify import spill_rows as r
@@ -15,7 +14,7 @@ from samplejoin.verify.report import Deviation
 
 
 def account(ground: Ground, rows: Sequence[Row], full: KeyMade, late: Sequence[Row], clock: int) -> None:
-    """Adds up what became of a key's rows, by the inputs: every one of them is in exactly one place."""
+    """Adds up a key's rows by outcome, as the inputs give it: every row is in exactly one place."""
     report, spec = ground.report, ground.spec
     streams = [report.streams[s.name] for s in spec.streams]
     for row in rows:
@@ -41,7 +40,7 @@ def account(ground: Ground, rows: Sequence[Row], full: KeyMade, late: Sequence[R
 
 
 def compare_letters(ground: Ground, case: Case) -> None:
-    """A dead letter for every sample that cannot be made, and no other (rule 12)."""
+    """Checks that every sample that cannot be made has a dead letter, and no other has one (rule 12)."""
     found, spec = Counter(case.letters), ground.spec
     counts = case.findings.letters
     counts["found"] += found.total()
@@ -79,8 +78,7 @@ def compare_letters(ground: Ground, case: Case) -> None:
 
 
 def _may_be_dead(case: Case) -> bool:
-    """Whether a sample that rightly is not there by all rows may be a dead letter without a late one: only the log
-    tells."""
+    """Returns whether a sample that all rows do not give may be dead without a late row, which only the log tells."""
     return case.log is None and any(
         made.outcome != "dead" and id_ not in case.letters and case.possibly_late(made.window, lost=False)
         for id_, made in case.unmade.items()
@@ -98,7 +96,7 @@ def _letter_missing(ground: Ground, case: Case, id_: str, slice_: int) -> None:
 
 
 def compare_late(ground: Ground, case: Case, found: Sequence[Row]) -> None:
-    """Where the log was replayed, the late topic must hold every row that the job has put aside as late (rule 5)."""
+    """Checks, if the log was replayed, that the late topic holds every row that the job sent there (rule 5)."""
     if ground.report.late is None or case.log is None or ground.scope.late_trimmed:
         return
     there: Counter[tuple[str, int]] = Counter()
@@ -112,16 +110,23 @@ def compare_late(ground: Ground, case: Case, found: Sequence[Row]) -> None:
         if case.findings.has_room("late_missing", ground.report.examples_per_class):
             said = {"stream": stream, "rows": rows}, {"stream": stream, "rows": rows - missing}
             case.findings.examples.append(
-                Deviation("late_missing", key_of(case.key), None, time_text(slice_ms), slice_ms, ["rows"], *said,
-                        case.sources(None))
-            )  # fmt: skip
+                Deviation(
+                    "late_missing",
+                    key_of(case.key),
+                    None,
+                    time_text(slice_ms),
+                    slice_ms,
+                    ["rows"],
+                    *said,
+                    case.sources(None),
+                )
+            )
 
 
 def compare_orphans(ground: Ground, case: Case, found: Sequence[Row]) -> None:
-    """The label rows that no window holds, each once (rule 4).
+    """Checks that the orphan topic holds the label rows that no window holds, each once (rule 4).
 
-    With `at_least_once` a row that is there again can be a repeat, or a like row of a producer that retries: both are
-    right.
+    With `at_least_once`, a row found again can be a repeat, or an equal row of a producer that retries. Both are right.
     """
     if ground.report.orphans is None:
         return
@@ -129,7 +134,7 @@ def compare_orphans(ground: Ground, case: Case, found: Sequence[Row]) -> None:
     most: Counter[tuple[int, int]] = Counter()
     least: Counter[tuple[int, int]] = Counter()
     others: Counter[tuple[int, int]] = Counter()
-    told: set[Any] = set()
+    told: set[object] = set()
     for row in found:
         cell = ground.streams.get(row[r.SIDE_STREAM], -1), row[r.SIDE_SLICE_MS] // res_ms
         most[cell] += row[r.SIDE_ROWS]
@@ -186,7 +191,7 @@ def _orphan_wrong(ground: Ground, case: Case, cell: tuple[int, int], want: int, 
 
 
 def _cut(case: Case) -> bool:
-    """Whether limits may have dropped label cells of the key: they are in no topic (rule 11). The log tells exactly."""
+    """Returns whether limits may have dropped label cells, which are in no topic (rule 11). A log tells exactly."""
     if case.log is None and case.overfull:
         case.findings.believed = True
         return True
@@ -194,7 +199,7 @@ def _cut(case: Case) -> bool:
 
 
 def _letter_explained(ground: Ground, case: Case, id_: str, there: bool) -> bool:
-    """Whether late or dropped rows are why a sample's dead letter is, or is not, there."""
+    """Returns whether late or dropped rows explain that a sample's dead letter is, or is not, there."""
     if case.log is not None:
         return there == (id_ in case.log.dead)
     return not ground.scope.replayable and (case.disordered or bool(case.overfull))

@@ -1,4 +1,4 @@
-"""Rows by key, on disk: written as they come, read back bucket by bucket, so that memory stays bounded."""
+"""Keeps rows by key on disk: writes them as they come, and reads them bucket by bucket, so that memory is bounded."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import msgspec
 
 BUCKETS = 256
 BUFFER_BYTES = 24 << 20
-#: of a bucket's rows as msgpack; as Python objects they take about five times as much
+#: limit of a bucket's rows as msgpack; as Python objects they take about five times as much
 BUCKET_BYTES = 16 << 20
 
 COMPRESSED = 16
-"""Rows as Python objects to rows on disk, about."""
+"""Approximate ratio of the size of rows as Python objects to their size on disk."""
 
 Frames = list[tuple[int, int]]
-"""Places and sizes in the file."""
+"""(position, size in bytes) of each frame in the file."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
 class Spill:
-    """Rows of several kinds, each with the key it belongs to. A row is a list that begins with its key.
+    """Rows of several kinds, by key. A row is a list that begins with its key.
 
-    `bucket_bytes` bounds what `buckets` gives at a time; a single key can be larger.
+    `bucket_bytes` limits what `buckets` yields at a time; a single key can be larger.
     """
 
     def __init__(
@@ -38,25 +38,25 @@ class Spill:
         self._file = tempfile.TemporaryFile(prefix="samplejoin-verify-", dir=folder)  # noqa: SIM115  # closed by `close`
         self._end = 0
         self._buffer_bytes, self._bucket_bytes = buffer_bytes, bucket_bytes
-        self._waiting: list[list[list[list[Any]]]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
+        self._waiting: list[list[list[list[object]]]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
         self._waiting_bytes = 0
         self._frames: list[list[Frames]] = [[[] for _ in range(BUCKETS)] for _ in range(kinds)]
         self._sizes = [0] * BUCKETS
 
     @property
     def size_bytes(self) -> int:
-        """What lies on disk."""
+        """Returns the bytes on disk."""
         return self._end
 
     def add(self, kind: int, row: list[Any], size_bytes: int) -> None:
-        """Keeps a row; `size_bytes` is about what it takes."""
+        """Adds a row. `size_bytes`: its approximate size as Python objects."""
         self._waiting[kind][bucket_of(row[0])].append(row)
         self._waiting_bytes += size_bytes
         if self._waiting_bytes > self._buffer_bytes:
             self.flush()
 
     def flush(self) -> None:
-        """Writes all that waits."""
+        """Writes all buffered rows to disk."""
         for kind, buckets in enumerate(self._waiting):
             for number, rows in enumerate(buckets):
                 if rows:
@@ -77,7 +77,7 @@ class Spill:
         return self._end - len(frame), len(frame)
 
     def buckets(self, wanted: set[int] | None = None) -> Iterator[tuple[int, list[dict[bytes, list[list[Any]]]]]]:
-        """(bucket, per kind the rows by key); a large bucket comes in several parts. `wanted`: only these buckets."""
+        """Yields (bucket, rows by key for each kind). A large bucket comes in parts. `wanted`: only these buckets."""
         self.flush()
         for number in range(BUCKETS) if wanted is None else sorted(wanted):
             parts = 1 + self._sizes[number] // self._bucket_bytes
@@ -86,7 +86,7 @@ class Spill:
                 yield number, [self._keys(kind) for kind in part]
 
     def _split(self, frames: list[Frames], parts: int) -> list[list[Frames]]:
-        """A bucket's frames as those of its parts, per part and kind: written once more, so that no part reads all."""
+        """Returns a bucket's frames by part and kind. Writes them again by part, so that no part reads all of them."""
         made: list[list[Frames]] = [[[] for _ in frames] for _ in range(parts)]
         for kind, of_kind in enumerate(frames):
             waiting: list[list[list[Any]]] = [[] for _ in range(parts)]
@@ -112,8 +112,8 @@ class Spill:
         rows: list[list[Any]] = _decode(cramjam.zstd.decompress(self._file.read(size)))
         return rows
 
-    def _keys(self, frames: Frames) -> dict[bytes, list[list[Any]]]:
-        keys: dict[bytes, list[list[Any]]] = {}
+    def _keys(self, frames: Frames) -> dict[bytes, list[list[object]]]:
+        keys: dict[bytes, list[list[object]]] = {}
         for at, size in frames:
             for row in self._read(at, size):
                 known = keys.get(row[0])
@@ -124,10 +124,10 @@ class Spill:
         return keys
 
     def close(self) -> None:
-        """Gives the disk space back."""
+        """Closes the file, which frees its disk space."""
         self._file.close()
 
 
 def bucket_of(key: bytes) -> int:
-    """The bucket a key's rows lie in."""
+    """Returns the bucket of a key's rows."""
     return crc32(key) % BUCKETS

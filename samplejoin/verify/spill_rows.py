@@ -1,4 +1,4 @@
-"""What is kept of the topics, by join key: lists that a spill can write, with the places of their parts."""
+"""The rows kept of the topics, by join key: lists that a spill can write, and the indexes of their parts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ KEY_KINDS = 6
 DEAD, LETTERS = range(2)
 SOURCE_KINDS = 2
 
-# Each list begins with its key; OUTSIDE and SAMPLE_LETTERS go on with a sample id.
-#: of ROWS: number of the source partition, of the stream; `DISORDERED`: behind its own partition (see `inputs`)
+# Each list begins with its key; OUTSIDE and SAMPLE_LETTERS then have a sample id.
+#: of ROWS: SOURCE and STREAM are numbers; DISORDERED: whether it is behind its own partition's watermark (see `inputs`)
 SOURCE, STREAM, SLICE, OFFSET, DISORDERED, PARTIALS = range(1, 7)
-#: of SAMPLES; `WRONG`: names of what breaks the topic's contract (see `headers`)
+#: of SAMPLES; `WRONG`: names of headers and places that break the topic's contract (see `headers`)
 ID, REVISION, WEIGHT, FLAGS, PAYLOAD, PARTITION, AT, PREVIOUS, WRONG, COMPLETE = range(1, 11)
 #: of LATE and ORPHANS
 SIDE_STREAM, SIDE_SLICE_MS, SIDE_ROWS, SIDE_SOURCE, SIDE_DIGEST, SIDE_FLAGS = range(1, 7)
@@ -31,24 +31,23 @@ FOR_EVER = 1 << 62
 
 @dataclass
 class Scope:
-    """What can be compared, and how far the job is. Times in ms, clocks in slices.
+    """What can be compared, and how far the job is. Times are in ms, clocks in slices.
 
-    `clocks`: per join partition the slice up to which its windows have gone out; None where that is not known.
-    `covered`: per join partition and source id the last offset that it has merged. `committed`: per source
-    (topic, partition) the next offset to be cleaned.
+    `clocks`: join partition -> slice up to which its windows are sent; absent if that is not known. `covered`: join
+    partition -> source id -> last merged offset. `committed`: (topic, partition) of a source -> next offset to clean.
     """
 
     partitions: int
     from_ms: int = NEVER
     to_ms: int = FOR_EVER
-    #: one key in so many
+    #: one key in this many is compared
     one_in: int = 1
     clocks: dict[int, int] = field(default_factory=dict)
     covered: dict[int, dict[str, int]] = field(default_factory=dict)
     committed: dict[tuple[str, int], int] = field(default_factory=dict)
-    #: fingerprints of the versions of the job whose commits came last
+    #: fingerprints of the versions of the job that made the last commits
     made_by: set[str] = field(default_factory=set)
-    #: the beginning of the inputs was deleted: rows up to this event time may be gone
+    #: event time in ms up to which rows may be deleted from the inputs; None: the beginning is there
     gone_to_ms: int | None = None
     #: whether the dead-letter, orphan and late topics have lost their beginning
     letters_trimmed: bool = False
@@ -62,17 +61,17 @@ class Scope:
     replayable: bool = False
 
     def looks_at(self, key: bytes) -> bool:
-        """Whether a key is in the share; independent of its join partition."""
+        """Returns whether a key is in the share to compare, independently of its join partition."""
         one_in = self.one_in
         return one_in == 1 or int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) % one_in == 0
 
 
 def letter_key(source: str, stream: str) -> bytes:
-    """What tells dead letters of records apart."""
+    """Returns the key by which dead letters of records are kept: source and stream."""
     return f"{source} {stream}".encode("utf-8", "replace")
 
 
 def place_of(source: str) -> tuple[str, int, int] | None:
-    """Topic, partition and offset of a record, from `topic/partition/offset`; None if it is nothing of the kind."""
+    """Returns (topic, partition, offset) from the text `topic/partition/offset`, None if it has another form."""
     found = _PLACE.fullmatch(source)
     return None if found is None else (found[1], int(found[2]), int(found[3]))

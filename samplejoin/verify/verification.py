@@ -1,10 +1,9 @@
-"""A verification without Kafka: records in, report out. Memory stays bounded: rows wait on disk, by key."""
+"""Verifies without Kafka: takes records, gives a report. Memory stays bounded, because rows are kept on disk by key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from samplejoin.core.fingerprint import short
 from samplejoin.core.identity import source_id
@@ -22,17 +21,24 @@ from samplejoin.verify.spill import BUCKET_BYTES, BUFFER_BYTES, Spill, bucket_of
 from samplejoin.verify.spill_rows import KEY_KINDS, NEVER, SOURCE_KINDS, Scope, place_of
 
 MAX_REPLAYED = 100_000
-"""Keys that a replay is asked for: beyond, something is wrong that late rows do not explain."""
+"""Limit of keys to replay: with more, something is wrong that late rows do not explain."""
 
 
 class Verification:
-    """Feed `collector` with the records of the output topics first, then `intake` with those of the inputs; then
-    `compare`, and `settle` with a replay of the keys that `compare` gives."""
+    """One verification. First feed `collector` the records of the output topics, then `intake` those of the inputs.
+
+    Then call `compare`, and `settle` with a replay of the keys that `compare` returned.
+    """
 
     def __init__(
-        self, job: Job, scope: Scope, report: Report, folder: Path | None = None, buffer_bytes: int = BUFFER_BYTES,
+        self,
+        job: Job,
+        scope: Scope,
+        report: Report,
+        folder: Path | None = None,
+        buffer_bytes: int = BUFFER_BYTES,
         bucket_bytes: int = BUCKET_BYTES,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.job, self.scope, self.report = job, scope, report
         self.rows = Spill(KEY_KINDS, folder, buffer_bytes, bucket_bytes)
         self.letters = Spill(SOURCE_KINDS, folder, buffer_bytes // 8, bucket_bytes)
@@ -43,7 +49,7 @@ class Verification:
         report.corrections = 0 if job.model.late == "correct" else None
         self.collector = OutputReader(job, scope, report, self.rows, self.letters)
         self.intake = InputReader(job, scope, report, self.rows, self.letters, self.collector.future)
-        #: (topic, partition) -> offsets [from, to) that were read
+        #: (topic, partition) -> (first offset read, offset after the last)
         self.was_read: dict[tuple[str, int], tuple[int, int]] = {}
         self._judge: Judge | None = None
 
@@ -55,7 +61,7 @@ class Verification:
         self.letters.close()
 
     def compare(self, advance: Callable[[int], None] = lambda buckets: None) -> set[bytes]:
-        """Judges all keys; returns those whose errors late rows may explain: nothing of them is counted yet."""
+        """Judges all keys. Returns those whose errors late rows may explain, of which nothing is counted yet."""
         judge = self._judge = self._make_judge()
         suspects: set[bytes] = set()
         last = 0
@@ -70,7 +76,7 @@ class Verification:
         return suspects
 
     def settle(self, suspects: set[bytes], replayed: Mapping[bytes, Replayed]) -> None:
-        """Judges these keys for good, with what the replay of the log gives of them."""
+        """Judges these keys finally, with what the replay of the log gives for them."""
         judge = self._judge
         assert judge is not None
         for _, kinds in self.rows.buckets({bucket_of(key) for key in suspects}):
@@ -96,37 +102,39 @@ class Verification:
     def _is_read(self, place: str, stream: str) -> bool:
         found = place_of(place)
         if found is None:
-            return True  # no letter of ours
+            return True  # not a dead letter of this job
         topic, partition, offset = found
         low, high = self.was_read.get((topic, partition), (0, 0))
         return low <= offset < high
 
 
 def _come_to_nothing(streams: Mapping[str, StreamCounts]) -> Iterator[str]:
-    """What to say of streams whose records all came to nothing: that agrees with the inputs, and is seldom meant."""
+    """Yields notes on streams of which no row joins a sample. That agrees with the inputs, but is seldom intended."""
     for name, stream in streams.items():
         if stream.records and stream.filtered == stream.records:
-            yield f"stream {name} gives no sample anything: each of its records was filtered. Is a `return` missing?"
+            yield f"stream {name} adds nothing to samples: each of its records was filtered. Is a `return` missing?"
         elif stream.records and stream.junk_key and not stream.rows:
-            yield f"stream {name} gives no sample anything: none of its rows has a key, or only one of junk_keys"
+            yield f"stream {name} adds nothing to samples: each of its rows has no key, or one of junk_keys"
         elif stream.role == "label" and stream.rows and stream.orphan == stream.rows:
             yield (
-                f"stream {name} gives no sample anything: no window holds any of its rows. Is its key the same as the "
+                f"stream {name} adds nothing to samples: no window holds any of its rows. Is its key the same as the "
                 "impressions', of the same type (a number is not its text)?"
             )
 
 
 def _functions_of(model: JobModel) -> list[str]:
-    """The users' functions that the job names, each once."""
+    """Returns the names of users' functions in the job, each once."""
     named = [
         *(name for stream in model.streams.values() for name in (stream.decode, stream.clean)),
-        *(field.agg for field in model.sample.values()), model.label, model.format,
-    ]  # fmt: skip
+        *(field.agg for field in model.sample.values()),
+        model.label,
+        model.format,
+    ]
     return list(dict.fromkeys(name for name in named if name and FUNCTION.fullmatch(name)))
 
 
-def _keys(kinds: Sequence[dict[bytes, list[list[Any]]]]) -> Iterator[tuple[bytes, list[list[list[Any]]]]]:
-    """Each key of a bucket with its rows of every kind."""
+def _keys(kinds: Sequence[dict[bytes, list[list[object]]]]) -> Iterator[tuple[bytes, list[list[list[object]]]]]:
+    """Yields (key, its rows of each kind) for each key of a bucket."""
     keys = dict.fromkeys(key for kind in kinds for key in kind)
     for key in keys:
         yield key, [kind.get(key, []) for kind in kinds]

@@ -1,1 +1,1 @@
-"""A running worker: its Faust app, its join partitions, its web port, and what it reports of itself."""
+"""The running worker: its Faust app, its join partitions, its web port, its metrics and warnings."""

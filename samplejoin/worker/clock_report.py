@@ -1,4 +1,4 @@
-"""What a worker says of its clocks: how late they are, and which stream and source hold them."""
+"""Reports how late a worker's clocks are, and which stream and source hold them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from samplejoin.core.spec import Spec
 
 log = logging.getLogger(__name__)
 
-#: a clock that is so much later than `lateness` is held by something; said after it has stood so long
+#: a clock that is later than `lateness` by more than this is held by something
 HELD_MS = 30_000
+#: how long one holder must hold the clock before a warning is logged, and the interval at which it is repeated
 SAY_AFTER_S, SAY_AGAIN_S = 30.0, 600.0
-#: a clock further behind than this reads old data: its event time says more than a delay
+#: a clock further behind than this is reading old data: its event time is shown, which says more than a delay
 REPLAY_MS = 3_600_000
-#: a silence that is not watermark yet for so long is being caught up with; a moment of it always is
+#: a silent source with less than this still to become watermark gives no warning, since a moment of silence always is
 CATCHING_UP_MS = 2_000
 
 HOLDS = {
     "empty": "it has no event yet, and `idle: hold` waits for one",
-    "silent": "it is silent, and `idle: hold` holds",
+    "silent": "it is silent, and `idle: hold` waits for its next event",
 }
 WORDS: dict[Why, str] = {
     "unread": "no worker reads it",
@@ -37,10 +38,10 @@ WORDS: dict[Why, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """How late one join partition's clock is. `delay_s` counts from its assignment while `value_ms` is not known."""
+    """The delay of one join partition's clock. While `value_ms` is None, `delay_s` counts from the assignment."""
 
     value_ms: int | None
-    #: behind the broker's time
+    #: seconds behind the broker's time
     behind_s: float
     delay_s: float
     holder: Holder | None
@@ -48,18 +49,18 @@ class Delay:
 
 
 class Clocks:
-    """The clocks of a worker's join partitions as of the last look, one a second."""
+    """The clocks of a worker's join partitions, updated once a second."""
 
     def __init__(self, spec: Spec, metrics: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.metrics, self._monotonic = metrics, monotonic
         self._usual_s = (max(s.lateness_ms for s in spec.streams) + HELD_MS) / 1000
         self._delays: dict[int, Delay] = {}
         self._since: dict[int, float] = {}
-        #: the holder that has been spoken of, since when it holds, and when that was last logged
+        #: the current holder, since when it holds the clock, and when that was last logged
         self._held: tuple[Holder, float, float | None] | None = None
 
     def update(self, clocks: Mapping[int, Clock]) -> None:
-        """Takes in the clocks by join partition, and sets their gauges."""
+        """Records the clocks, by join partition, and sets their gauges."""
         now = self._monotonic()
         self._since = {number: self._since.get(number, now) for number in clocks}
         self._delays = {number: _delay(clock, now - self._since[number]) for number, clock in clocks.items()}
@@ -74,7 +75,7 @@ class Clocks:
         self._log_holder(now)
 
     def text(self) -> str:
-        """The slowest clock, for the status line."""
+        """Returns the slowest clock in words, for the status line."""
         slowest = self._slowest()
         if slowest is None:
             return "not known yet"
@@ -88,7 +89,7 @@ class Clocks:
         return f"{slowest.behind_s:.1f} s behind{held}"
 
     def warnings(self) -> list[str]:
-        """The clock that something other than reading holds; empty if none is."""
+        """Returns a warning if the slowest clock is held by something other than reading, else an empty list."""
         holder = self._warned_of()
         if holder is None:
             return []
@@ -115,7 +116,7 @@ class Clocks:
         if holder is None:
             self._held = None
             return
-        # the same one, also while its time goes down, or up
+        # a holder whose remaining time changes is still the same holder
         held = replace(holder, going_on_ms=None, far_back_ms=None)
         if self._held is None or self._held[0] != held:
             self._held = held, now, None
@@ -137,7 +138,7 @@ def _delay(clock: Clock, owned_s: float) -> Delay:
 
 
 def _said(holder: Holder) -> str:
-    """The holder in words: stream, topic and partition, and why it holds."""
+    """Returns the holder in words: stream, topic and partition, and why it holds the clock."""
     topic, _, partition = holder.source.partition(" ")
     place = f"topic {topic} partition {int(partition)}" if partition else f"topic {topic}"
     why = HOLDS[holder.why] if holder.holds and holder.why in HOLDS else WORDS[holder.why]

@@ -1,10 +1,9 @@
-"""From a job and its environment to the engine's settings. Loads no Faust: small commands need not wait for it."""
+"""Builds the engine's settings from a job and its environment, without Faust, which would slow down small commands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from samplejoin.engine.config import EngineConfig, Start, Topics
 from samplejoin.engine.memory_budget import Memory, available
@@ -14,20 +13,23 @@ from samplejoin.worker.settings import WorkerSettings
 
 
 def topics_of(model: JobModel) -> Topics:
-    """The topics that the job writes."""
+    """Returns the topics that the job writes."""
     outputs = model.output_topics()
     return Topics(model.prefix, outputs["samples"], outputs.get("late"), outputs.get("orphan"), outputs["dead_letter"])
 
 
 def _start(model: JobModel) -> Start:
-    """Where reading begins: early enough for every row from `start` on, whose record can be older than its event."""
+    """Returns where reading begins: a Kafka timestamp in ms, "latest" or "earliest".
+
+    It is early enough for every row from `start` on, because a record can be older than its event.
+    """
     if model.start_ms is not None:
         return max(0, model.start_ms - model.before_ms - model.resolution_ms - model.max_skew_ms)
     return "latest" if model.start == "latest" else "earliest"
 
 
-def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, Any]) -> EngineConfig:
-    """The engine's settings, from job and environment."""
+def engine_config(job: Job, settings: WorkerSettings, connection: Mapping[str, object]) -> EngineConfig:
+    """Builds the engine's settings from the job and the environment."""
     model = job.model
     outputs = model.output_topics()
     compression = model.outputs.samples.compression

@@ -1,4 +1,4 @@
-"""The share of records and samples that became dead letters lately, with the last error (rule 12)."""
+"""The share of recent records and samples that became dead letters, with the last error (rule 12)."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from samplejoin.core.spec import Stream
 
 MAX_ERROR_CHARS = 200
 SAMPLES = ""
-"""Stands among the streams' names, none of which is empty."""
+"""Key of the samples among the names of streams, none of which is empty."""
 
 
 class Quality:
-    """Judges what has become of records and windows lately: older counts weigh half as much at every look.
+    """Computes the share of dead letters among recent records and windows. Each update halves the older counts.
 
-    Records are counted, not their rows, of which one may have thousands. `names` says what a step is called in the job
-    file: `label`, `format`.
+    Records are counted, not rows, because one record can have thousands of rows. `names` maps a step (`label`,
+    `format`) to its value in the job file.
     """
 
     def __init__(
         self, metrics: Any, error_rate: float, names: Mapping[str, str], streams: Iterable[Stream] = ()
     ) -> None:
         self.metrics, self.error_rate, self.names = metrics, error_rate, names
-        #: topic -> the streams through which each of its records goes
+        #: topic -> the streams that read each of its records
         self._readers: dict[str, list[str]] = {}
         for stream in streams:
             for topic in stream.topics:
                 self._readers.setdefault(topic, []).append(stream.name)
-        #: what is wrong, as of the last look
+        #: warnings as of the last update
         self.warnings: list[str] = []
         self._before: dict[tuple[str, tuple[str, ...]], float] = {}
-        #: stream, or SAMPLES -> how many records or windows lately
+        #: stream, or SAMPLES -> recent records or windows
         self._recent: defaultdict[str, float] = defaultdict(float)
-        #: stream, or SAMPLES -> reason, or outcome -> how many dead letters lately
+        #: stream, or SAMPLES -> reason, or outcome -> recent dead letters
         self._dead: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
-        #: dead letters of records since the last look, by stream and reason
+        #: dead letters of records since the last update, by stream and reason
         self._new: Counter[tuple[str, str]] = Counter()
-        #: stream, or SAMPLES -> reason -> function and error of the last dead letter; the latest reason stands last
+        #: stream, or SAMPLES -> reason -> function and error of the last dead letter; the latest reason comes last
         self._errors: dict[str, dict[str, tuple[str, str]]] = {}
 
     def record_failed(self, stream: str, reason: str, function: str, error: str) -> None:
-        """A record of the stream has become a dead letter."""
+        """Counts a record of the stream that became a dead letter, and keeps its error."""
         self._new[stream, reason] += 1
         self._keep(stream, reason, function, error)
 
@@ -52,11 +52,11 @@ class Quality:
         errors[reason] = function, error[:MAX_ERROR_CHARS]
 
     def sample_failed(self, step: str, error: str) -> None:
-        """A window's sample has become a dead letter at that step: aggregate, label, format or sample_too_large."""
+        """Keeps the error of a dead sample. `step`: aggregate, label, format or sample_too_large."""
         self._keep(SAMPLES, step, self.names.get(step, step), error)
 
     def update(self) -> list[str]:
-        """Sets the gauges of shares; returns a line for each share over `error_rate` that something new has come to."""
+        """Sets the gauges; returns a warning for each share over `error_rate` whose records or windows are new."""
         moved: set[str] = set()
         for counts in (self._recent, *self._dead.values()):
             for counted in counts:
@@ -96,7 +96,7 @@ class Quality:
         return f"{what} dead letters (error_rate: {self.error_rate:.1%}){last}"
 
     def _last_error(self, subject: str, reasons: list[str]) -> str:
-        """The last error for the most frequent reason; of samples, whose outcomes name none, the last of all."""
+        """Returns the last error of the most frequent reason; for samples, whose outcomes have none, the latest."""
         errors = self._errors.get(subject, {})
         for reason in reasons if subject != SAMPLES else reversed(errors):
             if reason in errors:

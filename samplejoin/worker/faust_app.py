@@ -1,6 +1,6 @@
-"""The Faust app of a job: agents on channels, the runtime as a service, the web port. Wiring only.
+"""The Faust app of a job: wires the agents on channels, the runtime as a service, and the web port.
 
-Faust's own consumer, producer and tables stay off (`enable_kafka`): the engine reads, sends and commits (ADR 1).
+Faust's own consumer, producer and tables are disabled (`enable_kafka`): the engine reads, sends and commits (ADR 1).
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import faust
-from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from mode.supervisors import CrashingSupervisor
@@ -31,12 +30,14 @@ from samplejoin.agents.timer import Ticking, timer_agent
 from samplejoin.cleaning.missing_fields import WatchingCleaner
 from samplejoin.cleaning.running_call import RunningCall
 from samplejoin.connection_errors import Refused, out_of_files, refused_since
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import counted
 from samplejoin.engine import failpoints
 from samplejoin.engine.access_rights import DENIALS, Denied
 from samplejoin.engine.clients import list_topics, until_answered
 from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.dead_letters import RecordLetters
+from samplejoin.engine.sources import SourceBlock
 from samplejoin.engine.wire import pack_cell
 from samplejoin.errors import SamplejoinError
 from samplejoin.job.compile import Job
@@ -64,23 +65,23 @@ log = logging.getLogger(__name__)
 
 CHANNEL_BLOCKS = 4
 SAY_EVERY_S = 60.0
-#: what is said once a minute -> when it was
+#: warning that is logged once a minute at most -> when it was last logged
 _said_at: dict[str, float] = {}
 
 
 class _Boot(BootStrategy):
-    """Sensors and agents; no Kafka and no web pages of Faust's own."""
+    """Starts Faust's sensors and agents, but neither its Kafka clients nor its web pages."""
 
     enable_kafka = False
     enable_web = False
 
 
 class JoinWorker(faust.Worker):
-    """A worker that says how it ended: by a clear message and an exit status, not by a traceback."""
+    """A Faust worker that ends with a clear message and an exit status instead of a traceback."""
 
     def __init__(self, app: JoinApp, *args: Any, **kwargs: Any) -> None:
         super().__init__(app, *args, **kwargs)
-        self.spinner = None  # a line of the log says that it has started
+        self.spinner = None  # a log line reports the start instead
         self.join_app = app
         self.ending = Ending(lambda: str(app.running_call), app.runtime.progress.silent_s)
         app.worker = self
@@ -90,12 +91,12 @@ class JoinWorker(faust.Worker):
         self.ending.listen()
 
     def _on_sigint(self) -> None:
-        """As SIGTERM: mode would print a row of -INT-."""
+        """Stops as on SIGTERM; mode's own handler would print a row of -INT-."""
         self._schedule_shutdown(signal.SIGINT)
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:
         if not self._signal_stop_time and self.join_app.failure is None:
-            log.info("stopping on %s: what is under way is sent and committed", signal.name)
+            log.info("stopping on %s: sending and committing what is under way", signal.name)
             self.join_app.input.fields_are_absent(self.join_app.cleaner.absent())
         super()._schedule_shutdown(signal)
 
@@ -120,17 +121,17 @@ class JoinWorker(faust.Worker):
         except BaseException:
             if self.join_app.failure is None:
                 raise
-            raise SystemExit(1) from None  # what ended it has been said; this is only what fell with it
+            raise SystemExit(1) from None  # the cause is logged already; this error only followed from it
 
     def stop_and_shutdown(self) -> None:
-        """Lets a stop of our own end first: mode waits for those by signals only, and would cancel all that it does."""
+        """Waits for a stop that the app began itself; mode waits only for signals' stops, and would cancel this one."""
         if self.join_app.ending is not None:
             self.loop.run_until_complete(asyncio.wait([self.join_app.ending]))
         super().stop_and_shutdown()
 
 
 class JoinApp(faust.App):
-    """A job's app. `failure` is what ended it, None while it is well; `ending` its stop, if it stops by itself."""
+    """The Faust app of a job. `failure`: the error that ended it, or None. `ending`: the stop that it began itself."""
 
     BootStrategy = _Boot
 
@@ -168,16 +169,21 @@ class JoinApp(faust.App):
         entries = self.channel(maxsize=CHANNEL_BLOCKS)
         worker = f"{socket.gethostname()}-{os.getpid()}"
 
-        async def deliver_join(partition: int, records: list[ConsumerRecord]) -> None:
+        async def deliver_join(partition: int, records: Sequence[KafkaRecord]) -> None:
             await entries.send(value=(partition, records))
 
-        async def deliver_source(block: Any) -> None:
+        async def deliver_source(block: SourceBlock) -> None:
             await blocks.send(value=block)
 
         self.runtime = runtime = Runtime(
-            config, self.metrics, deliver_source=deliver_source, deliver_join=deliver_join,
-            fatal=self.fatal, worker=worker, drained=self._stop_worker if self.settings.drain else None,
-        )  # fmt: skip
+            config,
+            self.metrics,
+            deliver_source=deliver_source,
+            deliver_join=deliver_join,
+            fatal=self.fatal,
+            worker=worker,
+            drained=self._stop_worker if self.settings.drain else None,
+        )
         self.cleaner = WatchingCleaner(self.job, self.running_call, pack_cell, self.input.field_is_null)
         cleaning = Cleaning(
             config,
@@ -205,10 +211,10 @@ class JoinApp(faust.App):
         async def say() -> None:
             await runtime.publish_progress()
 
-        # apart from `say`, which waits for a broker that it sends to
+        # separate from `say`, which can wait for a broker
         @self.timer(interval=1.0, name="refusals")  # type: ignore[untyped-decorator]  # Faust
         async def end_on_refusal() -> None:
-            if refused := refused_since(self._started_at):  # the client would try for ever, and lock the account
+            if refused := refused_since(self._started_at):  # the client would retry forever, and lock the account
                 self.fatal(refused)
 
         @self.timer(interval=10.0, name="status")  # type: ignore[untyped-decorator]  # Faust
@@ -235,14 +241,14 @@ class JoinApp(faust.App):
             self.input.fields_are_absent(self.cleaner.absent())
 
     async def _failing(self, step: Awaitable[None]) -> None:
-        """A timer's step. What it raises ends the worker with a word, not as a crash of Faust."""
+        """Awaits a timer's step. An error ends the worker with a message instead of crashing Faust."""
         try:
             await step
         except Exception as error:
             self.fatal(error)
 
     async def on_started_init_extra_services(self) -> None:
-        """The engine starts when the agents listen."""
+        """Starts the engine and its services, once the agents listen."""
         self._started_at, conf = time.monotonic(), self.conf
         asyncio.get_running_loop().set_exception_handler(_loop_trouble)
         if armed := failpoints.armed():
@@ -257,24 +263,27 @@ class JoinApp(faust.App):
         await self.add_runtime_dependency(self.runtime)
         log.info(
             "samplejoin %s, job %s: %s, key (%s), window %s, %s, brokers %s, %s",
-            samplejoin.__version__, self.job.model.prefix, counted(len(self.job.spec.streams), "stream"),
-            ", ".join(self.job.model.key), format_duration(self.job.spec.window_ms),
+            samplejoin.__version__,
+            self.job.model.prefix,
+            counted(len(self.job.spec.streams), "stream"),
+            ", ".join(self.job.model.key),
+            format_duration(self.job.spec.window_ms),
             counted(self.config.partitions, "join partition"),
             self.config.connection.get("bootstrap_servers"),
             f"web port {conf.web_port} on {conf.web_bind}" if conf.web_enabled else "no web port",
-        )  # fmt: skip
+        )
         await super().on_started_init_extra_services()
 
     def worker_init(self) -> None:
-        """Called by each of Faust's own commands, with their options."""
+        """Refuses options that have no meaning for a job. Each of Faust's own commands calls it."""
         faust_command.refuse(click.get_current_context(silent=True))
         super().worker_init()
 
     def _create_directories(self) -> None:
-        """Faust's own tables are not used; the engine makes the state directory, and says what is wrong with it."""
+        """Creates nothing: Faust's tables are not used, and the engine creates the state directory with its checks."""
 
     def fatal(self, error: BaseException) -> None:
-        """Ends the worker: once, with a word about what to do; nothing it had not committed counts."""
+        """Ends the worker on its first error, with a message that says what to do. Commits nothing more."""
         if self.failure is not None:
             return
         if isinstance(error, DENIALS):
@@ -283,21 +292,25 @@ class JoinApp(faust.App):
         self.runtime.give_up()
         asyncio.get_running_loop().call_soon(
             self._stop_worker
-        )  # before anything is said: the error can be a user's own
+        )  # before logging, since formatting the error can run a user's code
         self._say_failure(error)
 
     def _say_failure(self, error: BaseException) -> None:
         if isinstance(error, SamplejoinError):
             log.error("worker stops: %s", error)
         elif isinstance(error, MemoryError):
-            log.error("worker stops: out of memory: %s. Give it more, or set limits.memory. If it is always the same "
-                      "record, pass over it: samplejoin skip", error)  # fmt: skip
+            log.error(
+                "worker stops: out of memory: %s. Give it more, or set limits.memory. If it is always the same "
+                "record, pass over it: samplejoin skip",
+                error,
+            )
         else:
-            log.error("worker stops on an unexpected error; what was not committed is done again by the next owner",
-                      exc_info=error)  # fmt: skip
+            log.error(
+                "worker stops on an unexpected error; the next owner repeats what was not committed", exc_info=error
+            )
 
     def warnings(self) -> list[str]:
-        """What is not well though the worker runs: clocks that are held, functions that fail too often."""
+        """Returns warnings of a worker that runs: held clocks, too many dead letters, odd input."""
         return self.runtime.clocks.warnings() + self.quality.warnings + self.input.warnings()
 
     def _stop_worker(self) -> None:
@@ -308,19 +321,19 @@ class JoinApp(faust.App):
 
 
 def make_app(path: Path, settings: WorkerSettings, sets: Sets = ()) -> JoinApp:
-    """The app of the job file at `path`. Raises JobError."""
+    """Builds the app of the job file at `path`. Raises JobError."""
     job, connection = asyncio.run(open_job(path, sets, lambda connection: _topics_there(connection, settings)))
     return JoinApp(job, engine_config(job, settings, connection), settings)
 
 
 async def _topics_there(connection: Mapping[str, Any], settings: WorkerSettings) -> list[str]:
-    """All topics of the cluster, for streams given by pattern; waits for a broker."""
+    """Returns all topics of the cluster, for streams given by a pattern. Waits for a broker."""
     setup_logging(settings.log_format, "INFO")
     return await until_answered("looking for topics that match a pattern", connection, lambda: list_topics(connection))
 
 
 def __getattr__(name: str) -> Any:
-    """`app`, made of `SAMPLEJOIN_JOB` when it is first asked for; a bad job file ends with its problems only."""
+    """Makes `app` from `SAMPLEJOIN_JOB` on first access. Raises click errors that name only a bad job's problems."""
     if name != "app":
         raise AttributeError(name)
     faust_command.show_what_is_there()
@@ -337,11 +350,11 @@ def __getattr__(name: str) -> Any:
 
 
 def _loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What nobody awaited. The engine awaits all that it sends; aiokafka leaves futures of its own when it fails."""
+    """Handles errors that nobody awaited, such as those of aiokafka's own futures: Kafka errors are logged at DEBUG."""
     error = context.get("exception")
     if isinstance(error, KafkaError):
         log.debug("%s: %r", context.get("message"), error)
-    elif used_up := out_of_files(error):  # a server that cannot accept says so every second
+    elif used_up := out_of_files(error):  # a server that cannot accept reports it every second
         if time.monotonic() - _said_at.get(used_up, -SAY_EVERY_S) >= SAY_EVERY_S:
             _said_at[used_up] = time.monotonic()
             log.warning("%s", used_up)
@@ -350,7 +363,7 @@ def _loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 
 
 def run(app: JoinApp, loglevel: str = "INFO") -> None:
-    """Runs the worker until it is told to stop; ends the process."""
+    """Runs the worker until it is told to stop, then ends the process."""
     sys.argv[0] = "samplejoin"
     app.finalize()
     app.Worker(loglevel=loglevel).execute_from_commandline()

@@ -1,6 +1,6 @@
-"""What Faust's own command, `faust -A samplejoin …`, means for a job: its options and its lists.
+"""Adapts Faust's own command, `faust -A samplejoin …`, to a job: its options and its lists.
 
-Faust's consumer, tables and web pages are off, so some of it has no meaning here: that is said, and ends the command.
+Faust's consumer, tables and web pages are disabled. Options and commands that need them end with an error.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from faust.cli.models import models as ModelsCommand
 from faust.cli.tables import tables as TablesCommand
 from faust.cli.worker import worker as WorkerCommand
 
-#: options that cannot be honoured, for any command, and for a worker
+#: options that cannot be honoured by any command, and by a worker, each with what to do instead
 REFUSED = {
-    "datadir": "the state is kept in `state_dir` of the job file: set it there, or SAMPLEJOIN_STATE_DIR",
+    "datadir": "the state directory is `state_dir` in the job file: set it there, or set SAMPLEJOIN_STATE_DIR",
 }
 REFUSED_BY_A_WORKER = {
-    "quiet": "what a worker has to say stands in its log: use --loglevel error, or --logfile",
+    "quiet": "a worker writes only to its log: use --loglevel error, or --logfile",
     "json": "set SAMPLEJOIN_LOG_FORMAT=json for a log of JSON lines",
-    "debug": "use --loglevel debug; a function that blocks the worker is named without it",
+    "debug": "use --loglevel debug; a function that blocks the worker is named at any level",
     "loop": "a worker runs on asyncio's own event loop",
-    "blocking_timeout": "a function that blocks the worker for over a second is named without it",
+    "blocking_timeout": "a function that blocks the worker for over a second is always named in the log",
     "console_port": "there is no debugger console",
-    "web_host": "no page refers to the worker's name: --web-bind sets the address that the web port is bound to",
+    "web_host": "no page shows the worker's host name: use --web-bind for the address that the web port is bound to",
     "web_transport": "the web port is a TCP port: set --web-bind and --web-port",
 }
-#: Faust's commands that have nothing to work on
+#: Faust's commands that have nothing to work on, each with what to do instead
 NO_USE = {
-    "send": "the agents read blocks of records from the job's topics: send records to those, with any Kafka producer",
-    "reset": "use `samplejoin reset JOB`, which also deletes what the state came from",
+    "send": "the agents read the job's topics: send records to those, with any Kafka producer",
+    "reset": "use `samplejoin reset JOB`, which also deletes the internal topics that the state comes from",
     "clean-versions": "no directories of former versions are kept; `samplejoin reset JOB` deletes a job's state",
     "livecheck": "use `samplejoin verify JOB`, which reconciles all samples with the input",
     "completion": "for the shell's completion: _SAMPLEJOIN_COMPLETE=bash_source samplejoin",
@@ -42,7 +42,7 @@ NO_USE = {
 
 
 def refuse(context: click.Context | None) -> None:
-    """Raises click.ClickException for a command of Faust's, or an option given to it, that has no meaning here."""
+    """Raises click.ClickException for a Faust command, or an option given to it, that has no meaning for a job."""
     if context is None or context.command is None:
         return
     command = context.info_name or ""
@@ -55,22 +55,24 @@ def refuse(context: click.Context | None) -> None:
 
 
 def refuse_relative_workdir(arguments: list[str]) -> None:
-    """Raises click.ClickException for one that Faust, which changes to it twice, would not find."""
+    """Raises click.ClickException for a relative --workdir, which Faust would not find: it changes to it twice."""
     for option, value in pairwise([part for each in arguments for part in each.split("=", 1)]):
         if option in ("-W", "--workdir") and not Path(value).is_absolute():
             raise click.ClickException(
-                f"--workdir {value}: give an absolute path, {Path(value).name} is looked for twice"
+                f"--workdir {value} is relative, and Faust changes to it twice: give an absolute path"
             )
 
 
-def log_level(context: click.Context | None, level: Any) -> Any:
-    """The level to log at: Faust's command says WARN unless told otherwise, a worker's lines of start and status are
-    for everybody."""
+def log_level(context: click.Context | None, level: object) -> Any:
+    """Returns the level to log at: INFO where the command line gives none, although Faust's own default is WARN.
+
+    A worker's start and status lines must be visible.
+    """
     return level if level and (_given(context, "loglevel") or str(level).upper() not in ("WARN", "30")) else "INFO"
 
 
 def _given(context: click.Context | None, option: str) -> bool:
-    """Whether an option stands on the command line, before Faust's command or after it."""
+    """Returns whether an option is given on the command line, before Faust's command or after it."""
     while context is not None:
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
             return True
@@ -79,15 +81,15 @@ def _given(context: click.Context | None, option: str) -> bool:
 
 
 def show_what_is_there() -> None:
-    """Has Faust's lists show the job's agents and its table, which Faust does not run as its own."""
+    """Makes Faust's lists show the job's agents and its table, which Faust does not run as its own."""
     WorkerCommand.on_worker_created = _no_banner  # type: ignore[method-assign,assignment]
     AgentsCommand._maybe_topic = _reads  # type: ignore[method-assign,assignment]
     TablesCommand.run = _tables  # type: ignore[method-assign,assignment]
     ModelsCommand.run = _models  # type: ignore[method-assign,assignment]
 
 
-def _no_banner(command: Any, worker: Any) -> None:
-    """The banner names Faust's own broker and stores, not this job's."""
+def _no_banner(command: object, worker: object) -> None:
+    """Prints no banner, because it would name Faust's own broker and stores, not the job's."""
 
 
 def _reads(command: Any, agent: Any) -> str:

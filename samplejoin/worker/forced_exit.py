@@ -1,7 +1,7 @@
-"""The last resort of a stop: a worker that has not ended soon after SIGTERM, Ctrl-C or its failure is ended hard.
+"""Kills a worker that has not ended soon after SIGTERM, Ctrl-C or its failure.
 
-A user's function can hold the event loop for as long as it likes, and then nothing of a graceful stop happens. So the
-signals are heard by a thread of its own, which hands them on to the loop and keeps the time.
+A user's function can block the event loop, and with it the graceful stop. So a separate thread receives the signals,
+passes them on to the loop, and measures the time.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from samplejoin.worker.function_watchdog import place_of
 log = logging.getLogger(__name__)
 
 STOP_S = 9.0
-#: a call that never gives the interpreter back stops this thread too, but not the one of `faulthandler`
+#: a call that never releases the GIL blocks this thread too, but not the thread of `faulthandler`
 HARD_S = 9.5
 STDERR = 2
 FAILURE = b"\0"
-"""Stands in the pipe for a signal."""
+"""The byte in the pipe that reports a failure; any other byte is the number of a signal."""
 ASKING = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM", FAILURE[0]: "its failure"}
 
 
 class Ending:
-    """Waits for a stop's signal, then for the end of the process. `running` says what a user's function works on, if
-    one runs now; `silent_s`: for how long the brokers have not answered."""
+    """Waits for a signal to stop, then for the end of the process.
+
+    `running` returns what a user's function is working on, or an empty text. `silent_s` returns the seconds since the
+    brokers last answered.
+    """
 
     def __init__(self, running: Callable[[], str], silent_s: Callable[[], float] = lambda: 0.0) -> None:
         self._running, self._silent_s = running, silent_s
@@ -41,9 +44,9 @@ class Ending:
         self._here: int | None = None
 
     def listen(self) -> None:
-        """Takes the signals from the event loop, whose handlers must be there by now, and hands them on to it.
+        """Takes the signals from the event loop and passes them on to it. The loop's handlers must be set before.
 
-        The interpreter writes their numbers to this pipe at once, whatever it computes.
+        The interpreter writes the numbers of signals to this pipe at once, whatever code is running.
         """
         self._signals, self._here = os.pipe()
         os.set_blocking(self._here, False)
@@ -52,7 +55,7 @@ class Ending:
         threading.Thread(target=self._listen, name="ending", daemon=True).start()
 
     def begin(self) -> None:
-        """The worker stops without a signal: it has failed."""
+        """Starts the countdown without a signal, because the worker has failed."""
         if self._here is not None:
             os.write(self._here, FAILURE)
 
@@ -65,7 +68,7 @@ class Ending:
                 if number in ASKING:
                     self._take_signal(number)
                 if number != FAILURE[0]:
-                    with suppress(OSError):  # the loop is closed already
+                    with suppress(OSError):  # the loop can be closed already
                         os.write(self._loop, bytes([number]))
 
     def _take_signal(self, number: int) -> None:
@@ -76,13 +79,13 @@ class Ending:
             self._end("was interrupted while it was stopping")
 
     def _cause(self) -> str:
-        """The user's function that runs, if any, and where the main thread is, the innermost frame first; or that the
-        brokers are silent, for which the loop only waits."""
+        """Returns why the worker has not ended: the silent brokers that the loop waits for, or the running user's
+        function and the place of the main thread, innermost frame first."""
         running, silent_s, place = self._running(), self._silent_s(), place_of(self._main)
         if not running and silent_s >= STOP_S / 2:
             return f"the brokers do not answer, for {silent_s:.0f} s now"
         return f"it is at {running}, in {place}" if running else f"it is in {place}"
 
     def _end(self, why: str) -> NoReturn:
-        log.critical("the worker %s. It is ended hard: what it has not committed the next owner does again", why)
+        log.critical("the worker %s. It is ended hard: the next owner repeats what it has not committed", why)
         os._exit(1)

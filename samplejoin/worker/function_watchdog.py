@@ -1,4 +1,4 @@
-"""Says what blocks the worker while it does, for a second or longer (rule 12), from a thread of its own."""
+"""Names what blocks the worker for a second or longer, while it does so (rule 12), from a separate thread."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from samplejoin.job.field_types import FUNCTION
 
 log = logging.getLogger(__name__)
 
+#: looks per second
 LOOKS = 4
-#: that are shown of where the main thread is
+#: innermost stack frames shown for a thread
 FRAMES = 4
 
 
 class Watchdog(Service):
-    """Looks several times a second whether the event loop has gone on; if not five times in a row, it has stood for a
-    second. `beats` is a number that grows while the loop runs, `running` what a user's function works on."""
+    """Checks four times a second whether the event loop has advanced, and warns when it has not for a second.
 
-    def __init__(
-        self, running: RunningCall, beats: Callable[[], int], interval_s: float = 0.25, **kwargs: Any
-    ) -> None:  # fmt: skip
+    `beats` returns a number that grows while the loop runs. `running` says what a user's function is working on.
+    """
+
+    def __init__(self, running: RunningCall, beats: Callable[[], int], interval_s: float = 0.25, **kwargs: Any) -> None:
         self.running, self.beats, self.interval_s = running, beats, interval_s
         self._ended = threading.Event()
         super().__init__(**kwargs)
@@ -49,24 +50,28 @@ class Watchdog(Service):
             looks = looks + 1 if beats == seen else 0
             seen = beats
             if warns_after(looks):
-                log.warning("%s has blocked this worker for over %.1f s: nothing else runs meanwhile. It is in %s",
-                            str(self.running) or "one step", looks * self.interval_s, place_of(self._main))  # fmt: skip
+                log.warning(
+                    "%s has blocked this worker for over %.1f s: nothing else can run. It is in %s",
+                    str(self.running) or "one step",
+                    looks * self.interval_s,
+                    place_of(self._main),
+                )
 
 
 def warns_after(looks: int) -> bool:
-    """Whether what was seen in so many looks in a row is named: after 1, 2, 4, 8 … seconds."""
+    """Returns whether to warn after this many looks in a row without progress: after 1, 2, 4, 8 … seconds."""
     seconds, rest = divmod(looks, LOOKS)
     return not rest and seconds.bit_count() == 1
 
 
 def place_of(thread: int) -> str:
-    """Where a thread is, `file.py:line in file.py:line in …`, the innermost frame first."""
+    """Returns where a thread is, as `file.py:line in file.py:line in …`, the innermost frame first."""
     frames = reversed(traceback.extract_stack(sys._current_frames()[thread])[-FRAMES:])
     return " in ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 
 
 def watched_spec(spec: Spec, running: RunningCall, label: str | None, format_: str) -> Spec:
-    """The spec with its users' functions watched; expressions and built-in formats need no watching."""
+    """Returns the spec with its users' functions watched; expressions and built-in formats need no watching."""
     if label is not None and FUNCTION.fullmatch(label) and spec.label is not None:
         spec = replace(spec, label=running.watching(label, spec.label))
     if FUNCTION.fullmatch(format_):

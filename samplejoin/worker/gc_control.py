@@ -1,8 +1,8 @@
-"""When Python's garbage collector looks for cycles.
+"""Controls when Python's garbage collector searches for cycles.
 
-Rows live for milliseconds and state rests as bytes: searching them for cycles cost a tenth of a worker's time and found
-none. What does make cycles (tasks, exceptions) is few, and waits for a moment in which little else is under way: a
-search looks at every object that was made since the last one, and blocks the event loop for a microsecond with each.
+Rows live for milliseconds and state is kept as bytes: searching them for cycles cost a tenth of a worker's time and
+found none. Tasks and exceptions do make cycles, but few. The search for those waits until few objects exist, because it
+looks at every object made since the last search and blocks the event loop for about a microsecond with each.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import gc
 
 #: collect only while at most this many young objects exist
 FEW_OBJECTS = 20_000
-#: looks after which it is done all the same
+#: calls after which a search runs even with more objects
 MOST_LOOKS = 6
 
 
 class Collector:
-    """Searches for cycles when asked to look, if few objects are there, and at every sixth look in a row."""
+    """Searches for cycles when called, if few young objects exist, and at every sixth call in any case."""
 
     def __init__(self) -> None:
         self._put_off = 0
 
     def take_over(self) -> None:
-        """From now on only `look` searches, and never among what is there already."""
+        """Disables Python's own searches, and excludes all objects that exist now from later ones."""
         gc.freeze()
         gc.disable()
 
     def collect_if_due(self) -> None:
-        """Searches now, or puts it off."""
+        """Searches for cycles now, or postpones the search to a later call."""
         self._put_off += 1
         if gc.get_count()[0] <= FEW_OBJECTS or self._put_off == MOST_LOOKS:
             self._put_off = 0

@@ -1,5 +1,4 @@
-"""What may happen to a worker from outside: brokers that go, topics that grow or are deleted, source partitions that
-nobody reads."""
+"""Watches for outside events: silent brokers, topics that grow or are deleted, source partitions that nobody reads."""
 
 from __future__ import annotations
 
@@ -21,19 +20,19 @@ from samplejoin.engine.topic_ids import topic_ids
 log = logging.getLogger(__name__)
 
 AWAY_AFTER_S = 5.0
-#: exponential backoff between requests to rejoin: doubled so many times at most
+#: how often the wait between requests to rejoin is doubled at most (exponential backoff)
 MOST_ASKED = 6
 
 
 class BrokerWatch:
-    """Whether the brokers answer, by the acknowledgements of what this worker says once a second."""
+    """Watches whether the brokers answer, by their acknowledgements of the progress sent once a second."""
 
     def __init__(self, brokers: str, progress: ProgressBoard) -> None:
         self._brokers, self._progress = brokers, progress
         self.away_since: float | None = None
 
     def update(self) -> None:
-        """Says it once when they go, and once when they come back."""
+        """Logs once when the brokers stop answering, and once when they answer again."""
         silent_s = self._progress.silent_s()
         if silent_s > AWAY_AFTER_S and self.away_since is None:
             self.away_since = time.monotonic() - silent_s
@@ -45,21 +44,21 @@ class BrokerWatch:
             self.away_since = None
 
     def problem(self) -> str | None:
-        """What is wrong, in words; None if nothing is."""
+        """Returns what is wrong, in words, or None."""
         if self.away_since is not None:
             return f"no answer from the brokers for {time.monotonic() - self.away_since:.0f} s"
         return self._progress.deafness()
 
 
 class TopicWatch:
-    """Input topics that grow, and topics of the job that are deleted while it runs."""
+    """Watches for input topics that grow, and for topics of the job that are deleted while it runs."""
 
     def __init__(self, config: EngineConfig, sources: Sources, group: Group, fatal: Callable[[BaseException], None]):
         self._config, self._sources, self._group, self._fatal = config, sources, group, fatal
         self._gone: set[str] = set()
 
     def update_growth(self) -> None:
-        """New partitions of an input topic hold the clock until their first tick."""
+        """Enters new partitions of input topics, which hold the clock until their first tick."""
         for topic, known in self._sources.partitions.items():
             now = len(self._group.consumer.partitions_for_topic(topic) or ())
             if now > known:
@@ -67,7 +66,7 @@ class TopicWatch:
                 self._sources.partitions[topic] = now
 
     async def find_recreated(self) -> None:
-        """Raises WorkerError if a topic of the job has been deleted and made again."""
+        """Raises WorkerError if a topic of the job was deleted and created again."""
         names = [*self._config.spec.topics(), *self._config.topics.written]
         try:
             ids = await topic_ids(network_client(self._group.consumer), names)
@@ -77,35 +76,36 @@ class TopicWatch:
         self._sources.learn_topic_ids(ids)
 
     async def find_deleted(self) -> None:
-        """Ends the worker if a topic of the job is gone, twice in a row: brokers that have just come know few."""
+        """Ends the worker if a topic of the job is missing twice in a row; a broker that has just started knows few."""
         try:
             gone = await topics.gone(self._config, self._group.consumer)
         except KafkaError as error:
             log.debug("looking for topics: %r", error)
             return
         if missed := sorted(set(gone) & self._gone):
-            self._fatal(WorkerError(
-                f"topics {', '.join(missed)} were deleted while the job ran. Restore them; else, for an internal or "
-                "output topic, start over by `samplejoin reset`, and take an input topic out of the job file"
-            ))  # fmt: skip
+            self._fatal(
+                WorkerError(
+                    f"topics {', '.join(missed)} were deleted while the job ran. Restore them; else, for an internal "
+                    "or output topic, start over by `samplejoin reset`, and take an input topic out of the job file"
+                )
+            )
         self._gone = set(gone)
 
 
 class OwnerWatch:
-    """Has the group deal again if nobody has spoken of a source partition for longer than an owner can be away
-    unnoticed.
+    """Makes the group reassign partitions when no worker has reported a source partition for a session timeout.
 
-    Only a leader that was elected watches topics for growth; a static member that restarts as one is not elected again.
+    Only an elected leader watches topics for growth, and a static member that restarts as leader is not elected again.
     """
 
     def __init__(self, session_timeout_ms: int, progress: ProgressBoard, group: Group) -> None:
         self._session_s, self._progress, self._group = session_timeout_ms / 1000, progress, group
-        #: since when a source partition has been waited for, and how often the group has been asked about it
+        #: source partition -> since when no worker has reported it; and how often in a row a rejoin was requested
         self._unheard: dict[str, float] = {}
         self._asked = 0
 
     def update(self, partitions: Mapping[str, int]) -> None:
-        """`partitions`: of the input topics."""
+        """Requests a rejoin if no worker has reported a source for too long. `partitions`: input topic -> count."""
         if not self._progress.is_listening():
             self._unheard.clear()
             return
@@ -116,7 +116,7 @@ class OwnerWatch:
             self._asked = 0
         for source in unheard:
             if now - self._unheard.setdefault(source, now) > patience_s:
-                log.info("no worker reads %s: asking the group to deal again", source)
+                log.info("no worker reads %s: asking the group to reassign partitions", source)
                 self._unheard.clear()
                 self._asked = min(self._asked + 1, MOST_ASKED)
                 self._group.rejoin()

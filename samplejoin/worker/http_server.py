@@ -1,7 +1,7 @@
-"""A small HTTP port for monitoring: answers in bounded time and memory, however many clients connect and dawdle.
+"""A small HTTP port for monitoring, with bounded time and memory however many slow clients connect.
 
-One request a connection. The newest connection always gets in: past the cap the oldest one is closed, so that clients
-which hold connections open cannot keep a probe out.
+Each connection takes one request. A new connection is always accepted: at the limit the oldest one is closed, so that
+clients which hold connections open cannot keep a probe out.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from samplejoin.engine.config import WorkerError
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 128
-#: accepted in one turn of the event loop; below the cap, so that a request has been read before its turn to go comes
+#: accepted in one turn of the event loop; below CONNECTIONS, so that a request is read before its connection is closed
 BACKLOG = 50
 REQUEST_BYTES = 16 << 10
-#: from the connection to the end of its request's head, and from there to the last byte of the answer
+#: limits from the connection to the end of the request's head, and from there to the last byte of the answer
 REQUEST_S, ANSWER_S = 5.0, 10.0
 
 
 class Answer(NamedTuple):
-    """What a page says."""
+    """The response of a page."""
 
     status: int
     content_type: str
@@ -37,11 +37,11 @@ class Answer(NamedTuple):
 
 
 Pages = Mapping[str, Callable[[], Answer]]
-"""Path -> its page; what it raises is a 500 without a word about why."""
+"""Path -> the function that makes the page. If it raises, the client gets a 500 without the reason."""
 
 
 def refuse_taken(host: str, port: int) -> None:
-    """Raises WorkerError if the port cannot be opened, before anything else of the worker starts."""
+    """Raises WorkerError if the port cannot be opened. Called before anything else of the worker starts."""
     try:
         for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind) as probe:
@@ -68,13 +68,13 @@ class WebPort(Service):
     ) -> None:
         self.host, self.port, self.pages = host, port, pages
         self.connections, self.request_s = connections, request_s
-        #: the open ones, oldest first
+        #: the open connections, oldest first
         self.open: dict[_Connection, None] = {}
         self._server: asyncio.Server | None = None
         super().__init__()
 
     async def on_start(self) -> None:
-        """Opens the port. Raises WorkerError."""
+        """Opens the port. Raises WorkerError if that fails."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -90,13 +90,13 @@ class WebPort(Service):
             connection.drop()
 
     def enter(self, connection: _Connection) -> None:
-        """Counts a connection in; the oldest makes room for it."""
+        """Adds a connection, and closes the oldest one if the limit is reached."""
         if len(self.open) >= self.connections:
             next(iter(self.open)).drop()
         self.open[connection] = None
 
     def answer(self, head: bytes) -> Answer:
-        """The answer to a request's head."""
+        """Returns the answer to a request's head."""
         method, _, rest = head.partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0].decode("ascii", "replace")
         page = self.pages.get(path)
@@ -107,12 +107,12 @@ class WebPort(Service):
         try:
             return page()
         except Exception as error:
-            log.warning("page %s cannot be made: %s", path, said(error))
+            log.warning("page %s failed: %s", path, said(error))
             return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 class _Connection(asyncio.Protocol):
-    """One client: a request's head in, an answer out, closed."""
+    """One client's connection: reads a request's head, writes the answer, and closes."""
 
     def __init__(self, port: WebPort) -> None:
         self._port = port

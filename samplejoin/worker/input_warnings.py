@@ -1,4 +1,4 @@
-"""What is odd in a job's input though no record fails: absent fields or keys, rows that never join, times far off."""
+"""Warns of odd input of which no record fails: absent fields or keys, rows that never join, times far off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from samplejoin.cleaning.time_hints import too_far
 log = logging.getLogger(__name__)
 
 SAY_AGAIN_S = 600.0
-#: so many rows or records that come to nothing are no accident, nor is it that none of so many samples has a row
+#: rows or records of a stream without a result, or samples without one of its rows, that are too many for chance
 MANY = 100
 KEY_CHARS = 100
 #: outcomes of windows whose rows count as joined
@@ -20,12 +20,12 @@ MADE = ("positive", "negative")
 
 
 class InputWatch:
-    """Logs what it is told of, and keeps it for `/readyz`. `units` has the `time_unit` of each stream."""
+    """Logs odd input that is reported to it, and keeps it for `/readyz`. `units`: stream -> its `time_unit`."""
 
     def __init__(self, metrics: Any, units: Mapping[str, str], monotonic: Callable[[], float] = time.monotonic) -> None:
         self.metrics, self.units, self._monotonic = metrics, units, monotonic
         self._fields: list[str] = []
-        #: stream -> what was last said of its times, and when they were last far off
+        #: stream -> the last warning about its times, and when they were last far off
         self._times: dict[str, tuple[str, float]] = {}
         self._said_at: dict[str, float] = {}
         #: stream -> the key of its last orphan
@@ -33,18 +33,18 @@ class InputWatch:
         self._odd_said_at: dict[tuple[str, str], float] = {}
 
     def field_is_null(self, stream: str, path: str, said: str) -> None:
-        """A field of the job file was null in all first rows of the stream."""
+        """Logs and keeps a field of the job file that was null in all first rows of the stream."""
         self.metrics.set("null_fields", (stream, path), 1)
         self._fields.append(said)
         log.warning("%s", said)
 
     def fields_are_absent(self, said: list[str]) -> None:
-        """No row has carried a field yet, but they are few: they may carry it later, so `/readyz` does not say it."""
+        """Logs fields that no row has carried yet. `/readyz` omits them: rows are few, and later ones may have them."""
         for each in said:
             log.warning("%s", each)
 
     def time_is_far(self, stream: str, time_ms: int, record_ms: int) -> None:
-        """An event time lies decades before its record's. Said once in ten minutes per stream."""
+        """Counts event times decades before their records' timestamps. Logs them once in ten minutes per stream."""
         self.metrics.add("far_times", (stream,))
         now, said = self._monotonic(), too_far(stream, time_ms, record_ms, self.units[stream])
         self._times[stream] = said, now
@@ -53,11 +53,11 @@ class InputWatch:
             log.warning("%s", said)
 
     def row_is_orphan(self, stream: str, key: bytes) -> None:
-        """A label row of this key has waited for an impression in vain."""
+        """Keeps the key of a label row that became an orphan."""
         self._orphans[stream] = key
 
     def log_odd_streams(self) -> None:
-        """Logs, once in ten minutes each, which streams come to nothing."""
+        """Logs the streams whose records or rows have no result, each at most once in ten minutes."""
         now = self._monotonic()
         for what, said in self._odd().items():
             if now - self._odd_said_at.get(what, -SAY_AGAIN_S) >= SAY_AGAIN_S:
@@ -65,7 +65,7 @@ class InputWatch:
                 log.warning("%s", said)
 
     def _odd(self) -> dict[tuple[str, str], str]:
-        """(stream, what is odd) -> what to say."""
+        """Returns the warnings by (stream, what is odd)."""
         found = {}
         for stream in self.units:
             for what, say in (("filtered", self._filtered), ("keys", self._keyless), ("orphans", self._unjoined)):
@@ -77,12 +77,13 @@ class InputWatch:
         return float(self.metrics.totals.get((name, labels), 0))
 
     def _filtered(self, stream: str) -> str | None:
-        """All records gave no rows, as those of a function do that forgets its `return`."""
+        """Returns a warning if no record gave a row, as with a function that lacks its `return`."""
         filtered = self._total("events", stream, "filtered")
         others = sum(
-            count for (name, labels), count in self.metrics.totals.items()
+            count
+            for (name, labels), count in self.metrics.totals.items()
             if name == "events" and labels[0] == stream and labels[1] != "filtered"
-        )  # fmt: skip
+        )
         if filtered < MANY or others:
             return None
         return (
@@ -91,7 +92,7 @@ class InputWatch:
         )
 
     def _keyless(self, stream: str) -> str | None:
-        """More rows were dropped for their key than taken."""
+        """Returns a warning if more rows were dropped for their key than taken."""
         keyless, taken = self._total("events", stream, "junk_key"), self._total("events", stream, "ok")
         if keyless < MANY or keyless <= taken:
             return None
@@ -101,7 +102,7 @@ class InputWatch:
         )
 
     def _unjoined(self, stream: str) -> str | None:
-        """No row has joined while many were orphans, and there are samples: rows count as joined with their sample."""
+        """Returns a warning if there are many orphans and many samples, but no row has joined a sample."""
         rows, made = self._total("orphan_dropped_rows", stream), sum(self._total("samples", o) for o in MADE)
         if stream not in self._orphans or min(rows, made) < MANY or self._total("joined_rows", stream):
             return None
@@ -112,7 +113,7 @@ class InputWatch:
         )
 
     def warnings(self) -> list[str]:
-        """Null fields, streams that come to nothing, and times that were far off within the last ten minutes."""
+        """Returns warnings of null fields, streams without a result, and times far off in the last ten minutes."""
         now = self._monotonic()
         return (
             self._fields

@@ -1,7 +1,7 @@
-"""The join of one partition in a worker: entries in, commits out, recovery in between.
+"""Runs the join of one partition in a worker: steps the entries of its log, commits, and recovers.
 
-Steps are synchronous and sliced by time; one commit is under way at most, and the join goes on meanwhile. A step or
-a commit that fails leaves a state that is good for nothing more: `running` ends, and without it nothing is committed.
+Steps are synchronous and sliced by time. At most one commit is under way, and the join goes on meanwhile. A step or
+a commit that fails leaves a state that cannot be used any more: `running` becomes false, so nothing more is committed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from aiokafka import ConsumerRecord
-
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.outcomes import Outcomes, Sample
 from samplejoin.core.partition import Partition
 from samplejoin.core.user_errors import said
@@ -33,9 +32,9 @@ log = logging.getLogger(__name__)
 
 SLICE_S = 0.012
 SWEEP_BYTES = 4 << 20
-#: keys of a sweep's first slice, and of the next at the most: how large their samples are is only seen then
+#: keys in the first slice of a sweep, and at most in a later one: the first shows how large their samples are
 FIRST_SWEEP_KEYS, SWEEP_KEYS = 16, 256
-#: that one commit's rows can make of the next one's
+#: limit of the assumed ratio of changed state to stepped rows, in bytes
 MOST_GROWTH = 1000.0
 #: changed keys that make a commit due: collecting, packing and writing them each take about 50 ms
 COMMIT_KEYS = 20_000
@@ -63,25 +62,25 @@ class JoinTask:
         self.rewinds = Rewinds(config.max_in_flight, emitter.meters)
         self.refused = RefusedRecords(
             emitter.meters,
-            "No row is lost: if one of ours was overwritten, the clock of this join partition stands and "
-            "samplejoin_gap_refused_total rises; then start over: samplejoin reset",
+            "No row is lost: if one of the job's own records was overwritten, the clock of this join partition stands "
+            "and samplejoin_gap_refused_total rises; then start over: samplejoin reset",
         )
         self.position = 0
-        #: what a recovery is waiting for, in words
+        #: the phase of the recovery, in words
         self.phase = "waiting until its last owner is fenced"
         self.running = False
         self._outbox: Outbox | None = None
         self._dirty = False
-        #: bytes of rows stepped since the last commit, and by how much more the last one's changed
+        #: bytes of rows stepped since the last commit, and the last commit's ratio of changed state to stepped rows
         self._grown, self._growth = 0, 1.0
-        #: what had been brought back from the store by then
+        #: bytes of states read back from the store up to the last commit
         self._loaded = 0
-        #: there is more to commit than a position
+        #: set when there is more to commit than a position
         self._changes = asyncio.Event()
-        #: the next commit shall not wait for long: windows were closed since the last one, or it holds much already
+        #: set when the next commit must come soon: windows were closed since the last one, or it holds much already
         self._hurry = asyncio.Event()
         self._last_commit = time.monotonic()
-        #: by this machine's clock, for people
+        #: time of the last commit by this machine's clock, for display
         self.committed_at: float | None = None
         self._committing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,9 +89,9 @@ class JoinTask:
     # ---- life ---------------------------------------------------------------------------------------------------
 
     async def start(self, floor: int) -> int:
-        """Fences earlier owners, recovers, finishes the sweep; returns the position to read from.
+        """Fences earlier owners, recovers, finishes the sweep, and returns the position to read from.
 
-        Raises WorkerError if the recovered position lies below `floor`, which the join had passed before.
+        Raises WorkerError if the recovered position is below `floor`, a position that the join has committed before.
         """
         await self.transactions.start()
         reached("recovery-fenced")
@@ -116,8 +115,11 @@ class JoinTask:
         ]
         log.info(
             "join partition %d recovered in %.2f s: position %d, %d rows replayed",
-            self.number, time.monotonic() - started, self.position, self.table.replica.replayed,
-        )  # fmt: skip
+            self.number,
+            time.monotonic() - started,
+            self.position,
+            self.table.replica.replayed,
+        )
         return self.position
 
     def _refuse_lost_state(self, floor: int) -> None:
@@ -125,9 +127,12 @@ class JoinTask:
             changelog = self.config.topics.changelog
             if not self.config.exactly_once:  # a paused owner's commits can be in the group and not in the state
                 log.warning(
-                    "join partition %d goes back to position %d of its log, it had come to %d: samples since then are "
-                    "sent again, with the same ids", self.number, self.table.position, floor,
-                )  # fmt: skip
+                    "join partition %d goes back to position %d of its log from position %d: samples since then are "
+                    "sent again, with the same ids",
+                    self.number,
+                    self.table.position,
+                    floor,
+                )
                 return
             raise WorkerError(
                 f"topic {changelog} partition {self.number} holds the state up to position {self.table.position} of "
@@ -143,11 +148,11 @@ class JoinTask:
             self.fatal(error)
 
     def give_up(self) -> None:
-        """Nothing of this partition is committed from now on, by no path: its state is not to be trusted any more."""
+        """Prevents every later commit of this partition, because its state cannot be trusted any more."""
         self.running = False
 
     async def stop(self, commit_s: float | None) -> None:
-        """Ends the partition here, after a last commit within so long; what has failed before is not committed."""
+        """Ends the partition on this worker, after a last commit within `commit_s` seconds unless None or failed."""
         if commit_s is not None and self.running:
             await self._commit_last(commit_s)
         self.running = False
@@ -166,26 +171,26 @@ class JoinTask:
                     reached("join-ending")
                     await self.commit()
                     reached("join-ended")
-        except Exception as error:  # the next owner does it again
+        except Exception as error:  # the next owner repeats what is not committed
             why = "no answer in time" if isinstance(error, TimeoutError) else said(error)
             log.warning("join partition %d stopped without a last commit: %s", self.number, why)
 
     # ---- stepping -----------------------------------------------------------------------------------------------
 
-    async def apply(self, records: list[ConsumerRecord]) -> None:
-        """Steps the entries of the log. Records below the position were applied before. A record above it was fetched
-        before a recovery rewound the partition; it is ignored, and will be fetched again: the log has no gaps.
+    async def apply(self, records: Sequence[KafkaRecord]) -> None:
+        """Steps the entries of the log. Records below the position were applied before, and are skipped.
 
-        Whatever it raises ends the partition here.
+        A record above the position was fetched before a recovery rewound the partition. It is ignored, because it will
+        be fetched again: the log has no gaps. An error ends the partition on this worker.
         """
         async with self._applied:
             try:
                 await self._step(records)
-            except Exception:  # an entry may be merged in part
+            except Exception:  # an entry may be partly merged
                 self.give_up()
                 raise
 
-    async def _step(self, records: list[ConsumerRecord]) -> None:
+    async def _step(self, records: Sequence[KafkaRecord]) -> None:
         await self._next_turn()
         until = time.monotonic() + SLICE_S
         for record in records:
@@ -197,7 +202,7 @@ class JoinTask:
                 return
             try:
                 entry, size = unpack_sized(record.value)
-            except GarbageError as error:  # it covers no offsets: if rows are lost with it, what follows leaves a gap
+            except GarbageError as error:  # it covers no offsets: if it replaced rows, later blocks show the gap
                 self.refused.add(self.config.topics.repartition, self.number, record.offset, error)
                 self.position, self._dirty = record.offset + 1, True
                 continue
@@ -219,12 +224,12 @@ class JoinTask:
                 until = time.monotonic() + SLICE_S
 
     def _moved(self) -> int:
-        """Bytes of states read and of samples made so far: how they grow says how heavy a slice is."""
+        """Returns the bytes of states read and of samples made so far. Their growth tells how heavy a slice is."""
         read = int(self.table.loaded + self.table.peeked)
         return read + (self._outbox.full * BATCH_BYTES if self._outbox is not None else 0)
 
     def _is_heavy(self, part: float = 1.0) -> bool:
-        """Whether what is to be committed has come to that part of its share of memory."""
+        """Returns whether what is to be committed fills more than `part` of its share of memory."""
         emitted = self._outbox.full * BATCH_BYTES if self._outbox is not None else 0
         changed: float = max(self._grown * self._growth, self.table.loaded - self._loaded)
         return changed + emitted > self.config.memory.uncommitted * part
@@ -235,7 +240,7 @@ class JoinTask:
             self._outbox.refresh_timestamp()
 
     async def _sweep(self, out: Outcomes) -> None:
-        """Closes what the clock has passed, in slices; then, if samples were corrected, commits before going on."""
+        """Closes the windows that the clock has passed, in slices of keys; then commits if samples were corrected."""
         partition = self.partition
         closed, keys = partition.due(), FIRST_SWEEP_KEYS
         while True:
@@ -246,9 +251,9 @@ class JoinTask:
             if not more:
                 break
             out = Outcomes(emit=self._sample, revised=revised)
-            if len(partition.changed) > COMMIT_KEYS or self._is_heavy():  # a jump of the clock closes many
+            if len(partition.changed) > COMMIT_KEYS or self._is_heavy():  # a jump of the clock closes many windows
                 await self.commit()
-            elif self._moved() - before > SWEEP_BYTES:  # large keys, or samples: fewer at a time
+            elif self._moved() - before > SWEEP_BYTES:  # large keys or samples: take fewer at a time
                 keys = max(1, keys // 4)
             else:
                 keys = min(2 * keys, SWEEP_KEYS)
@@ -285,14 +290,14 @@ class JoinTask:
                 log.warning("%s; the partition will be recovered", error)
                 self.on_lost(self.number)
                 return
-            except Exception as error:  # the state cannot be written, say
+            except Exception as error:  # for example, the state cannot be written
                 self.fatal(error)
                 return
 
     async def _until_due(self, interval_s: float) -> None:
-        """Waits for one interval; for half of it only, if it is to hurry.
+        """Waits until a commit is due: one interval after the first change, or earlier (half an interval) in a hurry.
 
-        Without changes it waits for the first one before that, which spares an idle worker a wake-up per interval.
+        Waiting for the first change spares an idle worker a wake-up per interval.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(IDLE_COMMIT_S):
@@ -304,14 +309,14 @@ class JoinTask:
         self._hurry.clear()
 
     async def commit(self) -> None:
-        """One commit of all that was stepped so far. Raises CommitFailed: then the partition must be recovered."""
+        """Commits everything stepped so far. Raises CommitFailed, after which the partition must be recovered."""
         async with self._committing:
             await self.scheduler.next_turn()
             if not self.running:
                 raise CommitFailed(f"join partition {self.number} is not running")
             try:
                 await self._commit()
-            except BaseException:  # also if cancelled: whatever it had come to, this state is good for nothing more
+            except BaseException:  # also if cancelled: the outcome is unknown, so this state cannot be used any more
                 self.give_up()
                 raise
 

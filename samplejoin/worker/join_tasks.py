@@ -1,4 +1,4 @@
-"""All join partitions of a worker: started at an assignment, recovered again after a commit that failed."""
+"""Manages all join partitions of a worker: starts them at an assignment, recovers them after a failed commit."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from aiokafka import ConsumerRecord
-
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.core.user_errors import brief
 from samplejoin.engine.clients import until_there, was_cancelled
 from samplejoin.engine.config import EngineConfig
@@ -26,20 +25,20 @@ log = logging.getLogger(__name__)
 
 
 class LogReader(Protocol):
-    """Who reads the logs of the join partitions: the worker's `engine.group.Group`."""
+    """The reader of the join partitions' logs: the worker's `engine.group.Group`."""
 
     def join_ready(self, partition: int, position: int) -> None:
-        """The partition is recovered: its log is to be read from `position` on."""
+        """Starts reading the log of a recovered partition at `position`."""
 
     def join_lost(self, partition: int) -> None:
-        """The partition must be recovered again: nothing is to be read for it until then."""
+        """Stops reading the log of a partition until it is recovered again."""
 
     async def is_member(self) -> bool:
-        """Whether the group still counts this worker in."""
+        """Returns whether this worker is still a member of its group."""
 
 
 class JoinTasks:
-    """Owns the worker's `JoinTask`s and standbys, made by `make_table` and `make_standby` from a partition."""
+    """Owns the worker's `JoinTask`s and standbys. `make_table` and `make_standby` take a partition's number."""
 
     def __init__(
         self,
@@ -55,25 +54,25 @@ class JoinTasks:
         self.config, self.reader, self.emitter, self.meters, self.scheduler = config, reader, emitter, meters, scheduler
         self.make_table, self.make_standby, self.fatal = make_table, make_standby, fatal
         self.running: dict[int, JoinTask] = {}
-        #: position of each partition's last commit, after the worker's end
+        #: position of each partition's last commit, set when the worker stops
         self._ended_at: dict[int, int] = {}
         self._starts: dict[int, JoinTask] = {}
         self.standbys: dict[int, Standby] = {}
         self.wanted: set[int] = set()
         self._stand_by_for: set[int] = set()
-        #: per partition a position that the join has certainly reached, as the group says
+        #: partition -> a position that the join has certainly reached, according to the group's offsets
         self._floors: dict[int, int] = {}
         self._recovering: set[asyncio.Task[None]] = set()
-        #: one start of a partition at a time, and only after its last owner here has closed its store
+        #: one start of a partition at a time, and only after its last task or standby here has closed its store
         self._starting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ending: dict[int, asyncio.Task[None]] = {}
-        #: all that are not yet closed, whether they start, run or end
+        #: all tasks that are not closed yet, whether they start, run or end
         self._open: set[JoinTask] = set()
 
     async def assign(self, partitions: set[int], standbys: set[int], floors: dict[int, int]) -> None:
-        """Exactly these partitions from now on: those kept go on where they are, new ones are recovered.
+        """Makes the worker own exactly these partitions: kept ones go on where they are, new ones are recovered.
 
-        `floors`: positions below which no recovery may end.
+        `floors`: partition -> the position below which its recovery may not end.
         """
         self.wanted, self._stand_by_for, self._floors = partitions, standbys, floors
         self.config.memory.partitions = len(partitions)
@@ -91,7 +90,7 @@ class JoinTasks:
     async def commit(self, recover: bool = False) -> None:
         """Commits what every partition has stepped, before partitions may move.
 
-        One whose commit failed, or is cut off, is given up; an assignment that follows, or `recover`, brings it back.
+        A partition whose commit fails or times out is given up. The next assignment recovers it, or `recover` does.
         """
         joins = list(self.running.values())
         outcomes = await asyncio.gather(*(self._bounded_commit(join) for join in joins))
@@ -105,18 +104,20 @@ class JoinTasks:
                     self._end(self.running.pop(join.number))
 
     def drop(self) -> None:
-        """Gives all partitions up, uncommitted: somebody else may have had them since."""
+        """Ends all partitions without a commit, because other workers may have owned them since."""
         for number in list(self.running):
             self._end(self.running.pop(number))
 
     def give_up(self) -> None:
-        """Nothing is committed any more, by no path, also of those that are just ending."""
+        """Prevents every later commit, including those of partitions that are just ending."""
         for join in self._open:
             join.give_up()
 
     async def stop(self, commit_s: float | None) -> str:
-        """Ends all partitions, after a last commit within so long if one is wanted; returns, in words, of how many all
-        is committed."""
+        """Ends all partitions, each after a last commit within `commit_s` seconds unless that is None.
+
+        Returns in words how many partitions have committed everything.
+        """
         for task in self._recovering:
             task.cancel()
         self.wanted, self._stand_by_for = set(), set()
@@ -131,8 +132,8 @@ class JoinTasks:
         whole = sum(self._ended_at[number] == join.position for number, join in joins.items())
         return f"{whole} of {len(joins)} join partitions committed"
 
-    async def apply(self, partition: int, records: list[ConsumerRecord]) -> None:
-        """Steps records of a join partition, if it is still this worker's."""
+    async def apply(self, partition: int, records: Sequence[KafkaRecord]) -> None:
+        """Steps records of a join partition, if this worker still owns it."""
         join = self.running.get(partition)
         if join is not None:
             try:
@@ -150,12 +151,12 @@ class JoinTasks:
         return None
 
     def _end(self, join: JoinTask, commit_s: float | None = None) -> None:
-        """Ends a partition in a task of its own, which no rebalance cancels half way."""
+        """Ends a partition in a separate task, which no rebalance cancels."""
 
         async def end() -> None:
             try:
                 await join.stop(commit_s)
-            except Exception as error:  # the changelog has it all; a full disk for example must not stop the stopping
+            except Exception as error:  # the changelog has the state: a full disk, for example, must not block the stop
                 log.warning("ending join partition %d: %s", join.number, error)
             finally:
                 self._open.discard(join)
@@ -174,7 +175,7 @@ class JoinTasks:
         self._ending[number] = asyncio.create_task(end(), name=f"end-standby-{number}")
 
     async def _ended(self, number: int) -> None:
-        """Waits until who had the partition here last has closed its store, however that ended."""
+        """Waits until the partition's last task or standby on this worker has closed its store, or failed to."""
         if number in self._ending:
             await asyncio.wait([self._ending[number]])
 
@@ -186,7 +187,7 @@ class JoinTasks:
                 standby.start()
 
     async def _start(self, number: int) -> None:
-        """Recovers a partition from nothing but its store and the changelog."""
+        """Recovers a partition from its store and the changelog alone."""
         started = time.monotonic()
 
         async def attempt() -> JoinTask:
@@ -203,7 +204,7 @@ class JoinTasks:
                 self._end(join)
                 if was_cancelled():
                     raise
-                raise CommitFailed(f"the recovery of join partition {number} was broken off by its client") from None
+                raise CommitFailed(f"the Kafka client cancelled the recovery of join partition {number}") from None
             except BaseException:
                 self._end(join)
                 raise
@@ -228,7 +229,7 @@ class JoinTasks:
             self.reader.join_ready(number, join.position)
 
     def _lost(self, number: int) -> None:
-        """A commit's outcome is unknown: drop the state and recover, if the group still counts this worker in."""
+        """Drops the state after a commit of unknown outcome, and recovers it while this worker is in the group."""
         join = self.running.pop(number, None)
         self.reader.join_lost(number)
         if join is not None:
@@ -256,21 +257,21 @@ class JoinTasks:
             self.fatal(error)
 
     def phase(self, number: int) -> str:
-        """What the recovery of a partition is at, in words."""
+        """Returns the phase of a partition's recovery, in words."""
         join = self._starts.get(number)
         return join.phase if join is not None else "waiting for its start"
 
     def positions(self) -> dict[int, int]:
-        """Per partition the position of its last commit."""
+        """Returns the position of each partition's last commit."""
         return self._ended_at | {number: join.table.committed_position for number, join in self.running.items()}
 
     def state(self) -> dict[int, int]:
-        """Per partition the next changelog offset of the state that this worker keeps."""
+        """Returns, by partition, the next changelog offset of the state that this worker keeps."""
         kept = {number: standby.next_offset for number, standby in self.standbys.items()}
         return kept | {number: join.table.replica.next_offset for number, join in self.running.items()}
 
     def lags(self, ends: Callable[[int], int | None]) -> dict[int, int]:
-        """Records between each partition's position and its log's end."""
+        """Returns the number of records between each partition's position and the end of its log."""
         lags = {}
         for number, join in self.running.items():
             end = ends(number)

@@ -1,7 +1,7 @@
 """Logging of a worker: readable lines on a terminal, JSON lines elsewhere.
 
-What stands in a message can come from a record: it is cut, and in text it can neither move a terminal's cursor nor look
-like a line of its own.
+Parts of a message can come from a record. So messages are cut to a limit, and in text they can neither move a
+terminal's cursor nor look like separate lines.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from samplejoin.core.values import Fields
 from samplejoin.printable import printable
 
 MAX_CHARS = 4000
@@ -20,7 +21,10 @@ MAX_TRACEBACK_CHARS = 20_000
 
 
 def setup_logging(style: str, level: str | int, path: str | None = None) -> None:
-    """Routes all loggers to standard error, or to a file, in one style; `auto`: text on a terminal, else JSON."""
+    """Routes all loggers to standard error, or to the file `path`, in one style: `text`, `json`, or `auto`.
+
+    `auto` means text on a terminal, else JSON.
+    """
     terminal = path is None and sys.stderr.isatty()
     text = style == "text" or (style == "auto" and terminal)
     plain: Any = _escaped if text else _cut
@@ -47,13 +51,13 @@ def setup_logging(style: str, level: str | int, path: str | None = None) -> None
     root.setLevel(level if isinstance(level, int) else level.upper())
     for noisy in ("faust", "mode", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # the Kafka client says each broken connection several times over; what it means for the join the engine says
+    # the Kafka client logs each broken connection several times; the engine logs what it means for the join
     client_level = logging.DEBUG if root.level <= logging.DEBUG else logging.CRITICAL + 1
     logging.getLogger("aiokafka").setLevel(client_level)
 
 
-def _cut(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Bounds what a line holds."""
+def _cut(_: object, __: str, event: dict[str, object]) -> Fields:
+    """Cuts long messages and tracebacks."""
     for key, limit in (("event", MAX_CHARS), ("exception", MAX_TRACEBACK_CHARS)):
         text = event.get(key)
         if isinstance(text, str) and len(text) > limit:
@@ -61,8 +65,8 @@ def _cut(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def _escaped(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
-    """As `_cut`; control characters are written out, and further lines of a message are indented."""
+def _escaped(logger: object, name: str, event: Fields) -> Fields:
+    """Cuts as `_cut` does, escapes control characters, and indents further lines of a message."""
     event = _cut(logger, name, event)
     for key in ("event", "exception"):
         if isinstance(event.get(key), str):
@@ -71,13 +75,15 @@ def _escaped(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _traceback(stream: Any, exc_info: Any) -> None:
-    """Without the values of local variables, secrets among them."""
+    """Writes a traceback without the values of local variables, which can be secrets."""
     stream.write(_escaped(None, "", {"exception": "".join(traceback.format_exception(*exc_info))})["exception"])
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not mode's Starting and Stopping lines, but what goes wrong there; of missing brokers `until_there` speaks, and
-    a timer that is late waits for them, or for a loop that stands still, which `LoopWatch` says."""
+    """Drops mode's Starting and Stopping lines, but keeps its warnings, except two that are logged elsewhere.
+
+    `until_there` reports missing brokers. A late timer waits for them or for a blocked loop, as `LoopWatch` reports.
+    """
     text = str(record.msg)
     if text.startswith(("Unable connect to", "Timer %s ")):
         return False

@@ -1,4 +1,4 @@
-"""How long the event loop stands still: whatever blocks it delays heartbeats, ticks and commits alike."""
+"""Measures how long the event loop is blocked, which delays heartbeats, ticks and commits alike."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from mode import Service
 log = logging.getLogger(__name__)
 
 EVERY_S = 0.05
-#: while the loop's thread uses less than this share of its core it looks less often: a wake-up is most of what it costs
+#: while the loop's thread uses less than this share of a core, it measures less often: wake-ups are most of the cost
 CALM_SHARE, CALM_EVERY_S = 0.2, 0.25
 LOUD_S = 1.0
 
 
 def next_sleep_s(slept_s: float, late_s: float, used_s: float) -> float:
-    """How long to sleep after a sleep of `slept_s`, in which the loop's thread used `used_s` of CPU."""
+    """Returns the seconds until the next measurement, after a sleep of `slept_s` that ended `late_s` late.
+
+    `used_s`: CPU seconds that the loop's thread used during the sleep.
+    """
     return CALM_EVERY_S if late_s < EVERY_S and used_s < CALM_SHARE * slept_s else EVERY_S
 
 
 class LoopWatch(Service):
-    """Asks to be called at a time, again and again, and measures how much later that happens.
+    """Schedules a call at a set time, again and again, and measures how much later it happens.
 
-    A call, not a task that sleeps: a task is woken a turn of the loop after its time has come, which would count too.
+    It is a call and not a sleeping task, because a task is woken one turn of the loop later, which would count too.
     """
 
     def __init__(self, meters: Any, **kwargs: Any) -> None:
         self.meters = meters
-        #: grows as long as the loop runs
+        #: number of measurements; grows as long as the loop runs
         self.looks = 0
         self._handle: asyncio.TimerHandle | None = None
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-"""Deleting old records of our own topics: by position and clock, never by time alone (docs/architecture.md)."""
+"""Deletes old records of internal topics, by position and clock, never by time alone (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ KEEP_MS = 24 * 3600 * 1000
 
 
 async def trim(config: EngineConfig, joins: JoinTasks) -> None:
-    """Trims the changelogs below the oldest commit with an open key, and the logs below position and 24 h."""
+    """Trims the owned changelogs up to the first record that a recovery needs, and the owned repartition logs.
+
+    A log keeps everything from the committed position on, and the records of the last 24 hours.
+    """
     below: dict[TopicPartition, int] = {}
     for number, join in joins.running.items():
         if (offset := join.table.replica.needed) is not None:
@@ -31,14 +34,17 @@ async def trim(config: EngineConfig, joins: JoinTasks) -> None:
             return
         async with running(admin(config)) as client:
             await client.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in below.items()})
-    except IncompatibleBrokerVersion:  # `samplejoin broker`, which forgets old records by itself
-        log.debug("old records of internal topics stay: the broker cannot delete any")
+    except IncompatibleBrokerVersion:  # `samplejoin broker`, which drops old records itself
+        log.debug("old records of internal topics are kept: the broker cannot delete records")
     except (KafkaError, OSError, AssertionError) as error:
         log.warning("old records of internal topics not deleted, will be tried again: %s", brief(error))
 
 
 async def _old_entries(config: EngineConfig, joins: JoinTasks) -> dict[TopicPartition, int]:
-    """Per join partition the offset of the first entry that is young enough, at most the committed position."""
+    """Returns, by partition of the log, the offset of the first entry of the last 24 hours.
+
+    It is at most the committed position.
+    """
     tps = {TopicPartition(config.topics.repartition, n): j for n, j in joins.running.items()}
     if not tps:
         return {}

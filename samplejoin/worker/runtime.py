@@ -1,18 +1,18 @@
-"""Everything a worker runs apart from its agents, started and stopped in order: topics, producers, group, joins."""
+"""Starts and stops, in order, everything a worker runs apart from its agents: topics, producers, group, joins."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from mode import Service
 
 from samplejoin.core.identity import source_id
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.engine import topics
 from samplejoin.engine.assignor import JoinAssignor, MemberState
 from samplejoin.engine.clients import until_there
@@ -44,21 +44,29 @@ from samplejoin.worker.snapshot import set_gauges, snapshot_of
 
 log = logging.getLogger(__name__)
 
-#: gauges of partitions that this worker owns: replaced every second, so that none outlives its partition
+#: gauges of partitions that this worker owns: set from the beginning every second, so that none outlives its partition
 OWNED = (
-    "state_keys", "remembered_keys", "clock_ms", "watermark_delay", "held_by", "source_lag", "join_lag", "last_event",
-    "left_out", "last_commit_seconds",
-)  # fmt: skip
-#: what a stop gives to the last sends and the last commits together, and to the commits at least; leaving the group and
-#: closing come after them, and all must fit in `forced_exit.STOP_S`
+    "state_keys",
+    "remembered_keys",
+    "clock_ms",
+    "watermark_delay",
+    "held_by",
+    "source_lag",
+    "join_lag",
+    "last_event",
+    "left_out",
+    "last_commit_seconds",
+)
+#: limits in a stop: for the last sends and commits together, and at least for the commits; leaving the group and
+#: closing come after them, and all of it must fit in `forced_exit.STOP_S`
 LAST_COMMIT_S, LEAST_COMMIT_S = 2.5, 1.0
 
 
 class Runtime(Service):
-    """The engine of one worker, and the `GroupHandler` of its group. `deliver_*` hand fetched blocks to the agents;
-    `fatal` ends the worker.
+    """The engine of one worker, and the `GroupHandler` of its group.
 
-    With `drained` it ends its generation at a cut, and then calls it.
+    `deliver_source` and `deliver_join` pass fetched records to the agents. `fatal` ends the worker. If `drained` is
+    given, the runtime ends its generation at a cut and then calls it.
     """
 
     def __init__(
@@ -66,8 +74,8 @@ class Runtime(Service):
         config: EngineConfig,
         metrics: Metrics,
         *,
-        deliver_source: Callable[[Any], Awaitable[None]],
-        deliver_join: Callable[[int, list[Any]], Awaitable[None]],
+        deliver_source: Callable[[SourceBlock], Awaitable[None]],
+        deliver_join: Callable[[int, Sequence[KafkaRecord]], Awaitable[None]],
         fatal: Callable[[BaseException], None],
         worker: str,
         drained: Callable[[], None] | None = None,
@@ -114,12 +122,15 @@ class Runtime(Service):
         return Standby(self.config, partition, lambda: RocksStore(path, self._cache), self.fatal)
 
     def _word(self) -> MemberState:
-        """What this worker tells the leader of its group: what it had, and what state it has on its disk."""
+        """Returns what the worker tells the leader of its group: its last partitions, and the state on its disk."""
         stocked = dict.fromkeys(self.state_dir.stocked(), 0)
         return MemberState(
-            self._worker, self.config.fingerprint, generation=self.group.generation,
-            had=self.group.assignor.last.tps, state=stocked | self.joins.state(),
-        )  # fmt: skip
+            self._worker,
+            self.config.fingerprint,
+            generation=self.group.generation,
+            had=self.group.assignor.last.tps,
+            state=stocked | self.joins.state(),
+        )
 
     # ---- life ---------------------------------------------------------------------------------------------------
 
@@ -127,7 +138,7 @@ class Runtime(Service):
         self.add_future(self._run())
 
     async def _run(self) -> None:
-        """Starts everything in order; what it raises ends the worker with a clear word."""
+        """Starts everything in order. Any error ends the worker with a message."""
         try:
             config = self.config
             self.state_dir.lock()
@@ -153,15 +164,15 @@ class Runtime(Service):
             self.fatal(error)
 
     def give_up(self) -> None:
-        """From a failure on, nothing more is committed by any path: the next owner does it again."""
+        """Prevents every commit after a failure; the next owner repeats the work."""
         self._given_up = True
         self.joins.give_up()
         self.group.give_up()
 
     async def on_stop(self) -> None:
-        """Graceful end within 8 s, also of brokers that are silent: what is under way is acknowledged and committed.
+        """Stops within 8 s, even if brokers are silent: waits for acknowledgements, and commits what is under way.
 
-        A step that fails ends the committing; the steps after it only close what is open.
+        After a step that fails, nothing more is committed; the later steps only close what is open.
         """
         began = time.monotonic()
         self._commit_until_s = began + LAST_COMMIT_S
@@ -175,9 +186,9 @@ class Runtime(Service):
         if self._given_up and not self.started:
             did = ["it failed while it started, and has joined nothing"]
         elif self._given_up:
-            did = ["nothing was committed after the failure; the next owner does it again"]
+            did = ["nothing was committed after the failure; the next owner repeats it"]
         elif self.brokers.away_since is not None:
-            did.append("the brokers do not answer; the next owner does again what is not committed")
+            did.append("the brokers do not answer; the next owner repeats what is not committed")
         log.info("stopped in %.1f s: %s", time.monotonic() - began, ", ".join(did))
 
     async def _send_rest(self, commit: bool) -> None:
@@ -200,31 +211,34 @@ class Runtime(Service):
     async def _close(self, _: bool) -> None:
         await self.sender.close()
         await asyncio.gather(
-            self.group.stop(), self.progress.stop(), self.repartition.close(), self.dead_letters.close(),
+            self.group.stop(),
+            self.progress.stop(),
+            self.repartition.close(),
+            self.dead_letters.close(),
             return_exceptions=True,
-        )  # fmt: skip
+        )
         self.state_dir.unlock()
 
-    # ---- what the group hands on --------------------------------------------------------------------------------
+    # ---- called by the group ------------------------------------------------------------------------------------
 
     async def on_source_block(self, block: SourceBlock) -> None:
-        """To the clean agent."""
+        """Passes a fetched block to the clean agent."""
         await self._deliver_source(block)
 
-    async def on_join_records(self, partition: int, records: list[ConsumerRecord]) -> None:
-        """To the join agent."""
+    async def on_join_records(self, partition: int, records: Sequence[KafkaRecord]) -> None:
+        """Passes fetched entries of a join partition to the join agent."""
         await self._deliver_join(partition, records)
 
     async def on_joins(self, joins: set[int], standbys: set[int], floors: dict[int, int]) -> None:
-        """Starts and ends join partitions."""
+        """Starts and ends join partitions; see `JoinTasks.assign`."""
         await self.joins.assign(joins, standbys, floors)
 
     def positions(self) -> dict[int, int]:
-        """Of the join partitions' last commits."""
+        """Returns the position of each join partition's last commit."""
         return self.joins.positions()
 
     async def on_revoked(self, member: bool) -> None:
-        """Sends and commits what is under way, or drops it if the group has gone on without this worker."""
+        """Sends and commits what is under way, or drops it if this worker is not a `member` of the group any more."""
         self.metrics.add("rebalances", ())
         if not member:
             log.warning("the group had gone on without this worker: its join partitions are recovered")
@@ -234,7 +248,7 @@ class Runtime(Service):
         await self.joins.commit()
 
     async def obey_skips(self) -> None:
-        """Obeys what `samplejoin skip` has been told."""
+        """Applies new entries of `samplejoin skip`."""
         if not self.started:
             return
         try:
@@ -247,20 +261,20 @@ class Runtime(Service):
         self.metrics.add("skipped_records", (topic,), records)
 
     def may_read(self, owned: OwnedSource) -> bool:
-        """Not if the inputs wait for the join, or the source is too far ahead of slower ones."""
+        """Returns whether a source may be read: not if the joins are behind, or it is too far ahead of others."""
         if not self._drain.may_read():
             return False
         return not self.progress.backlogged() and not self.progress.too_far_ahead(owned.writer.source, owned.read_time)
 
-    # ---- what the web port and the status line ask --------------------------------------------------------------
+    # ---- called by the web port, the status line and timers -----------------------------------------------------
 
     @property
     def started(self) -> bool:
-        """Whether the worker is in its group."""
+        """Returns whether the worker has joined its group."""
         return self.group.joined
 
     def problems(self) -> list[str]:
-        """Why the worker is not ready; empty if it is."""
+        """Returns why the worker is not ready; empty if it is."""
         if not self.started:
             return ["not in the group yet"]
         found = []
@@ -272,31 +286,31 @@ class Runtime(Service):
         return found + [f"join partition {n} is recovering ({self.joins.phase(n)})" for n in missing]
 
     def record_fetches(self) -> None:
-        """Tells the writers which fetches have been answered by now."""
+        """Tells the sources' writers which fetches are answered."""
         self.sources.record_fetches(self.group.consumer)
 
     def join_end(self, partition: int) -> int | None:
-        """End of a join partition's log as last fetched."""
+        """Returns the end offset of a join partition's log as of the last fetch, None if not known."""
         tp = self.group._ready_joins.get(partition)
         return self.group.end_of(tp) if tp is not None else None
 
     async def trim(self) -> None:
-        """Deletes what no recovery and no replay needs any more from our own topics."""
+        """Deletes records of internal topics that neither a recovery nor a replay needs any more."""
         if self.started and self.brokers.away_since is None:
             await trim(self.config, self.joins)
 
     async def find_recreated_topics(self) -> None:
-        """Ends the worker if a topic of the job has been made again."""
+        """Raises WorkerError if a topic of the job was deleted and created again."""
         if self.started:
             await self._topics.find_recreated()
 
     async def find_deleted_topics(self) -> None:
-        """Ends the worker if a topic of the job is gone."""
+        """Ends the worker if a topic of the job was deleted."""
         if self.started:
             await self._topics.find_deleted()
 
     async def publish_progress(self) -> None:
-        """Tells the other workers how far this one is; refreshes gauges."""
+        """Reports this worker's progress to the other workers, and refreshes the gauges."""
         if not self.started:
             return
         self.brokers.update()

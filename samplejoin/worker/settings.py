@@ -1,4 +1,4 @@
-"""What a worker takes from its environment apart from the job: which job, who it is, where it listens and logs."""
+"""The settings that a worker takes from environment variables: the job file, its identity, its port, its log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from samplejoin.job.overrides import PREFIX
 from samplejoin.job.validation_messages import issues_of
 
 FAILPOINTS = f"{PREFIX}TEST_FAILPOINTS"
-#: the second switch: without it an environment that arms failpoints is refused
+#: the second switch: unless it is 1, an environment that arms failpoints is refused
 ALLOW_FAILPOINTS = f"{PREFIX}TEST_ALLOW_FAILPOINTS"
 
 
@@ -29,7 +29,9 @@ class WorkerSettings(BaseSettings):
         None,
         description="Static group membership: a stable name per worker, e.g. its pod's; a restart keeps its share.",
     )
-    drain: bool = Field(False, description="Read what is there, join it, commit, and end: before `migrate`.")
+    drain: bool = Field(
+        False, description="Read the inputs to their ends, join and commit everything, and end: before `migrate`."
+    )
     web_bind: str = Field(
         "127.0.0.1",
         description="Address of the web port; `0.0.0.0` or `::` in a container, which is probed from outside.",
@@ -41,7 +43,7 @@ class WorkerSettings(BaseSettings):
 
 
 def worker_settings(**given: Any) -> WorkerSettings:
-    """The settings of the environment, under those given; arms a test's failpoints. Raises JobError."""
+    """Returns the settings of the environment, overridden by `given`, and arms a test's failpoints. Raises JobError."""
     _arm_failpoints()
     try:
         return WorkerSettings(**given)
@@ -56,7 +58,7 @@ def _arm_failpoints() -> None:
     points = os.environ.get(FAILPOINTS, "")
     if points and os.environ.get(ALLOW_FAILPOINTS) != "1":
         why = "it makes a worker die, freeze or fail on purpose, which only tests want"
-        hint = f"unset it; a test sets {ALLOW_FAILPOINTS}=1 too"
+        hint = f"unset it; a test also sets {ALLOW_FAILPOINTS}=1"
         raise JobError([Problem("", f"environment {FAILPOINTS}", None, why, hint)])
     try:
         failpoints.arm(points)

@@ -1,4 +1,4 @@
-"""What is known of a worker at one moment: the gauges, the status line and the web port all read it from here."""
+"""The state of a worker at one moment, as the gauges, the status line and the web port show it."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ class SourceSnapshot:
 
     @property
     def holds_nobody(self) -> bool:
-        """Whether no other source waits for it: read to its end, or without an event so far."""
+        """Returns whether no other source has to wait for it: it is read to its end, or has had no event yet."""
         return self.at_end or self.read_time_ms is None
 
 
 @dataclass(frozen=True, slots=True)
 class JoinSnapshot:
-    """A join partition that runs here."""
+    """A join partition that runs on this worker."""
 
     partition: int
-    #: keys in memory, and those of them that are only remembered for corrections
+    #: keys in memory, and how many of them are only remembered for corrections
     keys: int
     remembered_keys: int
-    #: records of its log that are not stepped yet, None while that is not known
+    #: records of its log that are not stepped yet, None while not known
     lag: int | None
     #: sources that `max_wait` leaves out of its clock
     left_out: int
-    #: by this machine's clock, None before the first commit
+    #: time of the last commit by this machine's clock, None before the first
     committed_at_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
-    """`problems`: why the worker is not ready, empty if it is."""
+    """A worker with its sources and join partitions. `problems`: why it is not ready, empty if it is."""
 
     problems: tuple[str, ...]
     sources: tuple[SourceSnapshot, ...]
@@ -59,22 +59,22 @@ class WorkerSnapshot:
 
     @property
     def lag(self) -> int:
-        """Records of all sources that are not read yet."""
+        """Returns the number of records of all sources that are not read yet."""
         return sum(source.lag for source in self.sources)
 
     @property
     def remembered_keys(self) -> int:
-        """Keys that are only remembered for corrections."""
+        """Returns the number of keys that are only remembered for corrections."""
         return sum(join.remembered_keys for join in self.joins)
 
     @property
     def open_keys(self) -> int:
-        """Keys with something open, as far as they are in memory."""
+        """Returns the number of keys in memory that have something open."""
         return max(0, sum(join.keys for join in self.joins) - self.remembered_keys)
 
 
 def snapshot_of(runtime: Runtime) -> WorkerSnapshot:
-    """The worker as it is now; of one that is not in its group yet only what its problems are."""
+    """Returns the worker as it is now. Before it has joined its group, that is only its problems and its clock."""
     problems = tuple(runtime.problems())
     if not runtime.started:
         return WorkerSnapshot(problems, (), (), 0, runtime.clocks.text())
@@ -82,7 +82,7 @@ def snapshot_of(runtime: Runtime) -> WorkerSnapshot:
 
 
 def set_gauges(metrics: Metrics, snapshot: WorkerSnapshot) -> None:
-    """The gauges of what this worker owns."""
+    """Sets the gauges of the sources and join partitions that this worker owns."""
     for source in snapshot.sources:
         labels = (source.topic, str(source.partition))
         metrics.set("source_lag", labels, source.lag)
@@ -111,8 +111,12 @@ def _joins(runtime: Runtime) -> tuple[JoinSnapshot, ...]:
     lags = runtime.joins.lags(runtime.join_end)
     return tuple(
         JoinSnapshot(
-            number, len(join.table), len(join.partition.remembered), lags.get(number),
-            len(join.partition.clock.left_out), join.committed_at,
+            number,
+            len(join.table),
+            len(join.partition.remembered),
+            lags.get(number),
+            len(join.partition.clock.left_out),
+            join.committed_at,
         )
         for number, join in runtime.joins.running.items()
-    )  # fmt: skip
+    )

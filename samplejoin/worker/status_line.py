@@ -1,4 +1,4 @@
-"""One line every ten seconds: how fast, how far behind, how much is open, how late the clock is."""
+"""Logs a status line every ten seconds: rates, lag, open keys, and how late the clock is."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from samplejoin.worker.snapshot import WorkerSnapshot, snapshot_of
 
 log = logging.getLogger("samplejoin")
 
-#: what a line counts since the last one
+#: what a line counts since the one before
 COUNTED = ("records", "rows", "samples")
-#: entries on their way: so many are worth a word
+#: the status line shows unacknowledged entries above this number
 MANY_UNACKED = 256
 
 
@@ -25,7 +25,7 @@ class StatusLine:
         self._last: tuple[float, tuple[float, ...]] = monotonic(), (0.0,) * len(COUNTED)
 
     def log(self) -> None:
-        """The line for the time since the last one, then what is wrong."""
+        """Logs the line for the time since the last one, then the warnings about dead letters."""
         rates, runtime = self._rates(), self.app.runtime
         warnings = self.app.quality.update()
         snapshot = snapshot_of(runtime)
@@ -39,7 +39,7 @@ class StatusLine:
             log.warning("%s", warning)
 
     def _rates(self) -> str:
-        """Records read, rows that cleaning made of them, samples sent; each per second."""
+        """Returns, in words, the records read, rows made by cleaning, and samples sent per second."""
         metrics, now = self.app.metrics, self._monotonic()
         counted = (
             metrics.total("records"),

@@ -1,4 +1,4 @@
-"""The worker's pages: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/status.json` for people."""
+"""The worker's pages: `/metrics` for Prometheus, `/livez` and `/readyz` for Kubernetes, `/status.json` for humans."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 
 import samplejoin
+from samplejoin.core.values import Fields
 from samplejoin.worker.http_server import Answer, Pages
 from samplejoin.worker.snapshot import snapshot_of
 
 
 def pages(app: Any) -> Pages:
-    """The pages of a worker. An event loop that does not turn answers none of them, `/livez` least of all."""
+    """Returns the pages of a worker by path. A blocked event loop answers none of them, so `/livez` fails too."""
 
     def metrics() -> Answer:
         return Answer(200, "text/plain; version=0.0.4", app.metrics.text())
@@ -35,5 +36,5 @@ def pages(app: Any) -> Pages:
     return {"/metrics": metrics, "/livez": livez, "/readyz": readyz, "/status.json": status}
 
 
-def _json(body: dict[str, Any], well: bool) -> Answer:
+def _json(body: Fields, well: bool) -> Answer:
     return Answer(200 if well else 503, "application/json", orjson.dumps(body))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# fetch.sh DIR [VERSION]: copies the jars of a Kafka broker into DIR, once. Half a copy never counts: the folder appears
-# by a rename.
+# fetch.sh DIR [VERSION]: copies the jars of a Kafka broker into DIR, once. The folder appears by a rename, so that an
+# incomplete copy is never used.
 set -euo pipefail
 dir=$1 version=${2:-4.1.0}
 [ -d "$dir" ] && exit 0

@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from samplejoin.agents import clean
 from samplejoin.agents.clean import RUN_RECORDS, SLICE_S, Cleaning
 from samplejoin.cleaning.cleaner import Cleaner
+from samplejoin.core.kafka_record import KafkaRecord
 from samplejoin.engine.config import EngineConfig, Topics
 from samplejoin.engine.scheduler import FairScheduler
 from samplejoin.engine.sources import SourceBlock, Sources
@@ -82,7 +83,7 @@ class Play:
         """Takes one fetched block of so many impressions more."""
         begin, self.offset = self.offset, self.offset + number
         rows = ((n, {"uid": f"u{n}", "mid": "m", "ts": NOW - n, "pos": pad or n}) for n in range(begin, self.offset))
-        records = [Record(orjson.dumps(row), offset=n) for n, row in rows]
+        records: list[KafkaRecord] = [Record(orjson.dumps(row), offset=n) for n, row in rows]
         await self.cleaning.block(SourceBlock(self.owned, records, self.offset - 1))
 
     @property

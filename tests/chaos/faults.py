@@ -1,4 +1,4 @@
-"""Faults of workers and brokers, by name. Each does its harm to a `Stage`, puts back what must be, and returns."""
+"""Faults of workers and brokers, by name. Each disturbs a `Stage`, restores what must be restored, and returns."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The judge of a round: what Kafka holds in the end against what the oracle makes of the load.
 
-Rows marked late are late or not, as the clock stood: what the late topic names is left out, and where there is none
+Rows marked late are late or not, depending on the clock: rows in the late topic are left out, and without that topic
 every combination of them is tried. Every other row must be in its sample. Nothing is exempt.
 """
 
@@ -86,7 +86,7 @@ class Truth:
 
 
 def truth_of(load: Load, name: str) -> Truth:
-    """What the load of job `name` means."""
+    """Returns the true result of the load of job `name`."""
     found = Truth(defaultdict(list), {}, set(), Counter())
     for event, offset in truth(load):
         found.events += 1

@@ -1,7 +1,7 @@
 """Planted mistakes: each switches one protection off in this process, by patching the product's classes.
 
-The product itself has no such switches. Whatever is patched must exist, else the patch raises: a mistake that no longer
-bites would let its scene pass for nothing.
+The product itself has no such switches. A patch raises if its target does not exist: a mistake without effect
+would let its scene pass without proving anything.
 """
 
 from __future__ import annotations

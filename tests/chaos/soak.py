@@ -1,6 +1,6 @@
 """`python -m tests.chaos.soak --minutes 60 --rate 13000`: a steady load for long; memory, files, threads, loop watched.
 
-Events are stamped with the present as they are produced, so windows close while the load goes on. Nothing is broken on
+Events carry the time at which they are produced, so windows close while the load goes on. Nothing is broken on
 purpose: figures that drift, a loop that stands still, or a rebalance are the faults looked for.
 """
 

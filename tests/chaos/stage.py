@@ -26,7 +26,7 @@ FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
 class ChaosError(AssertionError):
-    """The round went wrong before its samples could be judged: a worker did what it never should."""
+    """The round failed before its samples could be judged: a worker did something that it must never do."""
 
 
 class Actor(Worker):
@@ -124,7 +124,7 @@ class Stage:
         return found
 
     def set_clock(self, seconds: int) -> None:
-        """What the worker with the strange clock believes, against the truth."""
+        """Sets the offset between the clock of one worker and the true time."""
         new = self.root / "clock.new"
         new.write_text(f"{seconds:+d}s\n")
         new.rename(self.root / "clock")

@@ -1,4 +1,4 @@
-"""The judge can tell: a right set of outputs passes, and each single thing wrong with it turns the round red."""
+"""The judge passes a correct set of outputs, and fails the round for each single error in it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Would these tests notice if a protection were missing? Each is switched off in a worker, and its scene turns red.
+"""Checks that the tests notice a missing protection: each is switched off in a worker, and its scene must fail.
 
-The same scene is green with the worker as it is, so what turned it red is the mistake.
+The same scene passes with the unchanged worker, so the failure comes from the mistake.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Topics and offsets that change under a job: it stops with a word about what to do, or goes on, and loses nothing."""
+"""Topics and offsets that change under a job: it stops and says what to do, or continues, and loses nothing."""
 
 from __future__ import annotations
 

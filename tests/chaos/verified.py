@@ -1,4 +1,4 @@
-"""The second judge: `samplejoin verify`, as users run it. It must be of the oracle's opinion."""
+"""The second judge: `samplejoin verify`, as users run it. It must agree with the oracle."""
 
 from __future__ import annotations
 

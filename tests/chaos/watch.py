@@ -1,4 +1,4 @@
-"""Watches a round: when samples came, when all workers were ready, and so how long each fault was felt."""
+"""Watches a round: when samples came, when all workers were ready, and so how long each fault had an effect."""
 
 from __future__ import annotations
 

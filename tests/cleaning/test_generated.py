@@ -1,4 +1,4 @@
-"""The fast twin of the cleaner agrees with the plain way on whatever comes, and it is the one in use."""
+"""The cleaner's fast path agrees with the plain way on every input, and is the one in use."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_packed_is_a_dead_letter(pairs):
 
 
 def test_ordinary_records_take_the_fast_way(pairs, monkeypatch):
-    """Else the twin would be as slow as the plain way, and nobody would notice."""
+    """Otherwise the fast path would be as slow as the plain way without anybody noticing."""
     fast, _ = pairs[0]
     assert set(fast.fast) == {"imp", "clk"}
     monkeypatch.setattr(fast, "_row", None)

@@ -1,4 +1,4 @@
-"""What a cluster of several brokers gives rise to: problems, and notes."""
+"""The problems and notes that `check` finds in a cluster of several brokers."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def cluster(brokers: int = 3, topics: Any = (), broker: Any = (), settings: Any 
     [
         (3, 2, 3, "", ""),
         (1, 1, 1, "", ""),
-        (1, 2, 3, "Kafka takes no record for it", ""),
-        (1, 1, 3, "", "what its broker loses is lost"),
+        (1, 2, 3, "Kafka refuses all records for it", ""),
+        (1, 1, 3, "", "records that its broker loses cannot be recovered"),
         (3, 1, 3, "", "acknowledged can be lost"),
-        (2, 2, 3, "", "it stands with one broker away"),
+        (2, 2, 3, "", "no writes while a broker is down"),
     ],
 )
 def test_replicas_in_sync(replicas, in_sync, brokers, wrong, note):
@@ -105,8 +105,8 @@ def test_state_that_may_not_be_read_is_a_note(monkeypatch):
     monkeypatch.setattr(cluster_check, "refuse_other_state", refuse_other_state)
     found = asyncio.run(check_cluster(config))
     assert any("topic job-repartition has 6 partitions" in each for each in found.wrong)
-    assert any("is not known: TopicAuthorizationFailedError: " in each for each in found.notes)
-    assert "the cluster has one broker: what it loses is lost" in found.notes
+    assert any("open keys were made: TopicAuthorizationFailedError: " in each for each in found.notes)
+    assert "the cluster has one broker: data that it loses cannot be recovered" in found.notes
 
 
 class Moving:

@@ -1,4 +1,4 @@
-"""`samplejoin plan`: arithmetic that anybody can follow, mistakes with words, and a page that says what it says."""
+"""`samplejoin plan`: its arithmetic, its error messages, and a docs page that agrees with it."""
 
 from __future__ import annotations
 

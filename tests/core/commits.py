@@ -1,7 +1,7 @@
-"""A join partition as a worker runs it, beside the model's own: it commits, fails at any step, stops, and starts.
+"""A join partition as a worker runs it, next to the model's own: it commits, fails at any step, stops, and starts.
 
-`worker.join_task.JoinTask` and its table are the real ones; lists stand for Kafka's logs. What it has committed in
-the end must be what the model's own partition, which never fails, has brought about.
+`worker.join_task.JoinTask` and its table are the real ones; lists stand for Kafka's logs. Its committed
+result must equal that of the model's own partition, which never fails.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ class Entered:
     offset: int
     value: bytes
     timestamp: int
+    timestamp_type: int = 1
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Batch(list[Any]):
@@ -150,7 +153,7 @@ class FailingJoin:
         self.join.give_up()
 
     def runs(self, work: Awaitable[Any]) -> bool:
-        """Whether it came through; what was armed to raise may raise."""
+        """Returns whether it succeeded; a step that was armed may raise."""
 
         async def all_of_it() -> None:
             await work
@@ -163,7 +166,7 @@ class FailingJoin:
         return True
 
     def land(self, entry: Entry, append_ms: int) -> None:
-        """An entry comes into the log; then whatever a worker may do."""
+        """Appends an entry to the log, then does a random action of a worker."""
         r = self.random
         self.log.append(Entered(len(self.log), pack_entry(entry), append_ms))
         if r.random() < 0.3 and not failpoints.armed():
@@ -188,7 +191,7 @@ class FailingJoin:
         self.start()
 
     def check(self, out: Outcomes) -> str:
-        """Comes to the log's end and stops; what is wrong with what was committed, empty if nothing is."""
+        """Runs to the log's end and stops. Returns the errors in the committed result, empty if it is right."""
         failpoints.disarm()
         self.partition.cells_left = None
         if not self.join.running:

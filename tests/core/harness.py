@@ -118,7 +118,7 @@ def restarted(partition: Partition, pages: Pages | None = None) -> Partition:
 
 
 def last_revisions(out: Outcomes) -> dict[str, tuple[int, bytes, float]]:
-    """What a trainer that takes the newest revision has in the end."""
+    """Returns the samples of a trainer that keeps the newest revision of each."""
     newest: dict[str, Sample] = {}
     for sample in out.samples:
         known = newest.get(sample.sample_id)
@@ -247,7 +247,7 @@ class World:
             writer.confirm(writer.acked)
 
     def tick(self, names: list[tuple[str, int]]) -> None:
-        """One worker's tick to every join partition. A source that has come to its end holds nobody."""
+        """One worker's tick to every join partition. A source at its end does not hold the clock."""
         for name in names:
             writer = self.owners[name].writer
             if self.ends and writer.acked + 1 == len(self.sources[name]):

@@ -1,6 +1,6 @@
 """The join step by step: what the rules 1, 3, 4 and 5 say at each row and at each move of the clock, word by word.
 
-Beside `oracle`, which knows all rows at once, this one knows what has come so far, and where the clock stands.
+Unlike `oracle`, which knows all rows at once, it knows only the rows so far, and the clock.
 """
 
 from __future__ import annotations

@@ -322,7 +322,9 @@ def test_what_a_users_aggregate_returns_is_held_to_its_promise(method, value):
     setattr(user, method, lambda *_: value)
     aggregate = Custom("mine:Keywords", user)
     call: tuple[Any, ...] = {"add": ([], 1, ()), "merge": ([], []), "result": ([],)}[method]
-    with pytest.raises((TypeError, ValueError), match=rf"mine:Keywords\.{method}\(\) returned what cannot be kept"):
+    with pytest.raises(
+        (TypeError, ValueError), match=rf"mine:Keywords\.{method}\(\) returned a value that cannot be kept"
+    ):
         getattr(aggregate, method)(*call)
 
 

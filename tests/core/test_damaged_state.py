@@ -1,4 +1,4 @@
-"""What no worker packed costs its own key at the most, and stops no partition (rule 12)."""
+"""Data that no worker packed cost at most their own key, and stop no partition (rule 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deadlines taken many at a time are those taken one by one."""
+"""Deadlines taken many at a time equal those taken one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast path of keys with one window: it is taken, and gives what the long way gives."""
+"""The fast path of keys with one window: it is taken, and gives the same result as the general path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generated twins agree with the plain functions on every plan, and they are the ones in use."""
+"""The generated functions agree with the plain ones on every plan, and are the ones in use."""
 
 from __future__ import annotations
 

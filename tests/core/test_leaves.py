@@ -50,7 +50,7 @@ class Shelf:
 
 
 class Played:
-    """Leaves beside the list that they are; opened again for each step."""
+    """Leaves next to the equivalent list; opened again for each step."""
 
     def __init__(self) -> None:
         self.shelf, self.model = Shelf(), list[list[int]]()

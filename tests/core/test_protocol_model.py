@@ -17,7 +17,8 @@ from samplejoin.core.covering import SourceWriter
 from samplejoin.core.messages import Block, Tick
 from samplejoin.core.partition import Partition
 from samplejoin.worker.join_task import JoinTask
-from tests.core.protocol import Options, Sim, first_failure
+from tests.core.protocol import Sim, first_failure
+from tests.core.protocol_actors import Options
 
 pytestmark = pytest.mark.searches  # hundreds of random runs
 

@@ -106,7 +106,7 @@ def test_its_samples_are_the_oracles(where, request, environ, tmp_path):
         check_samples(example, lines, done.stdout)
     assert len(lines) == 618 + 20_000
     assert "0 late rows, 0 dead letters" in done.stdout
-    assert "When is not in the data: drawn here" in done.stdout
+    assert "The data have no click times: they are drawn here" in done.stdout
     assert "samplejoin init" in done.stdout
     assert done.stderr == ""
     assert not left_behind(tmp_path)

@@ -1,4 +1,4 @@
-"""What the tests of the documentation need to read of Markdown: code blocks, links, headings."""
+"""Reads Markdown for the tests of the documentation: code blocks, links, headings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The file that the block is, None for a block that only stands there."""
+        """The name of the file that the block holds, None for other blocks."""
         match = NAMED.match(self.text)
         return match[1] if match else None
 

@@ -137,7 +137,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_code_that_is_named_beside_a_file_is_in_it():
-    """`[core/fold.py](...) (`windows_of`, `holder`)` names what is defined there."""
+    """`[core/fold.py](...) (`windows_of`, `holder`)` names definitions of that file."""
     for page in DOCS:
         for link, names in re.findall(r"\]\(([^()\s]+\.py)\) \((`[^()]+`)\)", page.text):
             code = (page.path.parent / link).resolve().read_text()

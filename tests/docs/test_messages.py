@@ -1,4 +1,4 @@
-"""The messages that docs/troubleshooting.md explains are those that the code says; `…` stands for what differs."""
+"""The messages that docs/troubleshooting.md explains are those of the code; `…` stands for variable parts."""
 
 from __future__ import annotations
 

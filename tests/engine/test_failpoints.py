@@ -1,4 +1,4 @@
-"""Failpoints: nothing happens unless it was asked for, at the place and the time that was asked for."""
+"""Failpoints fire only if they are set, at the place and the time that were set."""
 
 from __future__ import annotations
 

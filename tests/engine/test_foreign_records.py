@@ -1,4 +1,4 @@
-"""Records in the job's own topics that no worker wrote: refused, counted, named; what is only newer is told apart."""
+"""Records in the job's own topics that no worker wrote: refused, counted, named; newer formats are told apart."""
 
 from __future__ import annotations
 

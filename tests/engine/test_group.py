@@ -1,4 +1,4 @@
-"""The group service beside a client that moves on under its hands."""
+"""The group service with a client whose state changes between its calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offsets that somebody moved back are said loudly; what a paused owner sends late is none of that."""
+"""Offsets that were moved back are reported; late entries of a paused owner are not."""
 
 from __future__ import annotations
 

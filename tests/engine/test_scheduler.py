@@ -1,4 +1,4 @@
-"""Tasks that compute take scheduler, so that the event loop looks at its connections between any two steps."""
+"""Tasks that compute take turns, so that the event loop serves its connections between any two steps."""
 
 from __future__ import annotations
 

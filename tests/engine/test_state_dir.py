@@ -1,4 +1,4 @@
-"""The state directory is the worker's alone: other users can neither read it, nor lock it, nor lead its writes away."""
+"""The state directory is the worker's alone: other users can neither read it, nor lock it, nor redirect its writes."""
 
 from __future__ import annotations
 

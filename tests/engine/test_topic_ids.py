@@ -1,4 +1,4 @@
-"""A committed offset says which topic it is of: one of the same name that was made again is another (KIP-516)."""
+"""A committed offset names its topic's id: a recreated topic of the same name is a different one (KIP-516)."""
 
 from __future__ import annotations
 

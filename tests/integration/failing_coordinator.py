@@ -1,7 +1,7 @@
 """A worker whose group coordinator answers some requests with an error that the Kafka client does not know.
 
 Run as `python -m tests.integration.failing_coordinator -A samplejoin worker`. `SAMPLEJOIN_TEST_FAILING` names the kind
-of request, and of its requests the first that fails and how many do: `SyncGroupRequest:2:1`, say.
+of request, and of its requests the first that fails and how many do: for example `SyncGroupRequest:2:1`.
 """
 
 from __future__ import annotations

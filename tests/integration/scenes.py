@@ -1,4 +1,4 @@
-"""What the tests of bad input and faults share beside `support`: edited jobs, raw records, answers of a worker."""
+"""Helpers of the tests of bad input and faults besides `support`: edited jobs, raw records, answers of a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All brokers away in mid-run: workers wait, say so, and go on where they were.
+"""All brokers away in mid-run: workers wait, log that they do, and continue where they were.
 
 `SAMPLEJOIN_TEST_LONG=1` lets them be away for a minute, longer than any transaction may last, else for 12 s; and
 adds brokers that are frozen instead of killed.

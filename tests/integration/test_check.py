@@ -38,7 +38,7 @@ def test_a_job_that_runs(world, start_worker):
     wait_for(lambda: world.written() > 0, 60, worker.log_tail, [worker])
     report = checked(world)
     assert report["ok"], report
-    assert "the cluster has one broker: what it loses is lost" in report["notes"]
+    assert "the cluster has one broker: data that it loses cannot be recovered" in report["notes"]
     assert any(note.startswith("workers of the job run: samplejoin-") for note in report["notes"])
     assert worker.get("/readyz")[0] == 200
     assert checked(world, "--set", "generation=2", "--set", "window=30s")["ok"]
@@ -70,7 +70,7 @@ def test_a_group_of_something_else(world):
         (found,) = messages(checked(world))
     finally:
         consumer.close()
-    assert f"group {world.name} has members of something else, reports at 127.0.0.1" in found
+    assert f"group {world.name} has members of another application, reports at 127.0.0.1" in found
     assert f"{world.name}-click" in found
 
 

@@ -1,4 +1,4 @@
-"""Failing over fast, and never with a state that is not the job's: standbys, static members, versions side by side."""
+"""Fast failover, never with a state of another job: standbys, static members, versions side by side."""
 
 from __future__ import annotations
 

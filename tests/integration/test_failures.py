@@ -1,4 +1,4 @@
-"""What a worker cannot work with ends it clearly: what is wrong, where, what to do, and no traceback."""
+"""Conditions that end a worker, with a message: what is wrong, where, what to do, and no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random labels that come after their samples: the last revisions are the samples of a join that had all in time."""
+"""Random labels that come after their samples: the last revisions equal the samples of a join with all rows in time."""
 
 from __future__ import annotations
 

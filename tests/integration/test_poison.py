@@ -1,4 +1,4 @@
-"""Records and functions that are no good: every one lands where the rules say, counted, and the partition goes on."""
+"""Bad records and functions: each ends where the rules say, is counted, and the partition continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`samplejoin reset`: what comes again, and resets that were cut off."""
+"""`samplejoin reset`: what is sent again, and resets that were interrupted."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A real Kafka with TLS, logins and ACLs: brokers that will not have this client are told apart in one line each,
-rights that miss are named, and a login or a right that is taken away ends a worker."""
+"""A real Kafka with TLS, logins and ACLs: brokers that refuse this client are told apart in one line each,
+missing rights are named, and a login or a right that is revoked ends a worker."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_rights_are_named_when_they_miss_and_when_they_go(secured, tmp_path):
     lines = workers_rights(world)
     rights.give(lines)
     rights.take("acl-samples", "Create")
-    assert problems(world).startswith("topic acl-samples does not exist, and cannot be made: the right Create on it")
+    assert problems(world).startswith("topic acl-samples does not exist and cannot be created: the right Create on it")
     rights.give([line for line in lines if "--topic acl-samples" in line])
     assert problems(world) == ""
 

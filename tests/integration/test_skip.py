@@ -1,4 +1,4 @@
-"""A record that no worker survives is passed over when an operator says so, and everybody can see it."""
+"""A record that no worker survives is passed over when an operator asks for it, and the skip is recorded."""
 
 from __future__ import annotations
 

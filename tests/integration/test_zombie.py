@@ -1,4 +1,4 @@
-"""A worker frozen for longer than the group waits: another takes over, and what wakes up later does no harm."""
+"""A worker frozen for longer than the group waits: another takes over, and the first does no harm when it wakes up."""
 
 from __future__ import annotations
 

@@ -59,14 +59,14 @@ def model(**changes: Any):
 
 
 def problems_of(**changes: Any) -> list[Problem]:
-    """What is wrong with the changed job; it must be wrong."""
+    """Returns the problems of the changed job, which must have some."""
     with pytest.raises(JobError) as caught:
         model(**changes)
     return caught.value.problems
 
 
 def write(folder: Path, text: str = TEXT, functions: str | None = None) -> Path:
-    """A job file, and functions beside it."""
+    """Writes a job file, and functions next to it."""
     if functions is not None:
         (folder / "functions.py").write_text(textwrap.dedent(functions))
     path = folder / "job.yaml"

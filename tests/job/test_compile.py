@@ -74,7 +74,11 @@ def test_a_decoder_of_ones_own(folder):
         ({"label": "clicks >"}, "label", "is not a valid expression"),
         ({"label": "clicks.x"}, "label", "is not allowed"),
         ({"sample__x": {"from": "click.y", "agg": "functions:NoMerge"}}, "sample.x.agg", "it has no merge"),
-        ({"sample__x": {"from": "click.y", "agg": "functions:BadZero"}}, "sample.x.agg", "zero() gives no JSON data"),
+        (
+            {"sample__x": {"from": "click.y", "agg": "functions:BadZero"}},
+            "sample.x.agg",
+            "zero() does not return JSON data",
+        ),
         ({"sample__x": {"from": "click.y", "agg": "functions:NeedsMore"}}, "sample.x.agg", "raises TypeError"),
         ({"sample__x": {"from": "click.y", "agg": "functions:gone"}}, "sample.x.agg", "has no 'gone'"),
         ({"streams__click__topic": None, "streams__click__pattern": "c.*"}, "streams.click.pattern", "been resolved"),

@@ -80,5 +80,5 @@ def test_anything_is_a_time_or_a_value_error(value):
     ("value", "unit", "meant"), [(1_735_689_600_000, "s", "ms"), (1_735_689_600 * 10**9, "ms", "ns")]
 )
 def test_another_unit_is_named_where_it_would_fit(value, unit, meant):
-    with pytest.raises(ValueError, match=f"is time_unit: {meant} meant"):
+    with pytest.raises(ValueError, match=f"did you mean time_unit: {meant}"):
         time_reader(unit)(value)

@@ -1,4 +1,4 @@
-"""Patterns of topics, and the fingerprint: what changes it, and what it says of an edit."""
+"""Patterns of topics, and the fingerprint: what changes it, and what it tells about an edit."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_what_errors_of_records_quote_takes_no_reference(tmp_path, line):
     kept = re.sub(rf"(?m)^{key}:.*\n(?:[ -].*\n)*", "", TEXT)
     found = errors_of(write(tmp_path, f"{kept}{line}\n"), environ={"X": "hunter2"})
     (said,) = [error for error in found if "a reference is not allowed here" in error]
-    assert "(hint: write it in the file, or give another by --set or in the environment" in said
+    assert "(hint: write the value itself, or set it with --set or in the environment" in said
     assert not any("hunter2" in error for error in found)
 
 
@@ -76,7 +76,7 @@ def test_names_and_places_take_references(tmp_path):
 @pytest.mark.parametrize("password", ["s3cret", "x${env:P}", "12345", "${env:P}${env:P}"])
 def test_a_literal_password_is_refused_and_not_shown(tmp_path, password):
     (error,) = errors_of(write(tmp_path, SASL % password), environ={"P": "p"})
-    assert "job.yaml:13: security.password: holds a secret itself (hint: password: ${env:KAFKA_PASSWORD}" in error
+    assert "job.yaml:13: security.password: must be a reference (hint: password: ${env:KAFKA_PASSWORD}" in error
     assert password not in error
     (error,) = errors_of(write(tmp_path, SASL % "${env:P}"), [f"security.password={password}"], {"P": "p"})
     assert error.startswith("--set security.password: ")

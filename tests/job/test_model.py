@@ -1,4 +1,4 @@
-"""What a job may say, and what does not go together."""
+"""What a job file may contain, and which values conflict."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ WRONG = [
     ({"zzz": 5}, "zzz", "unknown key", "samplejoin schema"),
     ({"security__zzz": 5}, "security.zzz", "unknown key", "known: protocol"),
     ({"name": None}, "name", "is missing", ""),
-    ({"name": "feed-g2"}, "name", "ends like a generation", "generation: 2"),
+    ({"name": "feed-g2"}, "name", "ends like the name of a generation", "generation: 2"),
     ({"generation": 0}, "generation", "", ""),
     ({"until": "soon"}, "until", "'soon' is not a time", "2026-01-31T12:00:00Z"),
     ({"until": "2026-01-31", "start": "2026-01-31T00:00:00Z"}, "until", "is not after start", "no anchor"),
@@ -106,7 +106,12 @@ WRONG = [
     ({"window": None}, "window", "is missing", ""),
     ({"streams__click__role": None}, "streams.click.role", "is missing", ""),
     ({"name": 5}, "name", "must be text, not a number", "quote it"),
-    ({"label": 0}, "label", "must be text, not a number", 'such as clicks > 0; "0" in quotes labels every sample so'),
+    (
+        {"label": 0},
+        "label",
+        "must be text, not a number",
+        'such as clicks > 0; "0" in quotes gives every sample that label',
+    ),
     ({"partitions": "four"}, "partitions", "must be a whole number, not text", "e.g. 4"),
     ({"keep_negatives": "half"}, "keep_negatives", "must be a number, not text", "e.g. 0.5"),
     ({"partitions": "4"}, "partitions", "must be a whole number, not text", "write it without quotes"),
@@ -145,8 +150,8 @@ WRONG = [
     ({"brokers": 9092}, "brokers", "must be text or a list", "localhost:9092"),
     ({"start": "yesterday"}, "start", "ISO 8601", "earliest"),
     ({"format": "parquet"}, "format", "is not a valid format", "module:function"),
-    ({"streams__click__clean": "clean"}, "streams.click.clean", "names no function", "module:function"),
-    ({"streams__click__decode": "jsno"}, "streams.click.decode", "not a way to decode", "'json'"),
+    ({"streams__click__clean": "clean"}, "streams.click.clean", "is not a valid function name", "module:function"),
+    ({"streams__click__decode": "jsno"}, "streams.click.decode", "is not a valid decoder", "'json'"),
     ({"streams__click__time": "@timestam"}, "streams.click.time", "is not a field", "'@timestamp' is"),
     ({"limits__sample": "64MiB"}, "limits.sample", "64MiB is over 1000KiB", "max.message.bytes"),
     ({"streams__click__time": "a..b"}, "streams.click.time", "is not a field", "meta.ts"),
@@ -174,7 +179,7 @@ WRONG = [
     ({"key": ["uid", "a\\b"]}, "key.1", "a backslash stands before", r"a\.b"),
     ({"key": ["a.b", r"a\.b"]}, "key", "names a field twice", ""),
     ({"sample__x": "impression.a..b"}, "sample.x.from", "is not a field", "meta.ts"),
-    ({"streams__click__delimiter": "\t"}, "streams.click.delimiter", "means nothing with decode: json", "csv"),
+    ({"streams__click__delimiter": "\t"}, "streams.click.delimiter", "has no effect with decode: json", "csv"),
     (
         {"streams__click__decode": "csv", "streams__click__columns": ["a"], "streams__click__delimiter": "\t\t"},
         "streams.click.delimiter",
@@ -205,7 +210,7 @@ WRONG = [
     (CSV | {"streams__click__columns": []}, "streams.click.columns", "must be a list of names, or a mapping", "item"),
     (CSV | {"streams__click__columns": {1: "int"}}, "streams.click.columns", "must be a list of names, or a", "item"),
     (CSV | {"streams__click__columns": ["a", "a"]}, "streams.click.columns", "name a column twice", ""),
-    ({"streams__click__columns": ["a"]}, "streams.click.columns", "mean nothing with decode: json", ""),
+    ({"streams__click__columns": ["a"]}, "streams.click.columns", "have no effect with decode: json", ""),
     ({"streams__click__topic": "imp", "streams__click__time": "t2"}, "streams.click.time", "same topic", "once"),
     # windows
     ({"window": "0s"}, "window", "longer than 0s", ""),
@@ -215,19 +220,19 @@ WRONG = [
     ({"late": "correct", "correction": "1ms"}, "correction", "not a multiple", ""),
     ({"resolution": "0s"}, "resolution", "longer than 0s", ""),
     ({"late": "correct"}, "late", "needs a correction", "1h"),
-    ({"correction": "1h"}, "correction", "means nothing with late: count", "late: correct"),
+    ({"correction": "1h"}, "correction", "has no effect with late: count", "late: correct"),
     ({"late": "topic"}, "late", "needs outputs.late", "feed-late"),
-    ({"outputs": {"late": "l"}}, "outputs.late", "gets nothing with late: count", "late: topic"),
-    ({"attribution": "first"}, "attribution", "means nothing with repeat: merge", "repeat: each"),
+    ({"outputs": {"late": "l"}}, "outputs.late", "receives nothing with late: count", "late: topic"),
+    ({"attribution": "first"}, "attribution", "has no effect with repeat: merge", "repeat: each"),
     ({"clock": "processing", "late": "correct", "correction": "1h"}, "late", "not possible with clock", ""),
     ({"clock": "processing", "before": "1s"}, "before", "not possible with clock", ""),
     ({"clock": "processing", "repeat": "each"}, "repeat", "not possible with clock", ""),
-    ({"clock": "processing", "max_wait": "5s"}, "max_wait", "means nothing with clock", ""),
+    ({"clock": "processing", "max_wait": "5s"}, "max_wait", "has no effect with clock", ""),
     # sample fields
     ({"sample__uid": "impression.uid"}, "sample.uid", "is a key field", "remove it"),
-    ({"sample__label": "impression.x"}, "sample.label", "name the sample needs", "rename"),
-    ({"sample__weight": "impression.x"}, "sample.weight", "name the sample needs", "rename"),
-    ({"key": ["label"]}, "key.0", "name the sample needs", ""),
+    ({"sample__label": "impression.x"}, "sample.label", "is a reserved name of samples", "rename"),
+    ({"sample__weight": "impression.x"}, "sample.weight", "is a reserved name of samples", "rename"),
+    ({"key": ["label"]}, "key.0", "is a reserved name of samples", ""),
     ({"key": ["a", "a"]}, "key", "names a field twice", ""),
     ({"sample__x": "clik.y"}, "sample.x.from", "no stream is called 'clik'", "'click'"),
     ({"sample__x": "zzz.y"}, "sample.x.from", "no stream is called 'zzz'", "impression, click"),
@@ -236,12 +241,22 @@ WRONG = [
     ({"sample__x": {"from": "click", "agg": "sum"}}, "sample.x.from", "sum needs a field", "click.item"),
     ({"sample__x": {"from": "click.", "agg": "sum"}}, "sample.x.from", "no field after the dot", ""),
     ({"sample__x": {"from": "click.y", "agg": "cuont"}}, "sample.x.agg", "is not an aggregate", "'count'"),
-    ({"sample__x": {"from": "click.y", "agg": "list"}}, "sample.x.agg", "how many", "list(20)"),
-    ({"sample__x": {"from": "click.y", "agg": "top(0)"}}, "sample.x.agg", "how many", "top(20)"),
+    (
+        {"sample__x": {"from": "click.y", "agg": "list"}},
+        "sample.x.agg",
+        "needs the number of values to keep",
+        "list(20)",
+    ),
+    (
+        {"sample__x": {"from": "click.y", "agg": "top(0)"}},
+        "sample.x.agg",
+        "needs the number of values to keep",
+        "top(20)",
+    ),
     ({"sample__x": {"from": "click.y", "agg": "sum(3)"}}, "sample.x.agg", "is not an aggregate", ""),
-    ({"sample__x": {"from": "click.y", "agg": "a:b:c"}}, "sample.x.agg", "names no function", ""),
+    ({"sample__x": {"from": "click.y", "agg": "a:b:c"}}, "sample.x.agg", "is not a valid function name", ""),
     # outputs and security
-    ({"outputs": {"samples": "feed-repartition"}}, "outputs.samples", "feed-repartition, an internal topic", "own"),
+    ({"outputs": {"samples": "feed-repartition"}}, "outputs.samples", "feed-repartition, an internal topic", "another"),
     ({"outputs": {"orphan": "feed-g2-progress"}}, "outputs.orphan", "feed-g2-progress, an internal topic", ""),
     ({"streams__click__topic": "feed-changelog"}, "streams.click", "reads feed-changelog, an internal topic", ""),
     ({"streams__click__topic": "__consumer_offsets"}, "streams.click", "an internal topic", "producer"),
@@ -251,13 +266,13 @@ WRONG = [
     ({"outputs": {"samples": "x", "orphan": "x"}}, "outputs.orphan", "as samples does", "own topic"),
     ({"outputs": {"orphan": {"compression": "lz4"}}}, "outputs.orphan", "topic is missing", "feed-orphan"),
     ({"streams__click__pattern": "feed-.*", "streams__click__topic": None}, "outputs.samples", "click reads", "own"),
-    ({"security__mechanism": "PLAIN"}, "security.mechanism", "means nothing with protocol: PLAINTEXT", "SASL"),
-    ({"security__ca_file": "ca.pem"}, "security.ca_file", "means nothing", "SSL"),
+    ({"security__mechanism": "PLAIN"}, "security.mechanism", "has no effect with protocol: PLAINTEXT", "SASL"),
+    ({"security__ca_file": "ca.pem"}, "security.ca_file", "has no effect", "SSL"),
     ({"security__protocol": "SASL_SSL"}, "security", "mechanism is missing", ""),
     ({"security__mechanism": "OAUTHBEARER"}, "security.mechanism", "OAUTHBEARER (OAuth) is not supported yet", "SCRAM"),
     ({"security__mechanism": "GSSAPI"}, "security.mechanism", "GSSAPI (Kerberos) is not supported yet", "PLAIN"),
     ({"security__mechanism": "AWS_MSK_IAM"}, "security.mechanism", "(IAM of Amazon MSK) is not supported yet", "SSL"),
-    ({"security": {"protocol": "SSL", "cert_file": "c"}}, "security", "belong together", ""),
+    ({"security": {"protocol": "SSL", "cert_file": "c"}}, "security", "must be set together", ""),
 ]
 
 
@@ -341,5 +356,5 @@ def changed(data: Any, path: tuple[str, ...], value: Any) -> Any:
 
 
 def test_a_state_directory_with_a_null_character_is_a_problem():
-    with pytest.raises(JobError, match="state_dir: holds a null character"):
+    with pytest.raises(JobError, match="state_dir: contains a null character"):
         model_of(job_data(state_dir="a\0b"), environ={})

@@ -1,4 +1,4 @@
-"""RocksDB as a store: what is damaged is said, and never taken for the end of what there is."""
+"""RocksDB as a store: damage is reported, and never taken for the end of the data."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ rootLogger.appenderRef.console.ref = console
 
 
 class KafkaUnavailableError(Exception):
-    """This machine lacks what a broker needs; the message says what to do."""
+    """This machine lacks something that a broker needs; the message says what to do."""
 
 
 def jar_dir() -> Path:

@@ -1,4 +1,4 @@
-"""A table that keeps few keys in memory joins as one that keeps all, whatever is committed, dropped and read back."""
+"""A table with few keys in memory gives the results of one that keeps all, whatever is committed, dropped and read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A standby goes on through whatever its owner does to the changelog."""
+"""A standby keeps following whatever its owner does to the changelog."""
 
 from __future__ import annotations
 

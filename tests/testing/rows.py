@@ -1,4 +1,4 @@
-"""Cleaning for the parity tests: a record holds the rows that come of it."""
+"""Cleaning for the parity tests: a record holds the rows that it gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The test kit as users have it: a new project, warnings, light imports."""
+"""The test kit as users see it: a new project, warnings, light imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Too little memory is not a record's fault, nor a sample's: it ends the worker, which says where (rule 12)."""
+"""Lack of memory is not the fault of a record or sample: it ends the worker, which says where (rule 12)."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def test_ids_beyond_64_bits_are_refused_and_never_rounded(folder):
 
 @pytest.mark.rule(4)
 def test_side_rows_are_json_whatever_they_carry(folder):
-    """A sum beyond 64 bits beside a NaN."""
+    """A sum beyond 64 bits next to a NaN."""
     sample = {agg: {"from": f"click.{agg}", "agg": agg} for agg in ("sum", "max", "last")}
     job = kit(folder, streams__click__decode="functions:lenient", sample=sample, label="1", key=["uid", "mid"])
     clicked(job, mid=LARGE, sum=LARGE, max=1.5, last=float("nan"))

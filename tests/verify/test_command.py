@@ -1,4 +1,4 @@
-"""`samplejoin verify` as a command: what cannot be asked, what there is nothing to say of, and how it ends."""
+"""`samplejoin verify` as a command: invalid options, jobs with nothing to compare, and exit codes."""
 
 from __future__ import annotations
 

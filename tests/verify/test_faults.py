@@ -407,11 +407,11 @@ def test_streams_that_come_to_nothing_are_noted():
     written(job, end(topics))
     report = verify(job, topics)
     assert report.ok
-    assert [note for note in report.notes if "click gives no sample anything: no window holds any" in note]
+    assert [note for note in report.notes if "click adds nothing to samples: no window holds any" in note]
     topics = Topics()
     for i in range(5):
         topics.send("shows", {"user": f"u{i}", "ts": START_MS, "pos": i})
         topics.send("clicks", {"user": f"u{i}", "ts": START_MS + 1000, "drop": 1})
     written(job, end(topics))
-    assert [note for note in verify(job, topics).notes if "click gives no sample anything: each of its" in note]
+    assert [note for note in verify(job, topics).notes if "click adds nothing to samples: each of its" in note]
     assert verify(job, written(job, end(feed()))).notes == []

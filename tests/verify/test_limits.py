@@ -1,4 +1,4 @@
-"""Windows that lack labels by `limits` or `max_wait`, and samples that are not there because of it (rules 8, 11)."""
+"""Windows that lack labels by `limits` or `max_wait`, and samples that are absent because of it (rules 8, 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that nobody expects cost a line of the report, never a traceback; and a hot key costs what its rows cost."""
+"""Unexpected values cost a line of the report, never a traceback; and a hot key costs what its rows cost."""
 
 from __future__ import annotations
 

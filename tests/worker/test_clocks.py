@@ -1,4 +1,4 @@
-"""What a worker says of its clocks, in its status line, `/readyz`, metrics and log."""
+"""What a worker reports about its clocks, in its status line, `/readyz`, metrics and log."""
 
 from __future__ import annotations
 

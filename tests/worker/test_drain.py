@@ -1,4 +1,4 @@
-"""When a drain has come to its cut: against a log, a join and a group that do what Kafka may do meanwhile."""
+"""When a drain has reached its cut, with a log, a join and a group that change as Kafka may change them."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_another_worker_that_joins(stage, monkeypatch):
     async def join() -> None:
         stage.sources.drop([SHOWS])
 
-    with pytest.raises(WorkerError, match=r"members are one at 127\.0\.0\.1, two at 127\.0\.0\.1: stop all workers"):
+    with pytest.raises(WorkerError, match=r"members are one at 127\.0\.0\.1, two at 127\.0\.0\.1\. Stop all workers"):
         asyncio.run(stage.play(join()))
 
 

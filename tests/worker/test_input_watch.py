@@ -1,4 +1,4 @@
-"""Odd input is said in the log, in `/readyz` and as metrics; times at most once in ten minutes."""
+"""Odd input is reported in the log, in `/readyz` and as metrics; times at most once in ten minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recoveries that are broken off from outside are begun again: a partition never stays without its join in silence."""
+"""Recoveries that are interrupted from outside start again: a partition never stays without its join silently."""
 
 from __future__ import annotations
 

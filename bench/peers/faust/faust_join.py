@@ -1,4 +1,4 @@
-"""Faust as its documentation has it: an agent per input, a repartition topic, a table in RocksDB with a changelog."""
+"""Faust as its documentation shows it: an agent per input, a repartition topic, a table in RocksDB with a changelog."""
 
 from __future__ import annotations
 
