@@ -161,7 +161,7 @@ class PartialSamples:
         self._bytes = sum(map(len, chain.from_iterable((rows or {}).items())))
 
     def fill(self, partition: Partition) -> Iterator[None]:
-        """Loads `partition` with its own state and its deadlines, in steps; scans the keys only if not all are paged."""
+        """Loads `partition` with its own state and deadlines, in steps; scans the keys only if not all are in pages."""
         if self.replica.partition_state is not None:
             partition.load(unpack_partition_state(self.replica.partition_state))
         restored = 0

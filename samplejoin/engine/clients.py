@@ -184,7 +184,7 @@ async def committed_offsets(config: EngineConfig, tps: set[TopicPartition]) -> d
 
 
 async def until_there(what: str, config: EngineConfig, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Runs `attempt` again, with backoff up to 10 s and a warning each time, until the brokers answer.
+    """Runs `attempt`, again with backoff up to 10 s and a warning each time, until the brokers answer.
 
     Raises Refused, Denied or WorkerError if trying again cannot help: wrong login, missing right, any other error.
     """

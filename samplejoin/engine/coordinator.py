@@ -31,7 +31,7 @@ class Failures:
         self._in_a_row = 0
 
     def over(self) -> None:
-        """Ends the row of failures: the group has made an assignment."""
+        """Counts failures from zero again, since the group has made an assignment."""
         self._in_a_row = 0
 
     def raise_known(self, error: BaseException) -> None:

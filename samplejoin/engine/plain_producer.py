@@ -65,6 +65,6 @@ class PlainProducer:
         return sent
 
     async def close(self) -> None:
-        """Stops the producer, after `CLOSE_TIMEOUT_S` without waiting for answers of the brokers."""
+        """Stops the producer; after `CLOSE_TIMEOUT_S` it no longer waits for the brokers."""
         if self._client is not None and not await close_producer(self._client, CLOSE_TIMEOUT_S):
             log.warning("a producer did not stop in time; what it had not sent will be sent by the next owner")

@@ -73,7 +73,7 @@ class Header:
 def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
     """The records of a batch in parts, with the bytes that each takes. None is over `limit` but a `RefusedRecord`.
 
-    A list is empty while a large record is passed over. Raises ExpandError if the batch cannot be read.
+    A part can be an empty list, while a large record is passed over. Raises ExpandError if the batch cannot be read.
     """
     header = Header(raw)
     expanded = pieces(header.codec, raw[HEADER_BYTES:], PIECE_BYTES)

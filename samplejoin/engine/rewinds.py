@@ -40,7 +40,7 @@ class Rewinds:
                 self._said.add(each.source)
                 log.warning(
                     "source %s is read again from %d records back, but those were joined: they are skipped, no sample "
-                    "comes again. Moving the group's offsets back does nothing alone; to join again: samplejoin reset",
+                    "comes again. To join them again, run `samplejoin reset`: moving offsets alone does nothing",
                     each.source,
                     behind,
                 )

@@ -56,8 +56,8 @@ class StateDir:
             return [int(path.name) for path in self.path.iterdir() if path.name.isdecimal()]
         except FileNotFoundError:
             log.error(
-                "state directory %s has been removed while this worker runs: what it held is made again from the "
-                "changelog; leave it alone, or stop the worker first",
+                "state directory %s has been removed while this worker runs: what it held is rebuilt from the "
+                "changelog. Stop the worker before you remove its directory",
                 self.path,
             )
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
