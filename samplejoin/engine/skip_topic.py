@@ -1,6 +1,6 @@
 """The topic of records to pass over: `samplejoin skip` writes it, and every worker of the job obeys it.
 
-The first skip creates the topic. It is compacted and each skip has its own key, so it keeps all of them. A reset of the
+The first skip creates the topic. It is compacted by range of offsets, so it keeps every range. A reset of the
 job deletes it with the other topics.
 """
 
