@@ -1,8 +1,8 @@
-"""Why a connection to a broker failed, in words: wrong login, certificate, protocol, or nobody there.
+"""Tells why a connection to a broker failed: wrong login, certificate or protocol, or no broker there.
 
-The Kafka client only logs it, and says "unable to bootstrap" for all of it. So the function by which it connects is
-wrapped. What the broker will refuse again raises `Refused` where a client starts; where it is running, which takes no
-errors here, `refused_since` tells.
+The Kafka client only logs the cause, and raises "unable to bootstrap" for all of them. So its function that connects is
+wrapped. An error that would come again raises `Refused` while a client starts. A running client does not pass errors on
+from there: `refused_since` returns its last refusal.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OTHER_HOST = (62, 64)
 
 
 class Refused(SamplejoinError):
-    """A broker and this client will not come together, however often it is tried: what to change is in the message."""
+    """A broker refuses this client, and would do so again; the message says what to change."""
 
 
 class _Trouble(NamedTuple):
@@ -52,17 +52,17 @@ _last = _Trouble(float("-inf"), "")
 
 
 def refused_since(monotonic: float) -> Refused | None:
-    """The last connection's refusal, if that was after a time."""
+    """Returns the refusal of the last failed connection, if it came at or after `monotonic` (s, `time.monotonic`)."""
     return _last.why if isinstance(_last.why, Refused) and _last.at >= monotonic else None
 
 
 def why_away(error: BaseException, since: float) -> str:
-    """Why no broker answers: what the last connection since a time failed with, else what `error` lets suppose."""
+    """Returns why no broker answers: the cause of the last connection failed since `since`, else a guess by `error`."""
     return str(_last.why) if _last.at >= since and str(_last.why) else supposed(error)
 
 
 def out_of_files(error: BaseException | None) -> str | None:
-    """What to say if this process, or the machine, can open no more files and connections; else None."""
+    """Returns a message if this process, or the machine, can open no more files and connections; else None."""
     if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
         return None
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -70,14 +70,14 @@ def out_of_files(error: BaseException | None) -> str | None:
 
 
 class Spoken(NamedTuple):
-    """What a listener speaks: TLS or not, and the login mechanisms that it offers; None: it wants no login."""
+    """The protocol of a listener: TLS or not, and the login mechanisms that it offers; None: without login."""
 
     tls: bool
     mechanisms: tuple[str, ...] | None
 
     @property
     def protocol(self) -> str:
-        """As `security.protocol` has it."""
+        """The protocol as a value of `security.protocol`."""
         return ("SASL_" if self.mechanisms is not None else "") + ("SSL" if self.tls else "PLAINTEXT")
 
 
@@ -87,7 +87,7 @@ async def _connect(host: str, port: int, **options: object) -> object:
     starting = options.get("on_close") is None
     try:
         connection = await create_conn(host, port, **options)
-        if starting:  # a listener that wants a login lets others connect, and ends them at their first request
+        if starting:  # a listener with login accepts other connections, and closes them at their first request
             await _first_request(connection)
     except (OSError, KafkaError, AssertionError) as error:
         why = await _reason(f"{host}:{port}", error, options, partial(_listener, host, port))
@@ -137,7 +137,7 @@ async def _reason(broker: str, error: BaseException, options: dict[str, object],
 
 
 def _tls_refusal(broker: str, error: BaseException) -> Refused | None:
-    """What is wrong with a certificate, the broker's or ours, if that is what ended the connection."""
+    """Returns the refusal if the broker's or the client's certificate ended the connection, else None."""
     for each in _causes(error):
         if isinstance(each, ssl.SSLCertVerificationError):
             return Refused(f"broker {broker}: its certificate {_certificate(each)}")
@@ -171,9 +171,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 async def _listener(host: str, port: int) -> Spoken | None:
-    """Asks a listener what it speaks; None if it says nothing that can be understood."""
+    """Asks a listener for its protocol; returns None if it gives no answer that can be understood."""
     lax = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    lax.check_hostname, lax.verify_mode = False, ssl.CERT_NONE  # nothing is told to it
+    lax.check_hostname, lax.verify_mode = False, ssl.CERT_NONE  # no secret is sent to it
     for context in (None, lax):
         try:
             connection = await create_conn(

@@ -1,7 +1,7 @@
-"""A join partition's state at rest: a store that is an exact prefix of the changelog, and knows of which one.
+"""A join partition's state at rest: a store that is an exact prefix of the changelog, and can be checked against it.
 
-The owner brings it forward commit by commit; a recovery or a standby replays what is missing. Beside the keys it holds
-their deadlines in pages, so that a restart need not look at every key.
+The owner advances it commit by commit; a recovery or a standby replays the missing commits. Next to the keys it holds
+their deadlines in pages, so that a restart need not read every key.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from samplejoin.stores import Store, StoreError
 log = logging.getLogger(__name__)
 
 STATE, META, PAGE = b"s", b"m", b"d"
-#: 3: with large keys in leaves; a store of an earlier format is rebuilt from the changelog
+#: 3: large keys are split into leaves. A store of an earlier format is rebuilt from the changelog
 STORE_FORMAT = 3
 #: rows written to the store at once: the interpreter waits for a batch
 BATCH_ROWS = 20_000
@@ -37,17 +37,17 @@ _PAGE = struct.Struct(">qqI")
 
 
 class StoreMeta(NamedTuple):
-    """What a store says of itself. The fields stand in this order, so they are added at the end only."""
+    """The metadata of a store. It is saved as a list in this order, so new fields are added only at the end."""
 
     format: int
     job: str
     fingerprint: str
-    #: where the state stands: next offsets in the changelog and in the repartition log
+    #: the state's next offsets in the changelog and in the repartition log
     next_offset: int
     position: int
-    #: packed
+    #: the partition's own state, packed
     partition_state: bytes
-    #: of the last commit; the first format had no more than what stands above
+    #: id of the last commit; the first format had only the fields above
     commit_id: bytes | None = None
     #: the oldest changelog offset that holds an open key
     needed: int | None = None
@@ -59,7 +59,7 @@ class StoreMeta(NamedTuple):
 
 
 class Replica:
-    """The stored state of one join partition. Raises WorkerError for state of another job, version or edited job."""
+    """The stored state of one join partition. Raises WorkerError for state of another, newer or edited job."""
 
     def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
         self.config, self.partition, self.store = config, partition, store
@@ -74,15 +74,15 @@ class Replica:
         self.next_offset = 0
         #: the changelog offset below which no record holds an open key
         self.needed: int | None = None
-        #: where the changelog began when this state was rebuilt from it; None: it is known that nothing was missing
+        #: where the changelog began when this state was rebuilt from it; None: proven that nothing was missing
         self._unproven_from: int | None = None
-        #: the slice up to which every deadline has been looked at: pages mix those with later ones
+        #: the slice up to which every deadline is done; a page can hold such deadlines next to later ones
         self._swept: int | None = None
         #: False: some deadlines are in no page, and a scan of all keys must find them
         self.paged = True
-        #: rows taken from the changelog since it was opened
+        #: how many rows were replayed from the changelog
         self.replayed = 0
-        #: why the store could not be written
+        #: the error of a write that failed
         self._failed: StoreError | None = None
         #: the last commit that is not yet in the store
         self._last: Commit | None = None
@@ -90,12 +90,12 @@ class Replica:
         self._live: deque[tuple[int, int]] = deque()
         #: (latest slice, store key) of the deadline pages
         self._pages: list[tuple[int, bytes]] = []
-        #: rows and pages to be written; None: to be deleted
+        #: rows (None: deleted) and pages that wait to be written
         self._rows: dict[bytes, bytes | None] = {}
         self._waiting_bytes = 0
         self._new_pages: list[tuple[bytes, bytes]] = []
 
-    # ---- bringing it forward ------------------------------------------------------------------------------------
+    # ---- advancing -----------------------------------------------------------------------------------------------
 
     def needed_after(self, swept: int | None) -> int | None:
         """Returns the oldest changelog offset that recovery needs after a commit made now; None: that commit's own."""
@@ -111,9 +111,9 @@ class Replica:
         self._write(commit, commit.puts, commit.deletes)
 
     def replay(self, commit: Commit) -> None:
-        """Applies a commit of the changelog; `flush` brings it, and those before it, to the store.
+        """Applies a commit of the changelog in memory; `flush` writes it, with those before it, to the store.
 
-        One that does not start where the last one ended was a paused owner's, and is left out.
+        A commit that does not start where the last one ended came from a paused owner, and is left out.
         """
         if commit.start != self.position and self.partition_state is not None:
             log.warning(
@@ -201,7 +201,8 @@ class Replica:
     async def recover(self, room: int, room_bytes: int) -> dict[bytes, bytes] | None:
         """Brings the store to the changelog's end.
 
-        Returns all open keys if it had to begin with nothing and they are at most `room`, else None.
+        Returns all open keys with their states if it was rebuilt from nothing and they never were more than `room` keys
+        and `room_bytes` bytes, else None.
         """
         while True:
             try:
@@ -300,15 +301,15 @@ class Replica:
         refuse_edited(self.config, self.partition, fingerprint)
 
     def _refuse_a_cut(self, begin: int, needed: str) -> None:
-        """Raises WorkerError: the changelog lacked records with open keys. The worker never trims this far.
+        """Raises WorkerError: the changelog lacks records with open keys, which a worker never trims.
 
-        The store is emptied, or the next start would take it for good.
+        Clears the store first, or the next start would accept it.
         """
         self.store.clear()
         raise WorkerError(
             f"topic {self.config.topics.changelog} partition {self.partition} begins at offset {begin}, but keys that "
             f"are still open stood in it{needed}: records were deleted by retention, or by hand. Start where a state "
-            "directory of this partition is left, or start over: samplejoin reset"
+            "directory of this partition still exists, or start from the beginning by `samplejoin reset`"
         )
 
     def deadlines(self) -> Iterator[tuple[int, list[bytes]]]:

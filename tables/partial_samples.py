@@ -1,7 +1,7 @@
-"""The partial-sample table of one join partition: open keys in memory, at rest in RocksDB, changelogged in Kafka.
+"""The partial-sample table of one join partition: open keys in memory, stored in RocksDB, logged in the changelog.
 
-The cache holds every key that changed since the last stored commit. Keys deleted since then are not looked up in the
-store.
+The cache holds every key that has changed since the last stored commit. Keys deleted since then are not looked up in
+the store.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ WARM_ROWS = 500
 
 
 class PartialSamples:
-    """Join key -> state: the `KeyStates` that a `core.partition.Partition` works on, tied to changelog and store."""
+    """Join key -> state, backed by changelog and store: the `KeyStates` that a `core.partition.Partition` works on."""
 
     def __init__(self, config: EngineConfig, partition: int, store: Store) -> None:
         self.config, self.store = config, store
         self.replica = Replica(config, partition, store)
-        #: states as bytes at rest, which cost the garbage collector nothing, opened while they change
+        #: key -> state: unpacked while it changes, else as bytes, which cost the garbage collector nothing
         self.cache: dict[bytes, KeyState | bytes] = {}
         #: whether every open key is in the cache, so that the store is never read
         self.complete = True
@@ -51,7 +51,7 @@ class PartialSamples:
         if self.complete:
             return
         cache, changed, deleting = self.cache, self.changed, self._deleting
-        # in their order RocksDB finds them in half the time: neighbours lie in one block
+        # sorted, since RocksDB finds neighbours in one block: half the time
         missing = sorted(key for key in keys if key not in cache and key not in changed and key not in deleting)
         for key, state in zip(missing, self.store.get_many([STATE + key for key in missing]), strict=True):
             if state is not None:
@@ -74,9 +74,9 @@ class PartialSamples:
     # ---- commits ------------------------------------------------------------------------------------------------
 
     def commit_of(self, partition: Partition, position: int) -> Commit:
-        """What has changed in `partition` since the last commit, as bytes; `position` is where it stands in its log.
+        """Packs the changes of `partition` since the last commit; `position` is its next offset in the repartition log.
 
-        It is taken before it is packed: if this raises, or the commit fails later, no other may be taken from here.
+        The changes are taken before they are packed: if this raises, or the commit fails, the table must be recovered.
         """
         changed = self._take_changed()
         reached("commit-taken")
@@ -161,7 +161,7 @@ class PartialSamples:
         self._bytes = sum(map(len, chain.from_iterable((rows or {}).items())))
 
     def fill(self, partition: Partition) -> Iterator[None]:
-        """Gives `partition` its own state and its deadlines, in steps; all keys are read only if they are not kept."""
+        """Loads `partition` with its own state and deadlines, in steps; scans the keys only if not all are in pages."""
         if self.replica.partition_state is not None:
             partition.load(unpack_partition_state(self.replica.partition_state))
         restored = 0
@@ -176,7 +176,7 @@ class PartialSamples:
                 partition.watch(key, unpack_state(state))
                 if count % WARM_ROWS == 0:
                     yield
-            self.replica.paged = True  # the next commit gives them all to be kept
+            self.replica.paged = True  # the next commit writes them all in pages
 
     async def warm(self) -> None:
         """Loads open keys into the cache after a recovery, a few at a time, so that a miss needs no read."""

@@ -1,4 +1,4 @@
-"""A standby: keeps the state of a join partition that another worker owns near the changelog's end."""
+"""A standby: a copy of the state of a join partition that another worker owns, kept near the changelog's end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Standby:
         return self._replica.next_offset if self._replica is not None else 0
 
     def start(self) -> None:
-        """Opens the store and follows, in a task of its own."""
+        """Opens the store and follows the changelog, in a task of its own."""
         self._task = asyncio.create_task(self._run(), name=f"standby-{self.partition}")
 
     async def stop(self) -> None:
@@ -64,7 +64,7 @@ class Standby:
             self.fatal(error)
 
     async def _follow(self, store: Store) -> None:
-        """Follows until it must begin again."""
+        """Follows the changelog until it must begin again."""
         self._replica = Replica(self.config, self.partition, store)
         try:
             await self._replica.follow()

@@ -1,6 +1,6 @@
-"""The private names of aiokafka that the engine reads, sets or calls, all in this file; a test asks for each of them.
+"""All uses of aiokafka's private names in the engine; a test checks that each name exists.
 
-Two more modules replace parts of it: `fetched_records` its parser of fetched batches, and `connection_errors` its
+Two more modules replace parts of aiokafka: `fetched_records` its parser of fetched batches, and `connection_errors` its
 function that connects. `admin_client` overrides one method. The version of aiokafka is pinned for all of this (ADR 1).
 """
 
@@ -26,23 +26,23 @@ def set_fetch_wait(consumer: AIOKafkaConsumer, min_bytes: int, max_wait_ms: int)
 
 
 def fetched_partitions(consumer: AIOKafkaConsumer) -> OrderedDict[TopicPartition, object]:
-    """What the consumer has fetched and not handed out yet, in the order in which it will."""
+    """Returns the partitions with fetched data that the consumer has not handed out, in the order in which it will."""
     waiting: OrderedDict[TopicPartition, object] = consumer._fetcher._records
     return waiting
 
 
 def network_client(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
-    """The consumer's connections and metadata."""
+    """Returns the client that holds the consumer's connections and metadata."""
     return consumer._client
 
 
 def group_generation(consumer: AIOKafkaConsumer) -> int:
-    """The group generation that the consumer is a member of, -1 before the first."""
+    """Returns the group generation that the consumer is a member of, -1 before the first."""
     return int(getattr(consumer._coordinator, "generation", -1))
 
 
 def request_rejoin(consumer: AIOKafkaConsumer) -> None:
-    """Has the consumer join its group again."""
+    """Makes the consumer join its group again."""
     consumer._coordinator.request_rejoin()
 
 
@@ -52,18 +52,18 @@ def raise_group_error(consumer: AIOKafkaConsumer) -> None:
 
 
 async def send_request(client: AIOKafkaAdminClient, request: Request, node: int | None = None) -> Response:
-    """The answer of a broker, any one without `node`, to a request that the admin client has no method for."""
+    """Sends a request that the admin client has no method for, to broker `node` or to any; returns the response."""
     return await client._send_request(request, node)
 
 
 def transaction_error(producer: AIOKafkaProducer) -> BaseException | None:
-    """The error that ended the producer's transaction; its later calls only tell that there is none."""
+    """Returns the error that ended the producer's transaction; later calls only report that there is none."""
     waiter: asyncio.Future[None] | None = getattr(producer._txn_manager, "_transaction_waiter", None)
     failed = waiter is not None and waiter.done() and not waiter.cancelled()
     return waiter.exception() if waiter is not None and failed else None
 
 
 def closing_steps(producer: AIOKafkaProducer) -> list[Callable[[], Awaitable[None]]]:
-    """Marks the producer as closed; returns what is left to end, in order, where `stop` had no time for it."""
+    """Marks the producer as closed; returns the closing calls, in order, that an interrupted `stop` has not made."""
     producer._closed = True
     return [producer._sender.close, producer.client.close]

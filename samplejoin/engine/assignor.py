@@ -50,7 +50,7 @@ class Deal(NamedTuple):
 
 
 class JoinAssignor:
-    """The assignor of one worker, called by aiokafka. `say` returns the worker's report, `last` its last assignment."""
+    """The assignor of one worker, called by aiokafka. `say` returns its report; `last` is its last assignment."""
 
     name = "samplejoin"
 

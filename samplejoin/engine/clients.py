@@ -1,4 +1,4 @@
-"""Making aiokafka's clients with the settings that the protocol needs, and waiting for a broker that is away."""
+"""Creates aiokafka's clients with the settings that the join needs, and waits for brokers that do not answer."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ C = TypeVar("C", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
 MAX_REQUEST_BYTES = 8 << 20
 TRANSACTION_TIMEOUT_MS = 15_000
 BATCH_BYTES = 1 << 20
-#: per partition and fetch; a larger record still comes, alone (KIP-74). Small, so that what is read stays in the caches
+#: per partition and fetch; a larger record still comes, alone (KIP-74). Small, so that the data stay in CPU caches
 FETCH_BYTES = 1 << 20
-#: of one broker and fetch, all partitions together
+#: per broker and fetch, all partitions together
 FETCHES_BYTES = 16 << 20
-#: a fetch's least bytes and longest wait, ms: while records flow, few large ones; else one that the first record ends
+#: (min bytes, max wait in ms) of fetches: few large ones while records flow, else one that the first record ends
 FLOWING, STILL = (256 << 10, 50), (1, 250)
 AWAY = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, OSError)
 
@@ -49,7 +49,7 @@ AWAY = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimed
 def group_consumer(config: EngineConfig, assignor: object, reading: Reading) -> AIOKafkaConsumer:
     """The worker's consumer: sources and repartition topic in one group, no automatic commit or offset reset.
 
-    One assignor only: with more, aiokafka joins once for each.
+    It has one assignor only: with more, aiokafka joins the group once for each.
     """
     return AIOKafkaConsumer(
         **config.connection,
@@ -75,7 +75,7 @@ def group_consumer(config: EngineConfig, assignor: object, reading: Reading) -> 
 
 
 def pace(consumer: AIOKafkaConsumer, flowing: bool) -> None:
-    """Sets how long the next fetches wait: many small ones cost a third more CPU, many empty ones a core never idle."""
+    """Sets how long the next fetches wait: many small ones cost a third more CPU, many empty ones keep a core busy."""
     set_fetch_wait(consumer, *(FLOWING if flowing else STILL))
 
 
@@ -116,8 +116,8 @@ def admin(config: EngineConfig) -> AdminClient:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error only says that the brokers do not answer now."""
-    if isinstance(error, AssertionError):  # a broker that has only just come answers with no brokers at all
+    """Whether an error means only that the brokers do not answer now."""
+    if isinstance(error, AssertionError):  # a broker that has just started answers with an empty list of brokers
         return "bootstrap" in str(error)
     return isinstance(error, AWAY) or (isinstance(error, KafkaError) and bool(getattr(error, "retriable", False)))
 
@@ -131,7 +131,7 @@ async def close_producer(client: AIOKafkaProducer, timeout_s: float) -> bool:
     except asyncio.CancelledError:
         if was_cancelled():
             raise
-    except Exception as error:  # what it holds is aborted by its timeout or by the next owner, or sent by that one
+    except Exception as error:  # its transaction is aborted by timeout or by the next owner, which sends the rest again
         log.debug("stopping a producer: %r", error)
     for close in closing_steps(client):
         try:
@@ -146,10 +146,10 @@ async def close_producer(client: AIOKafkaProducer, timeout_s: float) -> bool:
 
 
 def was_cancelled() -> bool:
-    """Whether the running task was cancelled, to be asked of a CancelledError.
+    """Whether the running task itself was cancelled; to be asked when a CancelledError is caught.
 
-    aiokafka awaits tasks of its own that it has cancelled, for example while it closes a client: a CancelledError can
-    reach us although nobody cancelled our task. Taking it for our own would end the task silently.
+    aiokafka awaits tasks of its own that it has cancelled, for example while it closes a client. So a CancelledError
+    can reach a task that nobody cancelled; if it were taken for a cancellation, the task would end silently.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
@@ -159,7 +159,7 @@ def was_cancelled() -> bool:
 async def running(client: C) -> AsyncIterator[C]:
     """A client for a short job: started, and stopped whatever happens, also if it started half way.
 
-    Raises Refused if a broker will not have this client.
+    Raises Refused if a broker refuses this client, else the KafkaError.
     """
     since = time.monotonic()
     try:
@@ -178,21 +178,21 @@ async def committed_offsets(config: EngineConfig, tps: set[TopicPartition]) -> d
     async with running(admin(config)) as client:
         found = await client.list_consumer_group_offsets(config.group, partitions=list(tps))
     if tps - found.keys():
-        # aiokafka does not look at the answer's own error: a coordinator that is still loading lists no partitions
+        # aiokafka ignores the error code of the response: a coordinator that is still loading lists no partitions
         raise GroupLoadInProgressError
     return {tp: (o.offset, o.metadata or "") for tp, o in found.items() if o.offset >= 0}
 
 
 async def until_there(what: str, config: EngineConfig, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Runs `attempt` until the brokers answer, with backoff up to 10 s, and says so. Other errors end it.
+    """Runs `attempt`, again with backoff up to 10 s and a warning each time, until the brokers answer.
 
-    Raises Refused if trying again cannot help: a wrong login, certificate or protocol.
+    Raises Refused, Denied or WorkerError if trying again cannot help: wrong login, missing right, any other error.
     """
     return await until_answered(what, config.connection, attempt)
 
 
 async def until_answered(what: str, connection: Mapping[str, Any], attempt: Callable[[], Awaitable[T]]) -> T:
-    """As `until_there`, where all that is known are the connection's arguments."""
+    """As `until_there`, for callers that have only the connection's arguments."""
     wait_s = 0.5
     while True:
         since = time.monotonic()
@@ -214,6 +214,6 @@ async def until_answered(what: str, connection: Mapping[str, Any], attempt: Call
 
 
 async def list_topics(connection: Mapping[str, Any]) -> list[str]:
-    """All topics that the user may see. Raises Refused, and KafkaError if no broker answers."""
+    """Returns the names of all topics that the user may see. Raises Refused; KafkaError if no broker answers."""
     async with running(AdminClient(**connection)) as client:
         return sorted(await client.list_topics())

@@ -1,4 +1,4 @@
-"""What an admin client is asked apart from topics: settings of topics and brokers, group members; and deleting."""
+"""Requests of an admin client: settings of topics and brokers, members of a group, deleting groups and topics."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ NO_TRANSACTIONS = (
 )
 #: how long Kafka may take to delete topics
 DELETE_TIMEOUT_S = 60.0
-#: what a group's coordinator answers, or nobody does, while it moves, and how long that may last
+#: errors while a group's coordinator moves to another broker, and how long that may last
 MOVING = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
 COORDINATOR_TIMEOUT_S = 5.0
-#: how long brokers that have only just come may take to have a coordinator
+#: how long brokers that have just started may take to have a coordinator
 FIRST_COORDINATOR_S = 30.0
 
 
@@ -59,14 +59,14 @@ class Member:
 def is_mock(cluster: Mapping[str, object]) -> bool:
     """Whether an admin client's `describe_cluster` is of librdkafka's mock: `samplejoin broker`, or the demo's.
 
-    It takes the requests of a transaction, but its commit markers have no valid checksum: once one is written,
-    nothing can read that partition.
+    The mock accepts the requests of a transaction, but its commit markers have no valid checksum: once one is written,
+    no consumer can read that partition.
     """
     return str(cluster["cluster_id"]).startswith("mockCluster")
 
 
 async def refuse_mock(config: EngineConfig) -> None:
-    """Raises WorkerError where transactions would ruin the topics of a broker that has none."""
+    """Raises WorkerError if the job needs transactions and the broker is a mock, which has none."""
     if config.exactly_once:
         async with running(admin(config)) as client:
             if is_mock(await client.describe_cluster()):
@@ -109,38 +109,38 @@ async def _settings(client: AIOKafkaAdminClient, resources: list[Any]) -> dict[s
 
 
 async def members_of(config: EngineConfig) -> list[Member]:
-    """Who is in the job's group now."""
+    """Returns the live members of the job's group."""
     async with running(admin(config)) as client:
         return await group_members(client, config.group)
 
 
 async def refuse_members(config: EngineConfig, to: str) -> None:
-    """Raises WorkerError if the job's group has live members; `to` says what they would be in the way of."""
+    """Raises WorkerError if the job's group has live members; `to` ends its message, with what they prevent."""
     members = await members_of(config)
     if members:
         raise WorkerError(f"group {config.group} has live members, {named(members)}: stop all workers of the job {to}")
 
 
 def named(members: Iterable[Member]) -> str:
-    """Members for people."""
+    """Returns the members as text, sorted."""
     return ", ".join(sorted(map(str, members)))
 
 
 async def group_members(client: AIOKafkaAdminClient, group: str) -> list[Member]:
     """Who is in the group now. A worker with an instance id counts until its session timeout, also if it has ended.
 
-    Asks again for a while if the coordinator is only moving to another broker, or has just come.
+    Asks again for up to `COORDINATOR_TIMEOUT_S` while the coordinator moves to another broker or has just started.
     """
     try:
         return await while_moving(lambda: _members(client, group))
-    except (IncompatibleBrokerVersion, GroupCoordinatorNotAvailableError):  # the demo's broker; no group was ever there
+    except (IncompatibleBrokerVersion, GroupCoordinatorNotAvailableError):  # the demo's broker; no group ever existed
         return []
 
 
 async def while_moving(
     attempt: Callable[[], Awaitable[T]], timeout_s: float = COORDINATOR_TIMEOUT_S, pause_s: float = 0.2
 ) -> T:
-    """Runs `attempt` until it finds its group's coordinator; raises what it has raised last after the timeout."""
+    """Runs `attempt` until it finds its group's coordinator; after the timeout raises the last error."""
     end = time.monotonic() + timeout_s
     while True:
         try:
@@ -164,12 +164,12 @@ async def _members(client: AIOKafkaAdminClient, group: str) -> list[Member]:
 def _topics(metadata: bytes) -> frozenset[str]:
     try:
         return frozenset(ConsumerProtocolMemberMetadata.decode(metadata).subscription)
-    except ValueError:  # a group that is being joined, or no consumer's
+    except ValueError:  # the group is just being joined, or its members are not consumers
         return frozenset()
 
 
 async def delete_group(config: EngineConfig) -> bool:
-    """Deletes the group with its offsets; False if there was none. Raises WorkerError if it has members."""
+    """Deletes the group with its offsets; returns False if there was none. Raises WorkerError if it has members."""
     async with running(admin(config)) as client:
         node = await client.find_coordinator(config.group)
         response = await send_request(client, DeleteGroupsRequest([config.group]), node)
@@ -182,7 +182,7 @@ async def delete_group(config: EngineConfig) -> bool:
 
 
 async def delete_topics(config: EngineConfig, names: list[str]) -> None:
-    """Deletes topics, and returns when they are gone. Those that are not there are gone already."""
+    """Deletes topics, and returns when they are gone; ignores topics that do not exist. Raises WorkerError."""
     if not names:
         return
     async with running(admin(config)) as client:
@@ -199,6 +199,6 @@ async def delete_topics(config: EngineConfig, names: list[str]) -> None:
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise WorkerError(
-                f"topics {', '.join(names)} are still there {DELETE_TIMEOUT_S:.0f} s after Kafka took their deletion: "
-                "look at the brokers (delete.topic.enable), and repeat the command"
+                f"topics {', '.join(names)} are still there {DELETE_TIMEOUT_S:.0f} s after Kafka accepted the deletion:"
+                " look at the brokers (delete.topic.enable), and repeat the command"
             ) from None

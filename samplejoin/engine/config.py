@@ -1,4 +1,4 @@
-"""What the engine needs to know of a job: names, sizes and intervals, with Kafka's connection."""
+"""The engine's view of a job: names, sizes, intervals and the connection to Kafka."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from samplejoin.engine.record_format import RecordFormat
 from samplejoin.errors import SamplejoinError
 
 Start = Literal["earliest", "latest"] | int
-"""Where reading begins; a number is an epoch time in ms, compared with the records' Kafka timestamps."""
+"""Where reading begins. A number is an epoch time in ms, which is compared with the records' Kafka timestamps."""
 
 
 class WorkerError(SamplejoinError):
-    """A worker, or a change to what it left, cannot go on."""
+    """An error that ends a worker, or a command that changes a job's topics or state."""
 
 
 class EditedError(WorkerError):
-    """State that an edited job cannot go on with. `keys` are the keys of the job file that were edited, if known."""
+    """The state was made by another version of the job file. `keys` are the edited keys, or `["name"]` if not known."""
 
     def __init__(self, message: str, keys: list[str]) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class EditedError(WorkerError):
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics a job writes; None: not written. `prefix` is the job's name, with a generation from 2 on."""
+    """The topics that a job writes; None: not written. `prefix` is the job's name, with `-gN` from generation 2 on."""
 
     prefix: str
     samples: str
@@ -41,37 +41,37 @@ class Topics:
 
     @property
     def repartition(self) -> str:
-        """Packed blocks and ticks, by join key."""
+        """The repartition log: blocks and ticks, by join partition."""
         return f"{self.prefix}-repartition"
 
     @property
     def changelog(self) -> str:
-        """Commit records: state changes with the position they belong to."""
+        """Commit records: state changes with the position in the repartition log that they belong to."""
         return f"{self.prefix}-changelog"
 
     @property
     def progress(self) -> str:
-        """What every worker says of its sources and lag: for alignment and back-pressure, never for correctness."""
+        """Each worker's reports of its sources and lag: for alignment and back-pressure, never for correctness."""
         return f"{self.prefix}-progress"
 
     @property
     def skips(self) -> str:
-        """What `samplejoin skip` was told to pass over; made by the first skip."""
+        """The records to pass over, written by `samplejoin skip`; created by the first skip."""
         return f"{self.prefix}-skips"
 
     @property
     def internal(self) -> tuple[str, str, str]:
-        """The job's own; a reset deletes them in this order."""
+        """The job's own topics, without `skips`; a reset deletes them in this order."""
         return self.repartition, self.changelog, self.progress
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What is written for others."""
+        """The topics that are written for other readers."""
         return tuple(name for name in (self.samples, self.late, self.orphan, self.dead_letter) if name is not None)
 
     @property
     def written(self) -> tuple[str, ...]:
-        """All of them."""
+        """All topics that a worker writes."""
         return self.internal + self.outputs
 
 
@@ -98,16 +98,16 @@ class EngineConfig:
     align_ms: int = 30_000
     max_backlog: int = 2_000
     cache_keys: int = 2_000_000
-    #: what a worker may take, divided into shares
+    #: the memory that a worker may use, divided into shares
     memory: Memory = field(default_factory=lambda: Memory(4 << 30))
     start: Start = "earliest"
-    #: of topics that are created; None: the brokers' default
+    #: for topics that the job creates; None: the brokers' default
     replication_factor: int | None = None
-    #: further workers that keep the state of each join partition up to date
+    #: how many standbys keep a copy of each join partition's state
     standby_replicas: int = 0
     session_timeout_ms: int = 10_000
     instance_id: str | None = None
-    #: the only part that changes: what the group has agreed on
+    #: the format that the group has agreed on; the only field that changes
     record_format: RecordFormat = field(default_factory=RecordFormat, compare=False)
 
     @property
@@ -122,12 +122,12 @@ class EngineConfig:
         return self.topics.prefix
 
     def transactional_id(self, partition: int) -> str:
-        """One per join partition, so that a new owner fences a paused old one."""
+        """Returns the id of a join partition's producer: a new owner fences a paused one by it."""
         return f"{self.topics.prefix}-join-{partition}"
 
 
 def refuse_edited(config: EngineConfig, partition: int, fingerprint: str) -> None:
-    """Raises WorkerError if state with this fingerprint is not of the job as it is now."""
+    """Raises EditedError if a state's fingerprint is not that of the job as it is now."""
     what = edited(fingerprint, config.fingerprint)
     if what is not None:
         raise EditedError(

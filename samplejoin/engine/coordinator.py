@@ -1,4 +1,4 @@
-"""What the Kafka client's group coordinator leaves to its user: errors that it does not know, errors of callbacks."""
+"""Handles what the Kafka client's group coordinator leaves to its user: unknown errors, and errors of callbacks."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ from samplejoin.engine.config import WorkerError
 
 log = logging.getLogger(__name__)
 
-#: joins of a group in a row that may end with an error which the client does not know
+#: how many joins of the group in a row may end with an error that the client does not know
 MOST_FAILURES = 10
 
 
 class CoordinatorFailed(NodeNotReadyError):  # type: ignore[misc]  # aiokafka ships no types
-    """It may well answer the next time."""
+    """The group's coordinator failed; the next request may succeed."""
 
 
 class Failures:
-    """Errors from a broker that the client does not know, an overloaded one's say: it gives them to its user, waits
-    until they are taken note of, and sends no heartbeats until it joins again."""
+    """Judges errors from a broker that the client does not know, for example of an overloaded one.
+
+    The client hands such an error to its user, and sends no heartbeats until it joins the group again."""
 
     def __init__(self, group: str, session_timeout_ms: int) -> None:
         self.group, self.session_timeout_ms = group, session_timeout_ms
         self._in_a_row = 0
 
     def over(self) -> None:
-        """The group has dealt."""
+        """Counts failures from zero again, since the group has made an assignment."""
         self._in_a_row = 0
 
     def raise_known(self, error: BaseException) -> None:
-        """Raises what an error is to be taken for, if that is another."""
+        """Raises the error that `known` puts in place of `error`, if it is another one."""
         known = self.known(error)
         if known is not error:
             raise known from error
 
     def known(self, error: BaseException) -> BaseException:
-        """The error, or what to take it for: worth another try, until it has come too often in a row."""
+        """Returns `error` or a clearer one: CoordinatorFailed is worth another try, WorkerError is final."""
         if isinstance(error, InvalidSessionTimeoutError):
             return WorkerError(
                 f"group {self.group}: a session timeout of {self.session_timeout_ms} ms is outside what the brokers "
                 "allow: set SAMPLEJOIN_SESSION_TIMEOUT_MS between their group.min.session.timeout.ms (6000 if nobody "
                 "has set it) and group.max.session.timeout.ms (1800000)"
             )
-        if type(error) is not KafkaError:  # the client makes it of what it does not know
+        if type(error) is not KafkaError:  # the client raises it for an error code that it does not know
             return error
         self._in_a_row += 1
         if self._in_a_row > MOST_FAILURES:
@@ -59,7 +60,7 @@ class Failures:
 
 
 class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
-    """Hears of assignments; what its callbacks raise ends the worker, and not the client's own task."""
+    """Receives assignments. An error in a callback ends the worker, instead of only the client's own task."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""The records of a batch one by one, for a batch in which aiokafka's parser fails at one of them.
+"""Parses a batch record by record, for batches in which aiokafka's parser fails.
 
-That parser ends at a header name that is not UTF-8, which brokers store as it was sent, and does not say where. Here
-such a name costs its odd characters only, and a record that is damaged has its offset told.
+Brokers store a header name that is not UTF-8 as it was sent; aiokafka's parser fails at it and does not say where. This
+parser replaces only the invalid bytes of such a name, and reports the offset of a damaged record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOG_APPEND_TIME = 0x08
 
 @dataclass(slots=True)
 class Record:
-    """A record as aiokafka's parser makes it."""
+    """A record with the attributes of aiokafka's own."""
 
     offset: int
     timestamp: int
@@ -34,7 +34,7 @@ class Record:
 
 @dataclass(slots=True)
 class Damaged:
-    """Offsets from which no record can be read: one, or all up to the batch's last if the next one's place is lost."""
+    """Offsets that cannot be read: one record, or all up to the batch's last if the next record cannot be found."""
 
     offset: int
     last: int
@@ -42,7 +42,7 @@ class Damaged:
 
 
 def varint(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
-    """A number as Kafka writes it (zigzag), and the place behind it. Raises IndexError if it is cut off."""
+    """Reads a zigzag varint at `at`; returns it and the index after it. Raises IndexError or ExpandError."""
     shift = value = 0
     while True:
         byte = data[at]
@@ -56,7 +56,7 @@ def varint(data: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
 
 
 def records_of(raw: bytes | memoryview) -> Iterator[Record | Damaged]:
-    """What a batch without compression holds."""
+    """Yields the records of an uncompressed batch, with a `Damaged` for those that cannot be read."""
     (base,) = struct.unpack_from(">q", raw)
     attributes, last_delta, first_ms, highest_ms, *_, count = HEADER.unpack_from(raw, HEADER_AT)
     by_broker = bool(attributes & LOG_APPEND_TIME)
@@ -82,7 +82,7 @@ def records_of(raw: bytes | memoryview) -> Iterator[Record | Damaged]:
 
 
 def _fields(record: bytes) -> tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]:
-    """Time and offset in the batch, key, value, headers. Raises IndexError or ExpandError for a damaged record."""
+    """Returns (time delta in ms, offset delta, key, value, headers). Raises IndexError or ExpandError if damaged."""
     delta_ms, at = varint(record, 1)
     delta, at = varint(record, at)
     key, at = _text(record, at)
@@ -101,7 +101,7 @@ def _fields(record: bytes) -> tuple[int, int, bytes | None, bytes | None, list[t
 
 
 def _text(record: bytes, at: int) -> tuple[bytes | None, int]:
-    """Bytes behind their length, None for a negative one."""
+    """Returns length-prefixed bytes (None for a negative length), and the index after them."""
     length, at = varint(record, at)
     if length < 0:
         return None, at

@@ -1,4 +1,4 @@
-"""Dead letters: what could not be used, with where it stood and why (rule 12). One format for records and samples."""
+"""Dead letters: records and samples that could not be used, with place and reason, in one format (rule 12)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_TRACEBACK_BYTES = 8 << 10
 
 
 def headers_of(**fields: object) -> list[tuple[str, bytes]]:
-    """Kafka headers of a dead letter; the names are the job's contract with its readers."""
+    """Returns the Kafka headers of a dead letter, without empty ones. Their names are a contract with its readers."""
     return [
         (f"samplejoin.{name}", text.encode("utf-8", "replace")[:MAX_TRACEBACK_BYTES])
         for name, value in fields.items()
@@ -28,7 +28,7 @@ def headers_of(**fields: object) -> list[tuple[str, bytes]]:
 
 
 def headers_of_record(dead: DeadRecord, job: str) -> list[tuple[str, bytes]]:
-    """Kafka headers of a record's dead letter."""
+    """Returns the Kafka headers of a record's dead letter."""
     return headers_of(
         source=f"{dead.topic}/{dead.partition}/{dead.offset}",
         stream=dead.stream,
@@ -55,13 +55,13 @@ def length_of(record: KafkaRecord) -> int:
 
 
 class RecordLetters:
-    """Sends the dead letters of records by a plain producer. Those of samples are part of a commit (`Emitter`)."""
+    """Sends the dead letters of records outside transactions. Those of samples are part of a commit (`Emitter`)."""
 
     def __init__(self, config: EngineConfig, producer: PlainProducer, fatal: Callable[[BaseException], None]) -> None:
         self._config, self._producer, self._fatal = config, producer, fatal
 
     async def send(self, dead: DeadRecord, acked: Callable[[], None]) -> None:
-        """Sends it, and calls `acked` when the brokers have it. What they refuse ends the worker."""
+        """Sends a dead letter, and calls `acked` when it is acknowledged. A send that fails ends the worker."""
         key, topic = dead.record.key, self._config.topics.dead_letter
         headers = headers_of_record(dead, self._config.spec.name)
         key = key and key[:MAX_ORIGINAL_BYTES]

@@ -1,6 +1,6 @@
-"""Decompressing a record batch piece by piece: a megabyte can hold ten thousand, and memory must not follow it.
+"""Decompresses record batches piece by piece: a batch of 1 MB can expand to 10 GB, and memory must stay bounded.
 
-One call to a decompressor gives all there is; so each codec is asked for a piece at a time, or block by block.
+A decompressor's one-call function returns everything at once, so each codec is asked for one piece or block at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ else:
     from backports import zstd as zstd
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
-#: a zstd frame may ask for a window of so much: levels up to 20 do not need more
+#: the largest window of a zstd frame, as a power of two; levels up to 20 need no larger one
 WINDOW_LOG = 25
 _XERIAL = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = 16
@@ -27,14 +27,14 @@ _LZ4_BLOCK_BYTES = {4: 64 << 10, 5: 256 << 10, 6: 1 << 20, 7: 4 << 20}
 
 
 class ExpandError(Exception):
-    """A batch that cannot be decompressed, or not in bounded memory: the message says why."""
+    """The batch is damaged, or cannot be decompressed in bounded memory; the message says why."""
 
 
 def pieces(codec: int, data: bytes, size: int) -> Iterator[bytes]:
-    """What `data` expands to, in pieces of about `size` bytes at most. Raises ExpandError."""
+    """Yields the expanded `data` in pieces of about `size` bytes at most. Raises ExpandError."""
     expand = {NONE: _plain, GZIP: _gzip, SNAPPY: _snappy, LZ4: _lz4, ZSTD: _zstd}.get(codec)
     if expand is None:
-        raise ExpandError(f"compressed by codec {codec}, which is not known here")
+        raise ExpandError(f"compressed by unknown codec {codec}")
     try:
         yield from filter(None, expand(data, size))
     except (zlib.error, zstd.ZstdError, cramjam.DecompressionError, struct.error, EOFError) as error:
@@ -71,7 +71,7 @@ def _zstd(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def _snappy(data: bytes, size: int) -> Iterator[bytes]:
-    """Framed as Java's clients do, in blocks of some 32 KiB; or one block, as librdkafka does."""
+    """Expands the frame of Java's clients, in blocks of about 32 KiB, or the one block that librdkafka writes."""
     if not data.startswith(_XERIAL):
         yield _snappy_block(data, size)
         return
@@ -90,7 +90,7 @@ def _snappy_block(data: bytes, size: int) -> bytes:
 
 
 def _lz4(data: bytes, size: int) -> Iterator[bytes]:
-    """The frame's blocks, which in Kafka do not depend on each other (KIP-57)."""
+    """Expands the frame's blocks, which are independent of each other in Kafka (KIP-57)."""
     magic, flags, kind = struct.unpack_from("<IBB", data)
     if magic != _LZ4_MAGIC or not flags & 0x20:
         raise ExpandError("not an LZ4 frame of independent blocks")

@@ -1,4 +1,4 @@
-"""Outcomes become records of the output topics, and counts become metrics."""
+"""Turns outcomes of the core into records of the output topics, and counts into metrics."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from samplejoin.samples import HeaderWriter
 
 
 class Emitter:
-    """Writes what a partition brought about into its outbox. `partitions` are the output topics' real counts."""
+    """Writes a partition's outcomes into its outbox. `partitions` holds the output topics' actual partition counts."""
 
     def __init__(self, config: EngineConfig, meters: Meters, partitions: Mapping[str, int]) -> None:
         self.config, self.meters, self.partitions = config, meters, partitions
         self._headers = HeaderWriter(config.spec.name, short(config.fingerprint))
-        #: is told of each dead sample: the step that failed, and the error
+        #: called for each dead sample, with the step that failed and the error
         self.on_dead: Callable[[str, str], None] = lambda step, error: None
-        #: is told of each orphan: stream and key
+        #: called for each orphan, with its stream and key
         self.on_orphan: Callable[[str, bytes], None] = lambda stream, key: None
 
     def emit(self, out: Outcomes, outbox: Outbox) -> None:
-        """Adds side rows and dead samples to the outbox, and counts."""
+        """Adds side rows and dead samples to the outbox, and counts to the meters."""
         for row in out.side_rows:
             self._side(row, outbox)
         for dead in out.dead:
@@ -45,7 +45,7 @@ class Emitter:
             self.meters.add(name, (label,) if label else (), count)
 
     def sample(self, sample: Sample, outbox: Outbox) -> None:
-        """Adds a sample by the samples topic's contract: partition by key hash, key = join key, these headers."""
+        """Adds a sample as the samples topic's contract has it: join key as key, partition by its hash, headers."""
         topic = self.config.topics.samples
         target = partition_of(sample.key, self.partitions[topic])
         outbox.add(topic, target, sample.key, sample.payload, self._headers.write(sample))
@@ -94,7 +94,7 @@ class Emitter:
         outbox.add(topic, partition_of(key, self.partitions[topic]), key, value[:MAX_ORIGINAL_BYTES], headers)
 
     def committed(self, partition: int, outbox: Outbox, commit: Commit) -> None:
-        """A commit has gone through."""
+        """Counts a commit that has succeeded."""
         self.meters.add("commits", ())
         self.meters.add("changelog_rows", (), len(commit.puts) + len(commit.deletes))
 
@@ -108,9 +108,9 @@ def _key_of(key: bytes) -> object:
 
 
 def _as_json(fields: Mapping[Any, Any]) -> bytes:
-    """JSON of whatever a user's label function may have left in a sample: what has no form there as text.
+    """Returns JSON of any values that a user's label function may have left in a sample; other types become text.
 
-    A letter always goes out: a field that cannot be written, being too deep or raising, has the reason in its place.
+    It never fails, so a dead letter is always sent: a field that cannot be written is replaced by the reason.
     """
     try:
         return _written(fields)

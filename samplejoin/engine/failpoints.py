@@ -1,9 +1,9 @@
-"""Named places where a test makes a worker die at once, as a crash of its machine would, freezes it, or has it fail.
+"""Named places where a test kills a worker at once, as a crash of its machine would, freezes it, or makes it fail.
 
 `SAMPLEJOIN_TEST_FAILPOINTS=commit-sent:3,recovery-read` kills the process (SIGKILL) when it reaches `commit-sent` for
 the third time, or `recovery-read` for the first. `commit-sent:3:stop` freezes it there (SIGSTOP), `commit-sent:3:raise`
-raises, and `block-begin:1:hold` keeps that task there for ever while the rest of the worker goes on. Nothing is armed
-without it, nor without the second switch, SAMPLEJOIN_TEST_ALLOW_FAILPOINTS=1.
+raises, and `block-begin:1:hold` holds that task there for ever while the rest of the worker goes on. Failpoints are
+armed only if SAMPLEJOIN_TEST_ALLOW_FAILPOINTS=1 is set too.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import signal
 log = logging.getLogger(__name__)
 
 COMMIT = {
-    "commit-taken": "what has changed is taken for a commit, nothing of it is packed",
+    "commit-taken": "the changes are taken for a commit, nothing of it is packed",
     "commit-begin": "a commit is complete, nothing of it sent",
     "commit-samples": "its samples are on their way, its state change is not",
     "commit-sent": "all of it is acknowledged, the transaction is not committed",
     "commit-done": "Kafka has committed it, RocksDB does not have it",
-    "commit-storing": "the replica stands behind it, RocksDB does not have it",
+    "commit-storing": "the replica's position is after it, RocksDB does not have it",
     "commit-stored": "RocksDB has it too",
 }
 STOP = {
-    "stop-begin": "the worker is to stop, nothing more is fetched",
+    "stop-begin": "the worker is stopping, nothing more is fetched",
     "stop-sent": "what was fetched is sent and acknowledged",
-    "join-ending": "a join partition is to end, its last commit has not begun",
+    "join-ending": "a join partition is ending, its last commit has not begun",
     "join-ended": "its last commit is done, its producer and its store are open",
     "stop-joined": "all join partitions have ended",
     "stop-left": "the group is left, producers still run",
@@ -46,16 +46,16 @@ PLACES = {
     "assigned": "a new assignment has come",
     "revoked": "partitions are being given back",
 }
-#: those where a task can be held
+#: places where a task can be held
 HOLDING = frozenset({"block-begin"})
 _POINT = re.compile(r"(?P<place>[a-z-]+)(:(?P<times>\d+))?(:(?P<how>stop|raise|hold))?")
 _HOW = {None: signal.SIGKILL, "stop": signal.SIGSTOP}
-#: place -> how often it is still to be reached, and the signal then sent, `raise` or `hold`
+#: place -> (how often it is still to be reached, the signal to send then, or `raise` or `hold`)
 _armed: dict[str, tuple[int, signal.Signals | str]] = {}
 
 
 class FailpointError(RuntimeError):
-    """A place that a test has armed with `raise` was reached."""
+    """The worker reached a place that a test has armed with `raise`."""
 
 
 def arm(points: str) -> None:
@@ -71,29 +71,29 @@ def arm(points: str) -> None:
 
 
 def disarm() -> None:
-    """Nothing is armed any more."""
+    """Disarms all places."""
     _armed.clear()
 
 
 def armed() -> str:
-    """The places that are armed, for the log; empty in production."""
+    """Returns the armed places, for the log; empty in production."""
     return ", ".join(_armed)
 
 
 def reached(place: str) -> None:
-    """Dies, freezes or raises FailpointError here if that was asked for."""
+    """Kills or freezes the process, or raises FailpointError, if `place` is armed for it."""
     if _armed and place in _armed:
         _act(place)
 
 
 async def passed(place: str) -> None:
-    """As `reached`; with `hold` it never returns."""
+    """As `reached`; never returns if `place` is armed with `hold`."""
     if _armed and place in _armed and _act(place):
         await asyncio.get_running_loop().create_future()
 
 
 def _act(place: str) -> bool:
-    """Does what was asked for at `place`, if it is its turn; whether the task is to be held."""
+    """Performs the action of an armed place if its turn has come; returns whether to hold the task."""
     times, how = _armed.pop(place)
     if times > 1:
         _armed[place] = times - 1, how

@@ -1,9 +1,9 @@
-"""Fetched records as aiokafka's parser makes them, without the object per record that its consumer puts round each,
-and without more than a few megabytes of them expanded at once.
+"""Hands out fetched records as aiokafka's parser makes them, without the object that its consumer wraps round each,
+and expands only a few megabytes of them at once.
 
-What is left of aiokafka's reading is everything that matters: control batches, aborted transactions, checksums and
-positions are its own (`PartitionRecords`). The record is Cython's: `offset`, `timestamp`, `timestamp_type`, `key`,
-`value`, `headers`, and nothing of topic and partition, which whoever fetches knows.
+Control batches, aborted transactions, checksums and positions are still handled by aiokafka (`PartitionRecords`). The
+records are its Cython objects: `offset`, `timestamp`, `timestamp_type`, `key`, `value`, `headers`. They have no topic
+and partition, which the caller knows.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from samplejoin.engine.record_batches import BatchPart, Header, is_small, parts
 #: expanded bytes after which one call of `getmany` returns
 FETCHED_BYTES = 8 << 20
 RECORD_BYTES = 8 << 20
-#: records that go through aiokafka's loops together
+#: how many records pass through aiokafka's loops as one
 CHUNK_RECORDS = 500
 _LENGTH_AT, _OVERHEAD = 8, 12
 _ANY_BYTES = _ANY_NUMBER = 1 << 62
 _FAILED = (CorruptRecordException, ValueError, LookupError, OverflowError)
-"""What aiokafka's parser raises for a record that it cannot read; UnicodeDecodeError is a ValueError."""
+"""The errors of aiokafka's parser for a record that it cannot read; UnicodeDecodeError is a ValueError."""
 
 
 class Reading:
-    """How a consumer reads, given to it as its `value_deserializer`: bare records, none over `record_bytes`.
+    """Makes a consumer return bare records, those over `record_bytes` refused; passed to it as `value_deserializer`.
 
-    Such a consumer is asked by `fetch` only.
+    Records of such a consumer are fetched by `fetch` only. `skips` are offsets to pass over; `skipped` is called with
+    topic, partition and the number of records passed over.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class Reading:
         fetched: dict[object, list[KafkaRecord]] = await consumer.getmany(*tps, timeout_ms=wait_ms, max_records=most)
         waiting = fetched_partitions(consumer)
         for tp in self.unfinished.intersection(waiting):
-            waiting.move_to_end(tp)  # the others first
+            waiting.move_to_end(tp)  # other partitions come first
         if not fetched:
             await asyncio.sleep(0)
         return fetched
 
     def begin(self, tps: Iterable[TopicPartition]) -> None:
-        """These partitions are asked for records."""
+        """Starts a fetch of these partitions: gives it room for `fetched_bytes`."""
         self.room = self._fetched_bytes
         self.unfinished.difference_update(tps)
 
@@ -82,7 +83,7 @@ class Reading:
 
 
 class _Batches:
-    """Takes the place of aiokafka's `MemoryRecords`; those of a `Reading` come in parts."""
+    """Replaces aiokafka's `MemoryRecords`; a consumer with a `Reading` gets its batches in parts."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw, self._at = raw, 0
@@ -91,14 +92,14 @@ class _Batches:
         self.opened: _Opened | None = None
 
     def belong_to(self, owner: _Records) -> None:
-        """They are read for a consumer with a `Reading`."""
+        """Sets the `_Records` that these batches are read for."""
         self._owner = owner
 
     def size_in_bytes(self) -> object:
         return self._inner.size_in_bytes()
 
     def has_more(self) -> bool:
-        """Whether anything is left, room or not."""
+        """Whether any batch or part is left, even if there is no room for it now."""
         return self.opened is not None or bool(self._inner.has_next())
 
     def has_next(self) -> bool:
@@ -123,7 +124,7 @@ class _Batches:
 
 
 class _Whole:
-    """A batch that is read at once: what aiokafka asks of a batch."""
+    """A batch that is read at once, with the attributes that aiokafka needs."""
 
     is_control_batch = False
 
@@ -138,7 +139,7 @@ class _Whole:
 
 
 class _Opened:
-    """A batch in parts: what aiokafka asks of a batch, which it gets again until no part is left."""
+    """A batch in parts, with the attributes that aiokafka needs; aiokafka gets it again until no part is left."""
 
     def __init__(self, batches: _Batches, owner: _Records, batch: Any, raw: memoryview) -> None:
         self._batches, self._owner, self._batch, self._raw = batches, owner, batch, raw
@@ -150,7 +151,7 @@ class _Opened:
 
     @property
     def next_offset(self) -> int:
-        """Where reading goes on; asked for once a part is through, or the batch was aborted."""
+        """The offset at which reading goes on; aiokafka asks for it after each part, and if the batch was aborted."""
         if self._parts is None:  # it was aborted
             self._close()
         at: int = self._end if self._batches.opened is None else self._owner.next_fetch_offset
@@ -186,8 +187,8 @@ class _Opened:
 
 
 class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
-    """Takes the place of aiokafka's class; without a `Reading` a consumer gets what aiokafka's gives it, and odd
-    header names too."""
+    """Replaces aiokafka's `PartitionRecords`. A consumer without a `Reading` gets the same records as from aiokafka's
+    class, and those with invalid header names too."""
 
     next_fetch_offset: int
 
@@ -205,7 +206,7 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
         records.belong_to(self)
 
     def corrupt(self, first: int, last: int, why: str) -> Exception:
-        """The error for offsets that cannot be read."""
+        """Returns the error for offsets that cannot be read."""
         offsets = f"offset {first}" if first == last else f"offsets {first} to {last}"
         error: Exception = CorruptRecordException(
             f"topic {self._tp.topic} partition {self._tp.partition} {offsets}: {why}"
@@ -264,22 +265,22 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
         return taken, more
 
     def go_on(self) -> bool:
-        """Whether it ended for lack of room only: then it can be iterated over again."""
+        """Whether iterating ended only for lack of room; then prepares it for the next fetch."""
         if not self.bare or not self._records.has_more():
             return False
         self.reading.unfinished.add(self._tp)
         self._records_iterator = self._unpack_records()
         return True
 
-    # ---- what is passed over ------------------------------------------------------------------------------------
+    # ---- passing over -------------------------------------------------------------------------------------------
 
     def passes_over(self, first: int, last: int) -> bool:
-        """Whether none of these offsets is to be read."""
+        """Whether all of these offsets are to be passed over."""
         at = bisect_right(self.skips, (first, 1 << 62)) - 1
         return at >= 0 and bool(self.skips[at][1] >= last)
 
     def count_from(self, first: int, last: int) -> None:
-        """All of these offsets were passed over."""
+        """Counts the offsets of a range that was passed over, those already passed left out."""
         self._count(last + 1 - max(first, self.next_fetch_offset))
 
     def kept(self, records: Iterable[KafkaRecord]) -> Iterator[KafkaRecord]:
@@ -300,7 +301,7 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka ship
 
 
 class _Chunk(list[Any]):
-    """Records of a batch, one after the other, which aiokafka's loops take for one: that with the last one's offset."""
+    """Consecutive records of a batch, which aiokafka's loops handle as one record with the last one's offset."""
 
     __slots__ = ("offset",)
 
@@ -308,11 +309,11 @@ class _Chunk(list[Any]):
 
 
 def _chunks(parser: Any, first: int) -> Iterator[_Chunk]:
-    """The records from offset `first` on."""
-    records = chain(parser)  # the parser itself can be asked for its iterator once only
+    """Yields the records from offset `first` on, in chunks."""
+    records = chain(parser)  # the parser gives its iterator only once
     while chunk := _Chunk(islice(records, CHUNK_RECORDS)):
         chunk.offset = chunk[-1].offset
-        if chunk[0].offset < first:  # the batch begins before what was asked for
+        if chunk[0].offset < first:  # the batch begins before `first`
             chunk[:] = [record for record in chunk if record.offset >= first]
         yield chunk
 
@@ -322,7 +323,7 @@ def _as_it_is(_: object, record: ConsumerRecord) -> object:
 
 
 class _Result(fetcher.FetchResult):  # type: ignore[misc]  # as above
-    """Takes the place of aiokafka's class: what was not expanded for lack of room stays."""
+    """Replaces aiokafka's `FetchResult`: keeps data that were not expanded for lack of room."""
 
     _partition_records: Any
 

@@ -1,4 +1,4 @@
-"""Records in our own topics that none of ours wrote: passed over, counted, and named, but not once for each."""
+"""Records in the job's own topics that no worker wrote: passed over and counted, and logged once a minute at most."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVERY_S = 60.0
 
 
 class RefusedRecords:
-    """Those of one topic. `then` says what follows for the user."""
+    """Counts and logs such records of one topic. `then` ends the log line, with what follows for the user."""
 
     def __init__(self, meters: Meters, then: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._meters, self._then, self._monotonic = meters, then, monotonic
@@ -22,7 +22,7 @@ class RefusedRecords:
         self._unsaid = 0
 
     def add(self, topic: str, partition: int, offset: int, why: Exception) -> None:
-        """Counts a record; names it if none was named for a minute."""
+        """Counts a record, and logs it if none was logged for a minute."""
         self._meters.add("refused_records", (topic,))
         self._unsaid += 1
         if self._monotonic() - self._said_at >= EVERY_S:

@@ -1,7 +1,7 @@
-"""The worker's membership in its consumer group: assignments, reading, and the commit of source offsets.
+"""The worker's membership in its consumer group: assignments, reading, and committing offsets.
 
-Partitions of input topics become `OwnedSource`s, partitions of the repartition topic are handed to the join side.
-Nothing is fetched for a partition before it is ready: sources need their committed offset, joins their recovery.
+Partitions of input topics become `OwnedSource`s; partitions of the repartition topic are handed to the join side.
+Nothing is fetched for a partition before it is ready: a source needs its committed offset, a join its recovery.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ POLL_MS = 250
 MAX_RECORDS = 4000
 COMMIT_TIMEOUT_S = 10.0
 RETRY_S = 0.5
-#: after so long without a record the sources are still
+#: the sources count as still after this time without a record
 STILL_S = 1.0
 
 
 class Group(Service):
-    """Reads blocks and hands them on; owns the aiokafka consumer."""
+    """Fetches records and hands them to `handler`; owns the aiokafka consumer. `fatal` ends the worker."""
 
     def __init__(
         self,
@@ -65,9 +65,9 @@ class Group(Service):
         self.assignor, self.reading, self.fatal = assignor, reading, fatal
         self.consumer: AIOKafkaConsumer = None
         self.joined = False
-        #: join partitions of the present assignment
+        #: join partitions of the current assignment
         self.joins: set[int] = set()
-        #: positions last committed to the group, by join partition
+        #: join partition -> its position last committed to the group
         self._said: dict[int, int] = {}
         self.assigned = False
         self._ready_joins: dict[int, TopicPartition] = {}
@@ -102,17 +102,17 @@ class Group(Service):
         self.add_future(self._pump(self._commit_regularly))
 
     def end_reading(self) -> None:
-        """No further block is fetched."""
+        """Stops fetching."""
         self._ending = True
         for task in self._starting:
             task.cancel()
 
     def give_up(self) -> None:
-        """No offset is committed any more."""
+        """Stops committing offsets."""
         self._given_up = True
 
     async def leave(self, commit: bool) -> str:
-        """Leaves the group within 1.5 s, after a last commit if asked for; returns what was done, in words."""
+        """Leaves the group within 1.5 s, after a last commit if `commit`; returns what was done as text for the log."""
         if not self.joined:
             return "not in the group yet"
         end = asyncio.get_running_loop().time() + 1.5
@@ -127,7 +127,7 @@ class Group(Service):
         return f"offsets of {self.sources.confirmed()} of {len(self.sources.owned)} sources, {left}"
 
     async def _close_consumer(self, end_s: float) -> str:
-        stopping = asyncio.ensure_future(self.consumer.stop())  # apart: it can end as cancelled, by tasks of its own
+        stopping = asyncio.ensure_future(self.consumer.stop())  # its own task: aiokafka can end it as cancelled
         await asyncio.wait([stopping], timeout=max(0.0, end_s - asyncio.get_running_loop().time()))
         if not stopping.done() or stopping.cancelled():
             stopping.cancel()
@@ -140,13 +140,13 @@ class Group(Service):
 
     @property
     def generation(self) -> int:
-        """The group generation of the present assignment, -1 before the first."""
+        """The group generation of the current assignment, -1 before the first."""
         return group_generation(self.consumer)
 
     # ---- assignments --------------------------------------------------------------------------------------------
 
     async def revoked(self) -> None:
-        """All partitions may go: what is under way is finished and committed as far as it goes."""
+        """Prepares for losing all partitions: finishes and commits what is under way, as far as possible."""
         self.assigned = False
         reached("revoked")
         for task in self._starting:
@@ -159,13 +159,13 @@ class Group(Service):
         self.sources.drop(list(self.sources.owned))
 
     def start_on(self, tps: set[TopicPartition]) -> None:
-        """A new assignment. Runs without heartbeats, so it only parks the partitions and starts tasks."""
+        """Starts on a new assignment. No heartbeats are sent meanwhile: it only pauses partitions and starts tasks."""
         reached("assigned")
         self._failures.over()
         self._said = {}
-        self._ready_joins.clear()  # one may have become ready while it was being revoked
+        self._ready_joins.clear()  # a join may have become ready while it was being revoked
         deal = self.assignor.last
-        if not same_job(deal.job, self.config.fingerprint):  # a static member's from before its job file was edited
+        if not same_job(deal.job, self.config.fingerprint):  # a static member's, from before an edit of its job
             self.rejoin()
             return
         if deal.refused:
@@ -183,7 +183,7 @@ class Group(Service):
         self.assigned = True
 
     def _start(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Runs `work` in a task of its own; again, if the Kafka client has broken it off."""
+        """Runs `work` in a task of its own, and again if the Kafka client has cancelled it."""
 
         async def guarded() -> None:
             while True:
@@ -202,14 +202,14 @@ class Group(Service):
         task.add_done_callback(self._starting.discard)
 
     async def _start_sources(self, tps: set[TopicPartition]) -> None:
-        """Finds every source's committed offset (or commits its start first), then reads on from there."""
+        """Looks up every source's committed offset, or commits its start if it has none, and reads on from there."""
         if not tps:
             return
         generation = self.generation
 
         async def look() -> tuple[dict[object, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
             consumer = self.consumer
-            # of all: a topic that is made again has no offsets any more, and a new owner would begin at its start
+            # of all input topics: one that was created again has no offsets, and a new owner would begin at its start
             self.sources.learn_topic_ids(await topic_ids(network_client(consumer), self.config.spec.topics()))
             return await self._committed(tps), await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
 
@@ -230,7 +230,7 @@ class Group(Service):
             self.consumer.resume(tp)
 
     async def _start_joins(self, joins: set[int], standbys: set[int]) -> None:
-        """Hands the join partitions over, with the positions that they have certainly reached."""
+        """Hands the join partitions to the handler, with the committed positions, which a recovery must reach."""
         tps = {TopicPartition(self.config.topics.repartition, number) for number in joins}
 
         async def look() -> dict[TopicPartition, tuple[int, str]]:
@@ -241,7 +241,7 @@ class Group(Service):
         await self.handler.on_joins(joins, standbys, dict(self._said))
 
     def rejoin(self) -> None:
-        """Has the group deal again."""
+        """Asks the group for a new assignment."""
         self.assignor.rejoins += 1
         request_rejoin(self.consumer)
 
@@ -250,7 +250,7 @@ class Group(Service):
         return await committed_offsets(self.config, tps)
 
     def join_ready(self, partition: int, position: int) -> None:
-        """The join partition is recovered: its log is read from `position` on."""
+        """Reads the log of a recovered join partition from `position` on."""
         tp = TopicPartition(self.config.topics.repartition, partition)
         if tp in self.consumer.assignment():
             self.consumer.seek(tp, position)
@@ -258,20 +258,20 @@ class Group(Service):
             self._ready_joins[partition] = tp
 
     def join_lost(self, partition: int) -> None:
-        """The join partition must be recovered again: nothing is read for it until then."""
+        """Stops reading for a join partition that must be recovered again."""
         tp = self._ready_joins.pop(partition, None)
         if tp is not None and tp in self.consumer.assignment():
             self.consumer.pause(tp)
 
     def end_of(self, tp: TopicPartition) -> int | None:
-        """The end of a partition's log as last fetched; None if it is not known, or not of this worker any more."""
+        """Returns the end of a partition's log at the last fetch; None if unknown or if it is not assigned here."""
         end: int | None = self.consumer.highwater(tp) if tp in self.consumer.assignment() else None
         return end
 
     # ---- reading ------------------------------------------------------------------------------------------------
 
     async def _pump(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Runs `step` until the service stops; what it raises ends the worker."""
+        """Runs `step` until the service stops. Errors that a retry cannot cure end the worker."""
         while not self.should_stop and not self._ending:
             try:
                 await step()
@@ -303,7 +303,7 @@ class Group(Service):
         await asyncio.sleep(RETRY_S)
 
     async def _read_sources(self) -> None:
-        """One fetch of all sources that may be read now, one block of each that has something."""
+        """Fetches once from all sources that may be read now, and hands on one block of each that has any."""
         readable = [o.tp for o in self.sources.owned.values() if not o.held and self.handler.may_read(o)]
         fetched = await self._fetch(readable)
         for tp, owned in list(self.sources.owned.items()):
@@ -323,7 +323,7 @@ class Group(Service):
             await asyncio.sleep(0.01)
 
     async def _read_joins(self) -> None:
-        """One fetch of all recovered join partitions."""
+        """Fetches once from all recovered join partitions, and hands the records on."""
         for tp, records in (await self._fetch(list(self._ready_joins.values()))).items():
             if tp.partition in self._ready_joins:
                 await self.handler.on_join_records(tp.partition, records)
@@ -342,9 +342,9 @@ class Group(Service):
         await self.commit()
 
     async def commit(self) -> None:
-        """Commits how far the sources are acknowledged, and the joins' positions, which a recovery may not fall below.
+        """Commits the sources' acknowledged offsets, and the joins' positions, which a recovery may not end below.
 
-        A commit that fails confirms nothing; the next one retries.
+        A commit that fails confirms nothing; the next one includes its offsets again.
         """
         async with self._commit_lock:
             if self._given_up:
@@ -372,10 +372,10 @@ class Group(Service):
                 self._said |= positions
 
     async def is_member(self) -> bool:
-        """Whether the group still counts this worker in: it takes a commit of this generation."""
-        async with self._commit_lock:  # or it would put back what is being committed
+        """Whether the group still has this worker as a member: it accepts a commit of this generation."""
+        async with self._commit_lock:  # or this commit could set a position back that is just being committed
             try:
-                # of what is committed already
+                # commits a position again that is committed already
                 assigned = self.consumer.assignment()
                 own = [tp for n in self._said if (tp := TopicPartition(self.config.topics.repartition, n)) in assigned]
                 if not own:
@@ -386,11 +386,11 @@ class Group(Service):
             return True
 
     async def _was_member(self) -> bool:
-        """Whether what this worker still holds is its own: not so after a pause in which the group has gone on."""
+        """Whether this worker still owned its partitions: false after a pause in which the group went on without it."""
         if not self._said:
             return True
         try:
             async with asyncio.timeout(2):
                 return await self.is_member()
-        except (KafkaError, TimeoutError):  # brokers that do not answer have not let others in either
+        except (KafkaError, TimeoutError):  # brokers that do not answer have not admitted other members either
             return True

@@ -1,4 +1,4 @@
-"""What a member of the consumer group does with what it gets: implemented by the worker's runtime."""
+"""The interface by which `Group` hands on what it reads; implemented by the worker's runtime."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from samplejoin.engine.sources import OwnedSource, SourceBlock
 
 
 class GroupHandler(Protocol):
-    """Six calls, all made by `engine.group.Group`."""
+    """Handles partitions and records of a group member. All calls come from `engine.group.Group`."""
 
     def may_read(self, owned: OwnedSource) -> bool:
-        """Whether more may be fetched of this source now."""
+        """Whether this source may be fetched from now."""
 
     async def on_source_block(self, block: SourceBlock) -> None:
-        """Records of an input topic, in offset order. Reading goes on when this returns."""
+        """Takes records of an input topic, in offset order. Reading goes on when this returns."""
 
     async def on_join_records(self, partition: int, records: Sequence[KafkaRecord]) -> None:
         """Records of a join partition's log, in offset order. Reading goes on when this returns."""
 
     async def on_revoked(self, member: bool) -> None:
-        """All partitions may go; `member`: the group still takes commits of this generation."""
+        """Prepares for losing all partitions; `member`: the group still accepts commits of this generation."""
 
     async def on_joins(self, joins: set[int], standbys: set[int], floors: dict[int, int]) -> None:
-        """The join partitions and standbys of an assignment; `floors`: positions they have certainly reached."""
+        """Starts the join partitions and standbys of an assignment; `floors`: positions that a recovery must reach."""
 
     def positions(self) -> dict[int, int]:
-        """The next offset in its log of each join partition's last commit, for the group."""
+        """Returns join partition -> next offset in its log after its last commit, for the group's commit."""

@@ -1,8 +1,8 @@
-"""Positions that a broker finds outside their log: records are gone, or the broker has just lost the partition's lead.
+"""Handles "offset out of range": records are gone, or the broker has just lost the leadership of the partition.
 
-A broker that was frozen or cut off does not know yet that it leads no longer, and may hold less of the log than its
-successor: for a moment it answers a position that the successor has with "out of range" (KIP-320 tells of it; the
-Kafka client sends no leader epochs, which would make the broker answer otherwise).
+A broker that was frozen or cut off does not know yet that it is no longer the leader, and may hold less of the log than
+its successor. For a moment it answers "out of range" for a position that the successor has (KIP-320). The Kafka client
+sends no leader epochs, by which the broker would notice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from samplejoin.engine.config import WorkerError
 
 log = logging.getLogger(__name__)
 
-#: for so long the leaders must tell bounds that exclude a position before it counts as outside
+#: how long the leaders must report bounds that exclude a position before it counts as outside
 OUTSIDE_S = 5.0
 
 
@@ -29,11 +29,11 @@ class OutsideLog:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        #: since when the leaders have told bounds that exclude the position
+        #: partition -> since when its leader has reported bounds that exclude the position
         self._since: dict[TopicPartition, float] = {}
 
     async def refuse(self, consumer: AIOKafkaConsumer, error: OffsetOutOfRangeError) -> None:
-        """Raises WorkerError if `error` holds for good; else returns, and the fetch is to be tried again."""
+        """Raises WorkerError if a position is outside its log for good; if it returns, the caller fetches again."""
         positions: dict[TopicPartition, int] = error.args[0]
         try:
             await network_client(consumer).force_metadata_update()

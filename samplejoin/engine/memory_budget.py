@@ -1,6 +1,6 @@
 """The memory budget of a worker and its shares; docs/operations.md has the formula.
 
-What grows with the load is bounded in bytes, each by its share; a worker's join partitions divide theirs equally.
+Everything that grows with the load is bounded in bytes by its share. A worker's join partitions divide theirs equally.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Memory:
 
     @property
     def block_cache(self) -> int:
-        """RocksDB's cache of what it has read, all partitions together."""
+        """RocksDB's block cache, all partitions together."""
         return min(64 << 20, self.free // 10)
 
     @property
@@ -48,7 +48,7 @@ class Memory:
 
     @property
     def unacked(self) -> int:
-        """Packed blocks on their way to the repartition topic."""
+        """Packed blocks that were sent to the repartition topic and are not acknowledged."""
         return min(32 << 20, self.free // 40)
 
     @property
@@ -58,7 +58,7 @@ class Memory:
 
     @property
     def cached(self) -> int:
-        """Open keys of one join partition that wait in memory."""
+        """Open keys of one join partition that are cached in memory."""
         return self.free // 4 // max(1, self.partitions)
 
 
@@ -72,7 +72,7 @@ def available(root: Path = Path("/")) -> int:
 
 
 def container_limit(root: Path = Path("/")) -> int | None:
-    """The lowest limit of the control groups that hold this process, version 2 or 1; None without one."""
+    """Returns the lowest limit, in bytes, of this process's control groups (version 2 or 1); None without a limit."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:

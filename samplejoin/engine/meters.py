@@ -1,4 +1,4 @@
-"""Where the engine counts: implemented by `samplejoin.worker.metrics`, so that the engine needs no metrics library."""
+"""The engine's interface to metrics; `samplejoin.worker.metrics` implements it, so the engine needs no library."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Meters(Protocol):
-    """Counters and gauges by name and label values."""
+    """Counters, gauges and histograms by name and label values."""
 
     def add(self, name: str, labels: tuple[str, ...], by: float = 1) -> None:
-        """Raises a counter."""
+        """Increases a counter."""
 
     def set(self, name: str, labels: tuple[str, ...], value: float) -> None:
         """Sets a gauge."""
 
     def observe(self, name: str, labels: tuple[str, ...], value: float) -> None:
-        """Adds to a histogram."""
+        """Adds a value to a histogram."""

@@ -22,11 +22,11 @@ from samplejoin.engine.wire import unpack_partition_state
 log = logging.getLogger(__name__)
 
 TAIL_RECORDS = 8
-"""Offsets before the end in which the last commit is looked for first; transaction markers take offsets too."""
+"""How many offsets before the end are searched first for the last commit; transaction markers take offsets too."""
 
 
 async def refuse_other_state(config: EngineConfig) -> None:
-    """Raises WorkerError if open keys were made by an edited job; says which of its keys were edited.
+    """Raises WorkerError if the open keys are of another version of the job; names the edited job-file keys.
 
     It fences nobody, so workers that run the job as it was before the edit go on.
     """
@@ -37,9 +37,10 @@ async def refuse_other_state(config: EngineConfig) -> None:
 
 
 async def _refuse_forgotten_sources(config: EngineConfig, commits: Iterable[Commit]) -> None:
-    """Raises WorkerError for a source that was joined before and has no committed offset now, while others have.
+    """Raises WorkerError for a source that was joined before and has no committed offset now, while others have one.
 
-    Kafka forgets the offsets with a topic; read from its beginning, the new one's rows would count as joined before.
+    Kafka deletes a topic's committed offsets with the topic. If a new topic of that name were read from its beginning,
+    its rows would be skipped as joined before.
     """
     joined = {source for commit in commits for source in unpack_partition_state(commit.partition_state).covered}
     tps = {_source(source): source for source in joined if _source(source).topic in config.spec.topics()}
@@ -61,7 +62,7 @@ def _source(source: str) -> Any:
 
 
 async def last_commits(config: EngineConfig) -> dict[int, Commit]:
-    """The last commit of every changelog partition that has one, without the keys in it."""
+    """Returns changelog partition -> its last commit, without its keys and pages."""
     tps = {TopicPartition(config.topics.changelog, p) for p in range(config.partitions)}
     async with running(reader(config)) as consumer:
         while True:
@@ -110,10 +111,10 @@ async def _read(
 
 
 async def commit_start(config: EngineConfig, partitions: dict[str, int]) -> None:
-    """A job that has never run: resolves `start` to offsets for all sources at once and commits them.
+    """For a job that has never run, resolves `start` to offsets of all sources at once and commits them.
 
-    Refused by a group with members, which then has done it already. Raises WorkerError if there is state without
-    offsets.
+    `partitions` maps topics to partition counts. A group with live members refuses the commit: its workers have made it
+    already. Raises WorkerError if there is state without offsets.
     """
     tps = {TopicPartition(t, p) for t, count in partitions.items() for p in range(count)}
     if await committed_offsets(config, tps):
@@ -133,7 +134,7 @@ async def commit_start(config: EngineConfig, partitions: dict[str, int]) -> None
 
 
 async def _refuse_migrated(config: EngineConfig) -> None:
-    """Raises WorkerError if a later generation has state: a migration takes the old one's offsets away."""
+    """Raises WorkerError if a later generation has state: a migration deletes the old one's group and offsets."""
     of_job = re.compile(rf"{re.escape(config.spec.name)}-g(\d+)-changelog")
     found = [int(match[1]) for topic in await existing(config) if (match := of_job.fullmatch(topic))]
     latest = max(found, default=0)
@@ -168,7 +169,7 @@ async def start_offsets(
 
 
 async def _has_state(config: EngineConfig) -> bool:
-    """Whether the job has ever committed."""
+    """Whether the changelog holds, or has held, any record."""
     tps = {TopicPartition(config.topics.changelog, p) for p in range(config.partitions)}
     async with running(reader(config)) as consumer:
         return any((await consumer.end_offsets(tps)).values())

@@ -19,9 +19,9 @@ CLOSE_TIMEOUT_S = 0.5
 
 
 class PlainProducer:
-    """An idempotent producer. aiokafka's needs a running event loop, so it is created when this one is started.
+    """An idempotent producer. aiokafka's needs a running event loop, so `start` creates it.
 
-    Sending returns a future of the acknowledgement, and waits where the client's buffer is full.
+    Sending waits while the client's buffer is full, and returns a future of the acknowledgement.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -56,15 +56,15 @@ class PlainProducer:
         return sent
 
     def create_batch(self) -> BatchBuilder:
-        """An empty batch for `send_batch`."""
+        """Returns an empty batch for `send_batch`."""
         return self.client.create_batch()
 
     async def send_batch(self, batch: BatchBuilder, topic: str, partition: int) -> asyncio.Future[RecordMetadata]:
-        """Sends a closed batch after all that was sent to the partition before."""
+        """Sends a closed batch, after everything that was sent to the partition before."""
         sent: asyncio.Future[RecordMetadata] = await self.client.send_batch(batch, topic, partition=partition)
         return sent
 
     async def close(self) -> None:
-        """Stops it, at once if the brokers do not answer in `CLOSE_TIMEOUT_S`."""
+        """Stops the producer; after `CLOSE_TIMEOUT_S` it no longer waits for the brokers."""
         if self._client is not None and not await close_producer(self._client, CLOSE_TIMEOUT_S):
             log.warning("a producer did not stop in time; what it had not sent will be sent by the next owner")

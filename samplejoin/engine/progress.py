@@ -63,9 +63,9 @@ class ProgressBoard(Service):
     ) -> None:
         self.config, self.worker, self.producer, self.fatal, self.web = config, worker, producer, fatal, web
         self.refused = RefusedRecords(meters, "Nothing is lost: speed depends on this topic, and no row")
-        #: source -> (event time read up to in ms, at its end, heard at)
+        #: source -> (event time read up to in ms, at its end, time of the report)
         self.sources: dict[str, tuple[int, bool, float]] = {}
-        #: join partition -> (records behind, heard at)
+        #: join partition -> (records behind, time of the report)
         self.lags: dict[int, tuple[int, float]] = {}
         #: when this worker's own report last came back through the topic
         self.heard_itself_at = -FRESH_S
@@ -116,9 +116,9 @@ class ProgressBoard(Service):
         return any(lag > self.config.max_backlog and at > oldest for lag, at in self.lags.values())
 
     def too_far_ahead(self, source: str, read_time: int | None) -> bool:
-        """Whether a source must wait for slower ones: more than `align` of event time ahead of the slowest.
+        """Whether a source must wait: it is more than `align` of event time ahead of the slowest one.
 
-        A slowest source that has not risen for `max_wait` (10 s without one) holds nobody up.
+        A slowest source that has not advanced for `max_wait` (default here: 10 s) makes no source wait.
         """
         if read_time is None:
             return False
@@ -174,7 +174,7 @@ class ProgressBoard(Service):
             while not self.should_stop:
                 try:
                     heard = await consumer.getmany(tp, timeout_ms=1000)
-                except OffsetOutOfRangeError:  # away for longer than the topic is kept
+                except OffsetOutOfRangeError:  # this worker was away for longer than the topic's retention
                     await consumer.seek_to_end(tp)
                     continue
                 except KafkaError as error:

@@ -1,7 +1,7 @@
-"""Record batches cut into parts that fit into memory, whatever they expand to; too large records refused one by one.
+"""Cuts record batches into parts that fit into memory, whatever they expand to, and refuses too large records.
 
-A part is a batch of its own, without compression: its records are parsed by aiokafka's own code. Where the records of a
-batch end is looked for only in one that does not expand to a single piece.
+A part is an uncompressed batch of its own, whose records aiokafka's code parses. The ends of records are looked for
+only in a batch that expands to more than one piece.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CODEC = 0x07
 
 
 class BatchPart:
-    """Some records of a batch, as a batch of its own that is not compressed: its bytes, and aiokafka's parser."""
+    """Some records of a batch as an uncompressed batch of their own: its bytes, and aiokafka's parser for it."""
 
     def __init__(self, raw: bytes | memoryview, parser: object = None) -> None:
         self.raw = raw
@@ -47,7 +47,7 @@ class Header:
         self.codec = self.attributes & _CODEC
 
     def batch(self, records: bytes | bytearray, count: int) -> BatchPart:
-        """The same batch with these records, uncompressed."""
+        """Returns the same batch with these records, uncompressed."""
         header = bytearray(self.raw)
         struct.pack_into(">h", header, HEADER_AT, self.attributes & ~_CODEC)
         struct.pack_into(">i", header, HEADER_BYTES - 4, count)
@@ -73,7 +73,7 @@ class Header:
 def parts(raw: bytes, limit: int) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
     """The records of a batch in parts, with the bytes that each takes. None is over `limit` but a `RefusedRecord`.
 
-    Raises ExpandError if the batch cannot be read.
+    A part can be an empty list, while a large record is passed over. Raises ExpandError if the batch cannot be read.
     """
     header = Header(raw)
     expanded = pieces(header.codec, raw[HEADER_BYTES:], PIECE_BYTES)
@@ -99,7 +99,7 @@ def _first_piece(expanded: Iterator[bytes]) -> tuple[bytes, int]:
 
 def _cut(header: Header, expanded: Iterator[bytes], limit: int) -> Iterator[tuple[BatchPart | list[KafkaRecord], int]]:
     data = bytearray()
-    at = count = 0  # what of `data` is whole records, and how many
+    at = count = 0  # the end of the whole records in `data`, and their number
     for _ in range(header.count):
         while len(data) - at < 10 and (piece := next(expanded, None)) is not None:
             data += piece
@@ -162,5 +162,5 @@ def _skip(
 
 
 def is_small(raw_bytes: int, attributes: int, limit: int) -> bool:
-    """Whether a batch is read as it is: not compressed, and no record can be over the limit."""
+    """Whether a batch can be read as it is: it is not compressed, and no record can be over the limit."""
     return attributes & _CODEC == NONE and raw_bytes <= min(limit, PIECE_BYTES)

@@ -1,10 +1,10 @@
-"""Which format of records a job's workers write: the newest that all of them can read."""
+"""The record format that a job's workers write: the newest one that all of them can read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: formats of records that this version reads
+#: the record formats that this version reads
 OLDEST, NEWEST = 1, 1
 
 

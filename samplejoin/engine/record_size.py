@@ -1,4 +1,4 @@
-"""How large the records are that a worker sends, and what is said where a topic takes less."""
+"""The largest records that a worker sends, and the messages for topics that take only smaller ones."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from samplejoin.engine.config import EngineConfig, WorkerError
 
-#: a side row's JSON, at the most: with key and headers it fits Kafka's default `max.message.bytes`, also uncompressed
+#: the most JSON of a side row: with key and headers it fits Kafka's default `max.message.bytes`, even uncompressed
 SIDE_BYTES = 1000 << 10
-#: key, headers and framing of any record, at the most
+#: the most bytes of key, headers and framing of a record
 BESIDE_BYTES = 24 << 10
-#: a dead letter: 64 KiB of the record, as much of its key, and headers of at most 8 KiB each
+#: the most bytes of a dead letter: 64 KiB of the record, 64 KiB of its key, and headers of at most 8 KiB each
 LETTER_BYTES = 256 << 10
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
 class TooLarge(WorkerError):
-    """The brokers take no record as large as one that the job sends: trying again would be refused again."""
+    """The brokers refused a record for its size; they would refuse it again."""
 
     def __init__(self, topic: str) -> None:
         super().__init__(
@@ -28,7 +28,7 @@ class TooLarge(WorkerError):
 
 
 def too_small(config: EngineConfig, topic: str, settings: Mapping[str, str]) -> list[str]:
-    """What is wrong with the `max.message.bytes` of an output topic: it is below what the job may send there."""
+    """Returns a message if an output topic's `max.message.bytes` is below what the job may send there, else []."""
     topics, sample = config.topics, config.spec.max_sample_bytes
     sent = [
         (topics.dead_letter, LETTER_BYTES, "a dead letter"),

@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 class Rewinds:
     """Finds sources that are read again from further back than any crash explains.
 
-    What a new owner sends again lies less than `max_in_flight` below what was merged: nothing is sent beyond the
-    committed offset by more (docs/architecture.md).
+    A new owner starts less than `max_in_flight` records below what was merged, since nothing is sent further than that
+    beyond the committed offset (docs/architecture.md).
     """
 
     def __init__(self, max_in_flight: int, meters: Meters) -> None:
@@ -40,7 +40,7 @@ class Rewinds:
                 self._said.add(each.source)
                 log.warning(
                     "source %s is read again from %d records back, but those were joined: they are skipped, no sample "
-                    "comes again. Moving the group's offsets back does nothing alone; to join again: samplejoin reset",
+                    "comes again. To join them again, run `samplejoin reset`: moving offsets alone does nothing",
                     each.source,
                     behind,
                 )

@@ -1,7 +1,7 @@
 """Fair scheduling of CPU-bound steps: at most one waiting task runs per event-loop iteration, first come, first served.
 
-In between the loop looks at its connections and timers: heartbeats, answers and ticks wait for one step, not for one of
-every task. The tasks cut their steps to some 10 to 50 ms.
+Between two steps the loop serves its connections and timers, so heartbeats, responses and ticks wait for one step and
+not for one step of every task. The tasks keep their steps to about 10 to 50 ms.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FairScheduler:
     def _call(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
-            if not turn.done():  # else its task was cancelled
+            if not turn.done():  # if done, its task was cancelled
                 turn.set_result(None)
                 break
         self._calling = bool(self._waiting)

@@ -1,4 +1,4 @@
-"""One sender task per repartition partition: blocks and ticks go out in the order they were made."""
+"""Sends blocks and ticks in the order in which they were made, with one task per partition of the repartition topic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Acked = Callable[[int], None]
 
 
 class Sender:
-    """Sends entries to the partitions of one topic. The first failed send calls `fatal` and nothing follows it."""
+    """Sends entries to the partitions of one topic. The first failed send calls `fatal`; nothing is sent after it."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class Sender:
         self._room = asyncio.Event()
         self._room.set()
         self._failed = False
-        #: entries made and not yet acknowledged
+        #: enqueued entries that are not acknowledged, and their bytes
         self.unacked = self.unacked_bytes = 0
 
     def enqueue(self, partition: int, entry: Entry, acked: Acked) -> None:
-        """Sends `entry` after all that was enqueued for the partition before."""
+        """Packs `entry` and sends it after everything that was enqueued for the partition before."""
         queue = self._queues.get(partition)
         if queue is None:
             queue = self._queues[partition] = deque()
@@ -67,7 +67,7 @@ class Sender:
         await self._room.wait()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Waits until all is acknowledged; False if that took too long or a send has failed."""
+        """Waits until all entries are acknowledged; returns False if the timeout ran out or a send failed."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
         while self.unacked and not self._failed and loop.time() < end:
@@ -116,6 +116,6 @@ class Sender:
         if not self._failed:
             self._failed = True
             self._room.set()
-            for wake in self._wake.values():  # nothing follows, in any partition
+            for wake in self._wake.values():  # no partition sends anything more
                 wake.set()
             self.fatal(TooLarge(self.topic) if isinstance(error, TOO_LARGE) else error)

@@ -1,6 +1,7 @@
 """The topic of records to pass over: `samplejoin skip` writes it, and every worker of the job obeys it.
 
-The topic is made by the first skip. It is compacted, so it keeps each; a reset of the job deletes it with the rest.
+The first skip creates the topic. It is compacted by range of offsets, so it keeps every range. A reset of the
+job deletes it with the other topics.
 """
 
 from __future__ import annotations

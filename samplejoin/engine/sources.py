@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class SourceBlock:
-    """Records of one source partition, fetched together. They cover its offsets up to `upto`."""
+    """Records of one source partition that were fetched together. They cover its offsets up to `upto`."""
 
     owned: OwnedSource
     records: list[KafkaRecord]
@@ -35,7 +35,7 @@ class SourceBlock:
 
 @dataclass(eq=False)
 class OwnedSource:
-    """One source partition between its assignment and its end."""
+    """One source partition, from its assignment until it is given up."""
 
     tp: TopicPartition
     writer: SourceWriter
@@ -45,7 +45,7 @@ class OwnedSource:
     held: deque[KafkaRecord] = field(default_factory=deque)
     held_upto: int = -1
     alive: bool = True
-    #: highest event time handed over, for alignment
+    #: the highest event time handed to the clean agent, for alignment
     read_time: int | None = None
 
     def next_block(self) -> SourceBlock | None:
@@ -81,7 +81,7 @@ class Sources:
         self.owned: dict[TopicPartition, OwnedSource] = {}
         #: partition counts of the input topics, as this worker knows them
         self.partitions: dict[str, int] = {}
-        #: ids of the job's topics, as far as the brokers have any
+        #: topic -> its id; empty with brokers that have no topic ids
         self.topic_ids: dict[str, UUID] = {}
         #: whether this worker sends ticks
         self.ticking = True
@@ -107,8 +107,8 @@ class Sources:
         return str(_Noted(row_time_ms or None, id_.hex if id_ else ""))
 
     def learn_topic_ids(self, ids: Mapping[str, UUID]) -> None:
-        """Raises WorkerError if a topic has another id than this worker has known: offsets mean nothing in the new one,
-        and a consumer that is not asked goes on at them, or begins again at its start."""
+        """Keeps topic ids. Raises WorkerError if one is not that known before: the old offsets mean nothing in the new
+        topic, and a consumer would go on at them or begin at its start."""
         if again := sorted(topic for topic, id_ in ids.items() if self.topic_ids.get(topic, id_) != id_):
             raise WorkerError(
                 f"topics {', '.join(again)} were deleted and made again while the job ran: what was read and written "
@@ -117,7 +117,7 @@ class Sources:
         self.topic_ids |= ids
 
     def refuse_recreated(self, tp: TopicPartition, metadata: str) -> None:
-        """Raises WorkerError if an offset was committed for a topic of this name that was another one."""
+        """Raises WorkerError if the offset was committed for an earlier topic of the same name."""
         noted, id_ = _Noted.of(metadata).topic_id, self.topic_ids.get(tp.topic)
         if noted and id_ and noted != id_.hex:
             raise WorkerError(
@@ -152,7 +152,7 @@ class Sources:
         return sum(owned.writer.acked == owned.writer.confirmed for owned in self.owned.values())
 
     def record_fetches(self, consumer: AIOKafkaConsumer) -> None:
-        """Tells each writer of the latest fetch response for its partition."""
+        """Passes the latest fetch response of each partition to its writer."""
         for tp, owned in self.owned.items():
             stamp = consumer.last_poll_timestamp(tp)
             high, stable = consumer.highwater(tp), consumer.last_stable_offset(tp)
@@ -198,7 +198,7 @@ class _Noted(NamedTuple):
 
 
 def check_start(tp: TopicPartition, committed: int, begin: int, end: int) -> None:
-    """Raises WorkerError if the committed offset lies outside the log: rows were lost, or the topic is another one."""
+    """Raises WorkerError if the committed offset is outside the log: rows were lost, or the topic is a new one."""
     if not begin <= committed <= end:
         raise WorkerError(
             f"topic {tp.topic} partition {tp.partition}: the committed offset {committed} lies outside its log "

@@ -18,17 +18,17 @@ class StateDirInUse(WorkerError):
 
 
 class StateDir:
-    """The lock of one worker on its state directory, for as long as the process lives."""
+    """The lock of one worker on its state directory, held for as long as the process lives."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
 
     def lock(self) -> None:
-        """Takes the lock. Raises StateDirInUse if another worker has it; WorkerError if nothing can be written here, or
-        if somebody else could have put something here.
+        """Takes the lock. Raises StateDirInUse if another worker has it; WorkerError if the directory is not writable,
+        or if another user could have put files there.
 
-        What the process writes from now on can be read by its own user only: RocksDB takes no mode for its files.
+        Sets the process's umask, so that only its own user can read its files: RocksDB takes no mode for them.
         """
         os.umask(0o077)
         try:
@@ -50,14 +50,14 @@ class StateDir:
             ) from error
 
     def stocked(self) -> list[int]:
-        """The join partitions of which some state is here; none if somebody has removed the directory meanwhile: what
-        is open stays open, and the changelog has all of it."""
+        """Returns the join partitions with state in the directory. If it was removed, creates it and returns none: open
+        files stay open, and the changelog has all of the state."""
         try:
             return [int(path.name) for path in self.path.iterdir() if path.name.isdecimal()]
         except FileNotFoundError:
             log.error(
-                "state directory %s has been removed while this worker runs: what it held is made again from the "
-                "changelog; leave it alone, or stop the worker first",
+                "state directory %s has been removed while this worker runs: what it held is rebuilt from the "
+                "changelog. Stop the worker before you remove its directory",
                 self.path,
             )
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -76,8 +76,8 @@ class StateDir:
         if not stat.S_ISDIR(here.st_mode) or here.st_uid != os.geteuid():
             what = "belongs to another user" if stat.S_ISDIR(here.st_mode) else "is a link"
             raise WorkerError(
-                f"state directory {self.path} {what}: delete it, or set state_dir to another place; the worker makes "
-                "it again, from the changelog"
+                f"state directory {self.path} {what}: delete it, or set state_dir to another place; the worker "
+                "rebuilds it from the changelog"
             )
         for folder, _, files in os.walk(self.path):
             os.chmod(folder, 0o700)
@@ -87,10 +87,10 @@ class StateDir:
                     os.chmod(path, 0o600)
 
     def _refuse_shared_parent(self) -> None:
-        """Raises WorkerError if others could put another directory here: `state_dir` is theirs, or they lead to it.
+        """Raises WorkerError if others could replace the directory: they may write its parent, or the link to it.
 
-        A link of ours or root's is common (volumes, macOS). What root lets all write, as Kubernetes does for an
-        emptyDir, root has decided.
+        A link of this user or of root is allowed, since it is common (volumes, macOS). So is a directory of root that
+        all users may write, as Kubernetes creates for an emptyDir.
         """
         parent, mine = self.path.parent, os.geteuid()
         for found in (parent.lstat(), parent.stat()):
@@ -105,7 +105,7 @@ class StateDir:
 
 
 def _open_lock(path: Path) -> int:
-    """The lock's file, ours alone: no link to another one, which would be emptied."""
+    """Opens the lock file. Raises WorkerError if it is a link or another user's, since locking empties the file."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     found = os.fstat(lock)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:

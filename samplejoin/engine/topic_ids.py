@@ -1,4 +1,4 @@
-"""The ids of topics (KIP-516): a topic that was deleted and made again has the same name and another id."""
+"""The ids of topics (KIP-516): a topic that was deleted and created again has the same name and another id."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class _TopicIdsV10(RequestStruct):  # type: ignore[misc]
 
 
 class _AskTopicIds(Request[_TopicIdsV10]):  # type: ignore[misc]
-    """The client's own metadata request knows no ids."""
+    """A metadata request of a version with topic ids, which the client's own request does not have."""
 
     API_KEY = 3
 

@@ -1,4 +1,4 @@
-"""The job's topics: created with the right settings before the worker subscribes, or checked."""
+"""Creates the job's topics with the right settings before the worker subscribes, and checks those that exist."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ NEEDED = {
 }
 """Settings that the join cannot run without, each with the reason."""
 WANTED = {
-    "retention.ms": "after an outage of that length records are gone that are still needed",
-    "retention.bytes": "records may be gone that are still needed",
+    "retention.ms": "after an outage of that length records that are still needed are gone",
+    "retention.bytes": "records that are still needed may be gone",
     "unclean.leader.election.enable": "a broker that is behind can become leader, and acknowledged records are gone",
 }
 """Settings that work until a broker fails."""
@@ -50,7 +50,7 @@ async def existing(config: EngineConfig) -> dict[str, int]:
 
 
 async def prepare(config: EngineConfig) -> dict[str, int]:
-    """Creates what is missing and checks the rest; returns the input topics' partition counts.
+    """Creates the missing topics and checks the others; returns the input topics' partition counts.
 
     Raises WorkerError for a broker without transactions, for missing input topics, for state without its repartition
     log, and for internal topics with another partition count or with settings that the join cannot work with.
@@ -158,7 +158,7 @@ async def _create(config: EngineConfig, names: list[str]) -> None:
         response = await client.create_topics([_new(config, name, replication) for name in names])
         for name, code, *detail in response.topic_errors:
             error = for_code(code)
-            if error is InvalidReplicationFactorError:  # a broker may be restarting: worth waiting for
+            if error is InvalidReplicationFactorError:  # a broker may be restarting, so it is retried
                 raise NodeNotReadyError(
                     f"topic {name} is to have {replication} replicas, and there are fewer brokers: start the others, "
                     "or set replication_factor"

@@ -1,7 +1,7 @@
-"""One commit of a join partition: samples, side outputs, then the state change, in one Kafka transaction (rule 16).
+"""Commits of a join partition: samples, side outputs and the state change, in one Kafka transaction (rule 16).
 
-Without transactions (`guarantee: at_least_once`) the samples are acknowledged first, then the state change: a crash
-in between repeats samples, with the same ids and bytes.
+Without transactions (`guarantee: at_least_once`) the samples are acknowledged first, then the state change is sent: a
+crash in between repeats samples, with the same ids and bytes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from samplejoin.engine.config import EngineConfig, WorkerError
 from samplejoin.engine.failpoints import reached
 from samplejoin.engine.record_size import TOO_LARGE, TooLarge
 
-#: longer than the transaction's own timeout, after which Kafka has aborted it
+#: longer than the transaction timeout, after which Kafka has aborted it
 COMMIT_TIMEOUT_S = 60.0
 FENCE_TIMEOUT_S = 45.0
 
 
 class CommitFailed(Exception):
-    """The outcome of a commit is unknown or it failed: the partition's state must be dropped and recovered."""
+    """A commit failed, or its outcome is unknown: the partition's state must be dropped and recovered."""
 
 
 class ChangelogMadeAgain(WorkerError):
@@ -35,7 +35,7 @@ class ChangelogMadeAgain(WorkerError):
 
 
 class Outbox:
-    """Records waiting for the next commit of one join partition, built into batches as they come.
+    """Records for the next commit of one join partition, built into batches as they come.
 
     Their timestamp is the one that `refresh_timestamp` took last: a clock call for each would cost a tenth more.
     """
@@ -44,7 +44,7 @@ class Outbox:
         self.kafka = kafka
         self.batches: dict[tuple[str, int], list[BatchBuilder]] = {}
         self.records = 0
-        #: batches that were full, of `BATCH_BYTES` each
+        #: how many batches are full, of `BATCH_BYTES` each
         self.full = 0
         self.refresh_timestamp()
 
@@ -67,7 +67,7 @@ class Outbox:
 
 
 class Transactions:
-    """The transactional producer of one join partition. Starting it fences every earlier owner."""
+    """The producer of one join partition. Starting it fences every earlier owner, if it is transactional."""
 
     def __init__(self, config: EngineConfig, partition: int) -> None:
         self.config, self.partition = config, partition
@@ -77,9 +77,9 @@ class Transactions:
         self._sent: list[tuple[str, asyncio.Future[RecordMetadata]]] = []
 
     async def start(self) -> None:
-        """InitProducerId: retried by the client, without end, while an earlier transaction is still ending.
+        """Starts the producer (InitProducerId); the client retries while an earlier transaction is still ending.
 
-        Raises CommitFailed if that takes longer than any transaction may last; it is worth a new try.
+        Raises CommitFailed if that takes longer than any transaction may last; it can be tried again.
         """
         try:
             async with asyncio.timeout(FENCE_TIMEOUT_S):
@@ -96,12 +96,11 @@ class Transactions:
         await close_producer(self.kafka, 0.5)
 
     async def commit(self, outbox: Outbox, changelog: list[bytes], known: int | None = None) -> tuple[int, int]:
-        """Sends all, then commits; returns first and next offset in the changelog.
+        """Sends all records, then commits; returns the commit's first changelog offset and the offset after its last.
 
         `known` is the changelog offset after the last commit in the state that is committed now; None skips the check.
 
-        Raises CommitFailed; or Denied, TooLarge or WorkerError (the changelog was made again), if trying again cannot
-        help.
+        Raises CommitFailed. If trying again cannot help, raises Denied, TooLarge or ChangelogMadeAgain.
         """
         try:
             # bounded, because a producer that is closed meanwhile may never answer those who wait for it
@@ -150,16 +149,16 @@ class Transactions:
                 f"topic {topic} partition {partition}: its end has gone back from {known} to {first}: "
                 "it was deleted and made again, and the state that it held is gone. Start over by `samplejoin reset`"
             )
-        if self.config.exactly_once and known is not None and first > known + 1:  # one is a transaction's marker
+        if self.config.exactly_once and known is not None and first > known + 1:  # one offset is the transaction marker
             await self._refuse_unread(known, first)
         if self.config.exactly_once:
             await self.kafka.commit_transaction()
         return states[0].result().offset, states[-1].result().offset + 1
 
     async def _refuse_unread(self, known: int, first: int) -> None:
-        """Raises CommitFailed if the changelog holds a commit between what the state was recovered from and this one.
+        """Raises CommitFailed if the changelog holds a commit between the one that the state stands at and this one.
 
-        A broker that no longer led the partition can have told the recovery an end that was too low.
+        A broker that no longer led the partition can have given the recovery an end that was too low.
         """
         async with ChangelogReader(self.config, self.partition) as changelog:
             unread = changelog.end < first

@@ -1,6 +1,6 @@
 """The bytes of the job's internal topics: msgpack, compressed by zstd level 1, after two bytes for kind and version.
 
-Compression happens here and not in the producer: aiokafka compresses at fixed, slower levels.
+Records are compressed here and not in the producer, since aiokafka compresses at fixed, slower levels.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class GarbageError(FormatError):
     """A record in an internal topic that no version of samplejoin wrote; the message says how it shows."""
 
 
-#: in all formats, those to come too, a record begins with its kind, its format and a zstd frame: so that what is only
-#: newer can be told from what is not ours
+#: a zstd frame's first bytes. In all formats, future ones too, a record begins with its kind, its format and a zstd
+#: frame, so that a newer record can be told from one that samplejoin did not write
 _MAGIC = b"\x28\xb5\x2f\xfd"
-#: keys, streams, slices, low, high, rows, packed cells
+#: keys, streams, slices, low offsets, high offsets, rows, packed cells
 _Columns = tuple[list[bytes], list[int], list[int], list[int], list[int], list[int], list[bytes]]
 _decode_block = msgspec.msgpack.Decoder(tuple[str, int, int | None, int, _Columns]).decode
 _decode_bare = msgspec.msgpack.Decoder(tuple[str, int, int | None, int, tuple[()]]).decode
@@ -50,7 +50,7 @@ _decode_tick = msgspec.msgpack.Decoder(
 
 
 class _Part(TypedDict, total=False):
-    """One part of a commit; only the last has what follows `page`."""
+    """One part of a commit; only the last part has the fields after `page`."""
 
     id: Required[bytes]
     part: Required[int]
@@ -84,7 +84,7 @@ def known_format(number: int) -> int:
 
 
 def pack_entry(entry: Entry, writes: int = NEWEST) -> bytes:
-    """A block or tick as a record value of format `writes`: a block in columns, its cells packed each."""
+    """Packs a block or tick as a record value of format `writes`; a block in columns, each cell packed by itself."""
     if isinstance(entry, Block):
         columns = list(zip(*entry.cells, strict=True))
         if columns and not _all_packed(map(type, columns[-1])):
@@ -111,7 +111,7 @@ def unpack_sized(value: bytes | None) -> tuple[Entry, int]:
             return Tick([TickEntry(*fields) for fields in entries], partitions), 0
     except _NOT_OURS as error:
         raise GarbageError(f"its fields are not those of a block or tick ({error})") from error
-    raise GarbageError("it is a commit, which belongs into the changelog")
+    raise GarbageError("it is a commit, which belongs in the changelog")
 
 
 def _block(body: Any) -> tuple[str, int, int | None, int, Any]:
@@ -130,7 +130,7 @@ def unpack_commit(value: bytes | None) -> Fields:
     """Returns the body that `pack_commit` was given. Raises GarbageError, or FormatError for a format that is newer."""
     kind, body = _open(value)
     if kind != _COMMIT:
-        raise GarbageError("it is a block or tick, which belongs into the repartition topic")
+        raise GarbageError("it is a block or tick, which belongs in the repartition topic")
     try:
         part: Fields = _decode_commit(body)  # type: ignore[assignment]
     except _NOT_OURS as error:

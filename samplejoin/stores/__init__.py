@@ -1,4 +1,4 @@
-"""Where a partition's state rests between commits: one protocol, a memory and a RocksDB implementation."""
+"""Stores of a join partition's state: the protocol, with implementations in memory and in RocksDB."""
 
 from __future__ import annotations
 
@@ -37,4 +37,4 @@ class Store(Protocol):
 
 
 class StoreError(SamplejoinError):
-    """The state directory cannot be used."""
+    """The state directory cannot be read, written or opened."""

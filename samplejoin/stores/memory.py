@@ -1,4 +1,4 @@
-"""State in a dict: for tests, and for jobs run in memory by `samplejoin.testing`."""
+"""Keeps state in a dict: for tests, and for jobs that `samplejoin.testing` runs in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 
 class MemoryStore:
-    """A `Store` that ends with the process."""
+    """A `Store` in memory, which is lost with the process."""
 
     def __init__(self) -> None:
         self._data: dict[bytes, bytes] = {}

@@ -1,6 +1,6 @@
-"""State in RocksDB, one database per join partition; the only module that imports rocksdict.
+"""Keeps state in RocksDB, one database per join partition; the only module that imports rocksdict.
 
-No write-ahead log: the changelog is one, and a database that lost its last memtable is simply an older prefix of it.
+There is no write-ahead log: the changelog is one, and a database without its last memtable is an older prefix of it.
 All databases of a worker share one block cache and one write buffer budget (rocksdict's defaults are per database).
 """
 
@@ -47,7 +47,7 @@ class RocksStore:
     def __init__(self, path: Path, shared: Shared | None = None, memtable_bytes: int = 16 << 20) -> None:
         self.path = path
         self._shared, self._memtable_bytes = shared or shared_cache(), memtable_bytes
-        #: reads find what was just written: else it waits unsorted, which makes writing several times as fast
+        #: memtables are sorted for reads; without reads they are unsorted, which makes writing several times as fast
         self._reads = False
         self._write_options = WriteOptions()
         self._write_options.disable_wal = True  # type: ignore[method-assign,assignment]  # a property; its stub says method
@@ -70,7 +70,7 @@ class RocksStore:
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
         try:
-            values: list[bytes | None] = cast(Any, self.db).get(keys)  # its stub knows one key only
+            values: list[bytes | None] = cast(Any, self.db).get(keys)  # its stub allows one key only
         except Exception as error:
             raise self._error("read", error) from error
         return values
@@ -127,7 +127,7 @@ class RocksStore:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             options = _options(self._shared, self._memtable_bytes, self._reads)
-            # the column family is named, or RocksDB takes its options from the last time
+            # the column family is named, or RocksDB takes the options that it was last opened with
             families = {"default": options}
             self._db = Rdict(str(self.path), options, families, access_type=AccessType.read_write())
             _background_gives_way()
@@ -138,27 +138,27 @@ class RocksStore:
         text = str(error)
         if "No space" in text:
             hint = "the disk is full: free space on it, then restart"
-        elif "LOCK" in text:  # the name of the file
-            hint = "another worker uses it: give each worker a state_dir of its own, or wait until that one ended"
+        elif "LOCK" in text:  # the lock file's name
+            hint = "another worker uses it: give each worker a state_dir of its own, or wait until that one has ended"
         else:
             hint = "if it is damaged, delete it: it will be rebuilt from the changelog"
         return StoreError(f"state directory {self.path}: cannot {doing} ({text}); {hint}")
 
 
 def shared_cache(cache_bytes: int = 64 << 20, write_bytes: int = 256 << 20) -> Shared:
-    """Block cache and memtables of all databases of a worker. Past `write_bytes` the fullest is written to disk."""
+    """Creates the block cache and the memtable budget, in bytes. Over `write_bytes` the fullest memtable is flushed."""
     cache = Cache(cache_bytes)
     # memtables have a cache of their own, which costs nothing
     return Shared(cache, WriteBufferManager.new_write_buffer_manager_with_cache(write_bytes, False, Cache(write_bytes)))
 
 
 def _background_gives_way() -> None:
-    """Lowers the priority of RocksDB's own threads: where cores are scarce, compactions can wait for samples."""
-    for thread in Path("/proc/self/task").glob("*"):  # on Linux, where each thread has a priority of its own
+    """Lowers the priority of RocksDB's own threads: where cores are scarce, samples come before compactions."""
+    for thread in Path("/proc/self/task").glob("*"):  # Linux only, where each thread has a priority of its own
         try:
             if (thread / "comm").read_text().startswith("rocksdb:"):
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE))
-        except OSError:  # it has ended just now
+        except OSError:  # the thread has just ended
             continue
 
 
@@ -168,7 +168,7 @@ def _options(shared: Shared, memtable_bytes: int, reads: bool) -> Options:
     options.set_write_buffer_size(memtable_bytes)
     options.set_max_write_buffer_number(3)
     options.set_write_buffer_manager(shared.writes)
-    if reads:  # most keys that are looked for are new: a filter says so without a search through the memtables
+    if reads:  # most keys looked up are new: a filter tells so without searching the memtables
         options.set_memtable_prefix_bloom_ratio(0.1)
         options.set_memtable_whole_key_filtering(True)
     else:

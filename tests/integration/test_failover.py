@@ -318,7 +318,7 @@ def test_offsets_moved_back_by_hand_are_named_loudly_and_change_nothing(world, s
     wait_for(lambda: worker.metric("samplejoin_rewound_entries_total") > 0, 60, worker.log_tail, [worker])
     log = worker.log.read_text()
     assert f"source {world.name}-impression" in log
-    assert "does nothing alone; to join again: samplejoin reset" in log
+    assert "To join them again, run `samplejoin reset`: moving offsets alone does nothing" in log
     world.end()
     world.wait_until_complete([worker])
     world.check()
