@@ -23,13 +23,13 @@ from samplejoin.core.sent_windows import Remembered
 from samplejoin.core.user_errors import mistakes
 
 ANCHORS, LABELS, CHAINS, STARTS, BUCKETS, DIRTY, OUT, ORPHANED, NUMBER, REMEMBERED = range(10)
-#: a rank above all others
+#: a rank higher than all others
 _ALL = 1 << 80
 BUCKET, TAKEN, BYTES, FIRST_CUT, LAST_CUT = range(5)
 
 
 def new_head(clock: int, window: int, before: int) -> list[object]:
-    """The state of a large key without cells, at a clock to which all is closed."""
+    """Returns the head of a large key without cells, at a clock up to which everything is closed."""
     directories: list[object] = [[[], [], []] for _ in range(5)]
     anchors, labels, remembered, *chains = directories
     return [None, [anchors, labels, chains, [], [], [], clock - window, clock - before, 0, remembered]]
@@ -63,12 +63,12 @@ class Large:
 
     @property
     def empty(self) -> bool:
-        """Whether it has no cell left."""
+        """Whether the key has no cells."""
         return not (self.anchors or self.labels)
 
     @property
     def is_open(self) -> bool:
-        """Whether there is more than what is remembered of windows that have gone out."""
+        """Whether the key has more than records of sent windows."""
         last = self.labels.before(_ALL)
         return self.start_after(self.body[OUT]) is not None or (last is not None and self.holder(last[SLICE]) is None)
 
@@ -80,7 +80,7 @@ class Large:
     # ---- rows ---------------------------------------------------------------------------------------------------
 
     def add(self, cell: Cell) -> bool:
-        """Merges or inserts a cell; False if it is a label past the bounds of its bucket (rule 11): it is dropped."""
+        """Merges or inserts a cell. Returns False if it is a label over its bucket's limits (rule 11): it is dropped."""
         spec, plan = self.spec, self.spec.plans[cell[STREAM]]
         opens = plan.anchor or spec.clock == "processing"
         leaves = self.anchors if opens else self.labels
@@ -89,7 +89,7 @@ class Large:
         if not plan.single and len(cell) == MARK:
             for known in leaves.open(place, place + 1):
                 if len(known) > MARK:
-                    continue  # a label that waits to be called late
+                    continue  # a late label that waits for an anchor
                 try:
                     merged = merge_partials(plan, known[PARTIALS], cell[PARTIALS])
                 except mistakes():  # a user's aggregate: kept apart, its sample will say so (rule 12)
@@ -109,14 +109,14 @@ class Large:
         return True
 
     def take_over(self, cells: list[Cell], closed: list[Any]) -> None:
-        """The cells of a small key, and what it remembers of the windows that have gone out."""
+        """Takes the cells of a small key, and its records of sent windows."""
         for window in windows_of(self.spec, cells) if closed else ():
             known = closed_windows.find(closed, window)
             if known is not None:
                 self.remembered.add(window.anchor, *known[closed_windows.REVISION :])
                 if known[closed_windows.DIRTY]:
                     self._note_dirty(window.slice)
-        if cells and self.spec.clock == "processing":  # windows can have ended with the entry that is being stepped
+        if cells and self.spec.clock == "processing":  # windows may have ended with the entry that is being stepped
             self.body[OUT] = min(self.body[OUT], min(cell[SLICE] for cell in cells) - 1)
         for cell in sorted(cells, key=lambda cell: int(cell[SLICE])):
             plan, size = self.spec.plans[cell[STREAM]], self._size(cell)
@@ -157,7 +157,7 @@ class Large:
         return True
 
     def truncated(self, start: int) -> bool:
-        """Whether a label was dropped that the window beginning there would hold."""
+        """Whether a label of the window that begins in this slice was dropped."""
         low, high = start - self.spec.before, start + self.spec.window
         buckets = self.body[BUCKETS]
         for at in range(bisect_left(buckets, low // self.spec.window, key=lambda b: b[BUCKET]), len(buckets)):
@@ -171,7 +171,7 @@ class Large:
     # ---- where windows begin ----------------------------------------------------------------------------------------
 
     def start_upto(self, slice_: int) -> int | None:
-        """The latest slice at or before this one in which a window begins."""
+        """Returns the latest slice at or before this one in which a window begins; None without one."""
         if not self._each:
             starts = self.body[STARTS]
             at = bisect_right(starts, slice_)
@@ -180,7 +180,7 @@ class Large:
         return None if entry is None else entry[SLICE]
 
     def start_after(self, slice_: int) -> int | None:
-        """The earliest slice behind this one in which a window begins."""
+        """Returns the earliest slice after this one in which a window begins; None without one."""
         if not self._each:
             starts = self.body[STARTS]
             at = bisect_right(starts, slice_)
@@ -189,14 +189,14 @@ class Large:
         return None if entry is None else entry[SLICE]
 
     def first_start(self) -> int | None:
-        """The slice in which the earliest window begins."""
+        """Returns the slice in which the earliest window begins; None without windows."""
         if not self._each:
             return self.body[STARTS][0] if self.body[STARTS] else None
         entry = self._starts.first()
         return None if entry is None else entry[SLICE]
 
     def holder(self, slice_: int) -> int | None:
-        """Where the windows begin of which one holds a label of that slice (rule 3), None if no window does."""
+        """Returns where the windows begin of which one holds a label of this slice (rule 3); None if none does."""
         spec = self.spec
         if self._each and spec.attribution == "first":
             start = self.start_after(slice_ - spec.window)
@@ -208,7 +208,7 @@ class Large:
         return start if start is not None and start - spec.before <= slice_ else None
 
     def label_range(self, start: int) -> tuple[int, int]:
-        """The slices, the last one exclusive, whose labels belong to a window that begins there."""
+        """Returns the range of slices, end exclusive, whose labels belong to a window that begins in this slice."""
         spec = self.spec
         last, end = self.start_upto(start - 1), start + spec.window
         low = start - spec.before if last is None else max(last + spec.window, start - spec.before)
@@ -218,7 +218,7 @@ class Large:
         return min(low, start), end if following is None else min(end, following)
 
     def gaps(self, low: int, high: int) -> Iterator[tuple[int, int]]:
-        """The parts of a range of slices that no window holds."""
+        """Yields the parts of a range of slices that no window holds."""
         spec = self.spec
         while low < high:
             start = self.start_upto(low)
@@ -232,7 +232,7 @@ class Large:
             low = high if start is None else start + spec.window
 
     def _opened(self, cell: Cell) -> None:
-        """Enters where windows begin, with a further anchor."""
+        """Updates the slices in which windows begin, for a new anchor."""
         if self._each:
             if self._chains is not None:
                 self._chains.add(cell[STREAM], cell[PARTIALS][0][2], cell[SLICE])
@@ -242,7 +242,7 @@ class Large:
         if first and cell[SLICE] < starts[first - 1] + window:
             return
         new: list[int] = [cell[SLICE]]
-        while True:  # until it meets what was there before
+        while True:  # until a start matches an earlier one
             following = self.anchors.after((new[-1] + window) * self._streams)
             while end < len(starts) and (following is None or starts[end] < following[SLICE]):
                 end += 1
@@ -254,7 +254,7 @@ class Large:
     # ---- windows ----------------------------------------------------------------------------------------------------
 
     def windows(self, start: int) -> Iterator[LargeWindow]:
-        """The windows that begin in this slice, with their labels; no cell may be added or removed meanwhile."""
+        """Yields the windows that begin in this slice, with their labels. Add or remove no cell meanwhile."""
         low, high = self.label_range(start)
         labels, end = Cells(partial(self.labels_in, low, high)), start + self.spec.window
         lowest = self._lowest(start)
@@ -271,7 +271,7 @@ class Large:
             yield window
 
     def _holding(self, start: int, lowest: Lowest) -> Cell:
-        """The first anchor of the window that, of those beginning in this slice, holds their labels."""
+        """Returns the first anchor of the window that holds the labels, among the windows that begin in this slice."""
         if self._each:
             best = max if self.spec.attribution == "last" else min
             return best(self._firsts(start, lowest), key=place_of)
@@ -307,7 +307,7 @@ class Large:
                 yield cell
 
     def _lowest(self, start: int) -> Lowest:
-        """The ids that open windows in this slice, and the lowest place of their anchors."""
+        """Returns the ids that open windows in this slice, with the lowest place of their anchors."""
         if self._chains is None:
             return {}
         lowest: Lowest = {}
@@ -321,13 +321,13 @@ class Large:
         return self.anchors.between(low * self._streams, high * self._streams)
 
     def correct(self, start: int) -> None:
-        """Notes that a label has joined the windows beginning there, which have gone out."""
+        """Records that a label has joined the sent windows that begin in this slice."""
         self.remembered.note(self._holding(start, self._lowest(start)))
         self._note_dirty(start)
 
     @property
     def is_dirty(self) -> bool:
-        """Whether a window that has gone out is to be corrected."""
+        """Whether a sent window must be corrected."""
         return bool(self.body[DIRTY])
 
     def _note_dirty(self, start: int) -> None:
@@ -337,15 +337,15 @@ class Large:
             dirty.insert(at, start)
 
     def labels_in(self, low: int, high: int) -> Iterator[Cell]:
-        """Label cells by slice."""
+        """Yields the label cells of a range of slices."""
         return self.labels.between(low * self._streams, high * self._streams)
 
     def take_labels(self, low: int, high: int, leaves: int | None = None) -> list[Cell]:
-        """Removes label cells by slice, from the lowest so many leaves."""
+        """Removes the label cells of a range of slices, from at most the given number of lowest leaves."""
         return self.labels.take(low * self._streams, high * self._streams, leaves)
 
     def remove(self, start: int) -> None:
-        """Forgets the windows that begin there, with their cells; none begins earlier.
+        """Removes the windows that begin in this slice, with their cells; no window may begin earlier.
 
         With `repeat: each` repeats stay until no window begins before them: so cells go by whole leaves, unread.
         """
@@ -367,13 +367,13 @@ class Large:
     # ---- an end -----------------------------------------------------------------------------------------------------
 
     def forget_counts(self, clock: int) -> None:
-        """Drops the counts of buckets that no window known now or later can reach into."""
+        """Drops the counts of buckets that no present or future window can overlap."""
         spec, buckets = self.spec, self.body[BUCKETS]
         reach = spec.window + spec.before + spec.window + spec.correction
         del buckets[: bisect_right(buckets, clock, key=lambda b: int(b[BUCKET]) * spec.window + reach)]
 
     def needed_until(self) -> int:
-        """The clock from which on a key without cells need not be known: no row in time meets its counts or cuts."""
+        """Returns the clock from which a key without cells can be dropped: no row in time meets its counts or cuts."""
         window, ends = self.spec.window, [int(self.body[OUT])]
         for number, _, _, _, last_cut in self.body[BUCKETS]:
             ends.append((number + 1) * window)
@@ -383,6 +383,6 @@ class Large:
 
 
 def _next_number(body: list[Any]) -> int:
-    """The number of a new leaf."""
+    """Returns the number of a new leaf."""
     body[NUMBER] += 1
     return int(body[NUMBER])

@@ -1,6 +1,6 @@
-"""Closing the windows of a large key, from its earliest on, in parts: each step looks at what it closes only.
+"""Closes the windows of a large key in parts, the earliest first. Each part reads only the cells that it closes.
 
-What was begun is in the state after each part, so a sweep can end, commit or crash inside a key.
+The state records the progress after each part, so a sweep can end, commit or crash inside a key.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from samplejoin.core.outcomes import Outcomes
 if TYPE_CHECKING:
     from samplejoin.core.partition import Partition
 
-#: of labels that no window held, taken at once
+#: labels outside all windows that are taken at once
 ORPHAN_LEAVES = 4
-#: cells that cost about as much as a key with one window
+#: number of cells that costs about as much as a key with one window
 CELLS_PER_KEY = 8
 
 
 class Closing:
-    """One look at a large key. `left` is how many keys' worth may still be spent; at 0 it stops between two windows."""
+    """One pass over a large key. `left` is the remaining budget, in keys; at 0 it stops between two windows."""
 
     def __init__(self, partition: Partition, large: Large, out: Outcomes, left: int) -> None:
         self.partition, self.large, self.out, self.left = partition, large, out, left
         self.spec, self.clock = partition.spec, partition.clock.slice
 
     def close(self) -> bool:
-        """Sends what has ended, drops orphans, forgets what cannot be corrected any more. False: there is more."""
+        """Sends ended windows, drops orphans, removes what is past correction. Returns False if more is due."""
         large, clock = self.large, self.clock
         if not (self._send_ended() and self._drop_orphans() and self._forget()):
             return False
@@ -39,7 +39,7 @@ class Closing:
         return True
 
     def correct(self) -> bool:
-        """Sends a revision of every window that a late label has joined. False: there is more."""
+        """Sends a revision of every window that a late label has joined. Returns False if more is due."""
         dirty = self.large.body[DIRTY]
         while dirty:
             if self.left <= 0:
@@ -80,13 +80,13 @@ class Closing:
             large.remove(start)
 
     def _put_aside(self, window: LargeWindow) -> None:
-        """By processing time: labels have opened it, and no anchor came."""
+        """Drops a window that labels have opened and no anchor joined (processing time)."""
         for count, cell in enumerate(window.anchors):
             side_rows.put(self.partition, "orphan", self.large.key, cell, self.out)
             self.left -= not count % CELLS_PER_KEY
 
     def _watch_labels(self, end: int) -> None:
-        """An anchor that came before others may have taken their windows, which held these labels."""
+        """Handles labels whose window moved, because an anchor came that lies before its anchor."""
         before, large = self.spec.before, self.large
         for low, high in large.gaps(self.clock - before, end):
             for cell in large.labels_in(low, high):
@@ -107,7 +107,7 @@ class Closing:
         )
 
     def _drop_orphans(self) -> bool:
-        """Labels that no window holds and none can hold any more (rule 4); those that came late are late (rule 5)."""
+        """Handles labels that no window holds or can still hold (rule 4); late ones count as late (rule 5)."""
         large = self.large
         for low, high in large.gaps(large.body[ORPHANED], self.clock - self.spec.before):
             while cells := large.take_labels(low, high, ORPHAN_LEAVES):

@@ -1,4 +1,4 @@
-"""Windows of a large key, folded while their cells are read: of those about a leaf is held at a time."""
+"""Windows of a large key, folded while their cells are read: about one leaf of cells is in memory at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Name = tuple[int, object]
 
 
 Lowest = dict[Name, tuple[object, ...]]
-"""Of the rows of each id the lowest (event time, source)."""
+"""Per id, the lowest (event time, source) of its rows."""
 
 Place = tuple[tuple[object, ...], int]
 """Where a cell stands among those of its slice: (event time, source), and its stream."""
@@ -41,9 +41,9 @@ class LargeWindow:
     anchor: Cell
     anchors: Iterable[Cell]
     labels: Iterable[Cell] = ()
-    #: anchors that are not among `anchors`, for they have the id of the first one
+    #: number of anchors that are not in `anchors` because they have the id of the first one
     repeats: int = 0
-    #: how many cells it has
+    #: number of its cells
     cells: int = 0
     _rows: dict[int, int] = field(default_factory=dict)
     _merged: Merged = field(default_factory=lambda: ({}, {}))
@@ -56,7 +56,7 @@ class LargeWindow:
         return first
 
     def fold(self, spec: Spec) -> None:
-        """Reads the cells. What merging them raises is told by `merged`: that is the sample's fault, reading is not."""
+        """Reads the cells. An error of merging them is kept for `merged`, since it concerns the sample only."""
         plans, (merged, joined) = spec.plans, self._merged
         self.cells = self.repeats
         for cell in self._unique(spec):
@@ -79,7 +79,7 @@ class LargeWindow:
         try:
             raise error
         finally:
-            del error  # it refers to this frame
+            del error  # the error refers to this frame
 
     def rows_of(self, streams: set[int]) -> dict[int, int]:
         """As of a `Window`, of streams with ids, once it is folded."""

@@ -1,6 +1,6 @@
 """A sorted sequence of a key's entries in leaves of bounded size, each a record of its own in cache, changelog, store.
 
-So reading, adding or removing an entry costs one leaf, however many there are. The directory of the leaves is part of
+Reading, adding or removing an entry costs one leaf, however many there are. The directory of the leaves is part of
 the key's head record. A leaf is named by its key, SEPARATOR and a number; no join key contains that byte (rule 10).
 """
 
@@ -16,29 +16,29 @@ from samplejoin.core.spec import Spec
 Entry = list[Any]
 
 SEPARATOR = b"\0"
-#: a leaf with more entries, or more bytes and two entries, is split
+#: limits of a leaf: one with more entries, or more bytes and at least two entries, is split
 LEAF_ENTRIES = 64
 LEAF_BYTES = 16 << 10
-#: a range over more leaves is read without bringing them
+#: a range over more leaves is read without loading them into the cache
 BROUGHT_LEAVES = 4
 
 
 class Shelf(Protocol):
-    """Where the records of a join partition are: by name, open or packed; `changed` names what is to be persisted."""
+    """The records of a join partition by name, open or packed; `changed` names those to persist."""
 
     spec: Spec
     keys: dict[bytes, Any]
     changed: dict[bytes, None]
 
     def need(self, keys: Iterable[bytes]) -> None:
-        """Brings records that rest elsewhere into `keys`."""
+        """Loads records that rest in the store into `keys`."""
 
     def peek(self, key: bytes) -> bytes | None:
-        """A record that rests elsewhere, as it is there: it is not brought."""
+        """Returns a record that rests in the store, packed, without loading it."""
 
 
 def home_of(name: bytes) -> bytes:
-    """The join key that a record belongs to: itself, or the one whose leaf it is."""
+    """Returns the join key that a record belongs to: the record's own name, or the key of a leaf."""
     return name.partition(SEPARATOR)[0]
 
 
@@ -75,7 +75,7 @@ class Leaves:
     # ---- reading ----------------------------------------------------------------------------------------------------
 
     def between(self, low: int, high: int) -> Iterator[Entry]:
-        """Entries with low <= rank < high; changing them changes nothing here."""
+        """Yields the entries with low <= rank < high, for reading only."""
         touched = self._touched(low, high)
         for at in touched:
             leaf = self._read(at, len(touched) > BROUGHT_LEAVES)
@@ -83,7 +83,7 @@ class Leaves:
             yield from leaf[start:end]
 
     def after(self, rank: int) -> Entry | None:
-        """The first entry of this rank or a higher one."""
+        """Returns the first entry of this rank or a higher one; None without one."""
         at = max(0, bisect_left(self._firsts, rank) - 1)
         for each in range(at, min(at + 2, len(self._firsts))):
             leaf = self._read(each)
@@ -94,11 +94,11 @@ class Leaves:
         return None
 
     def first(self) -> Entry | None:
-        """The entry of the lowest rank."""
+        """Returns the entry of the lowest rank; None without entries."""
         return self._read(0)[0] if self._firsts else None
 
     def before(self, rank: int) -> Entry | None:
-        """The last entry of a lower rank."""
+        """Returns the last entry of a lower rank; None without one."""
         at = bisect_left(self._firsts, rank) - 1
         if at < 0:
             return None
@@ -129,7 +129,7 @@ class Leaves:
         self._sizes[max(0, bisect_right(self._firsts, rank) - 1)] += by
 
     def insert(self, entry: Entry, size: int) -> None:
-        """Adds an entry of so many bytes."""
+        """Adds an entry of the given size in bytes."""
         rank = self._rank(entry)
         at = bisect_right(self._firsts, rank) - 1
         if at < 0:
@@ -142,7 +142,7 @@ class Leaves:
         if not self._full(at, leaf, size):
             self._opened(at, leaf).insert(place, entry)
             self._sizes[at] += size
-        elif place == len(leaf):  # most entries come in order: leaves are filled
+        elif place == len(leaf):  # most entries come in order, so leaves are filled
             self._add(at + 1, [entry], size)
         else:
             self._split(at, self._opened(at, leaf))
@@ -174,11 +174,11 @@ class Leaves:
     # ---- leaves -----------------------------------------------------------------------------------------------------
 
     def _range(self, low: int, high: int) -> range:
-        """The leaves that can hold such entries."""
+        """Returns the leaves that can hold entries with these ranks."""
         return range(max(0, bisect_left(self._firsts, low) - 1), bisect_left(self._firsts, high))
 
     def _touched(self, low: int, high: int) -> range:
-        """As `_range`; a few are brought at once."""
+        """As `_range`; loads the leaves at once if they are few."""
         touched = self._range(low, high)
         if 1 < len(touched) <= BROUGHT_LEAVES and not self._passing:
             self._shelf.need([self._name(at) for at in touched])
@@ -216,9 +216,9 @@ class Leaves:
         return self._last[2]
 
     def _opened(self, at: int, leaf: list[Entry]) -> list[Entry]:
-        """The leaf as it was read, to be changed."""
+        """Returns the leaf, opened for changes."""
         name, shelf = self._name(at), self._shelf
-        if name not in shelf.keys:  # what is in `keys` is counted where it is brought
+        if name not in shelf.keys:  # leaves in `keys` are counted where they are loaded
             shelf.need((name,))
         shelf.keys[name] = leaf
         shelf.changed[name] = None

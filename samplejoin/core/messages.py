@@ -1,4 +1,4 @@
-"""What stands in the repartition log: blocks of cells, and ticks, both under the covering rule."""
+"""The messages of the repartition log: blocks of cells, and ticks. The covering rule applies to both."""
 
 from __future__ import annotations
 

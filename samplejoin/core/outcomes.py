@@ -1,4 +1,4 @@
-"""What stepping a partition brings about: finished samples, side outputs, and counts. Data only."""
+"""The outcomes of stepping a partition: samples, side outputs and counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from samplejoin.core.values import Fields
 
 @dataclass(slots=True)
 class Sample:
-    """A sample that goes out. `payload` is its formatted body, `previous_weight` that of the revision it replaces."""
+    """A finished sample. `payload` is its formatted body, `previous_weight` that of the revision it replaces."""
 
     key: bytes
     sample_id: str
@@ -49,19 +49,19 @@ class DeadSample:
     error: str
     traceback: str
     fields: Fields
-    #: the sample that is too large
+    #: the payload of a sample that is too large
     payload: bytes | None = None
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """All that a step, or several, brought about, in order."""
+    """The outcomes of one or several steps, in order."""
 
     samples: list[Sample] = field(default_factory=list)
     side_rows: list[SideRow] = field(default_factory=list)
     dead: list[DeadSample] = field(default_factory=list)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    #: takes each sample as it is made, instead of `samples`: payloads that are kept cost fresh memory each
+    #: called with each sample instead of adding it to `samples`: payloads that are kept cost fresh memory each
     emit: Callable[[Sample], None] | None = None
     revised: bool = False
 

@@ -110,7 +110,10 @@ class RocksStore:
 
     def clear(self) -> None:
         self.close()
-        Rdict.destroy(str(self.path), Options(raw_mode=True))
+        try:
+            Rdict.destroy(str(self.path), Options(raw_mode=True))
+        except Exception as error:
+            raise self._error("clear", error) from error
         self._open()
 
     def close(self) -> None:
