@@ -80,7 +80,7 @@ class Large:
     # ---- rows ---------------------------------------------------------------------------------------------------
 
     def add(self, cell: Cell) -> bool:
-        """Merges or inserts a cell. Returns False if it is a label over its bucket's limits (rule 11): it is dropped."""
+        """Merges or inserts a cell. Returns False if it is a label over its bucket's limits (rule 11), dropped."""
         spec, plan = self.spec, self.spec.plans[cell[STREAM]]
         opens = plan.anchor or spec.clock == "processing"
         leaves = self.anchors if opens else self.labels
