@@ -98,7 +98,7 @@ class EngineConfig:
     align_ms: int = 30_000
     max_backlog: int = 2_000
     cache_keys: int = 2_000_000
-    #: the memory that a worker may use, divided into shares
+    #: the memory that a worker may use, divided into shares: `worker/engine_config.py` takes it from the machine
     memory: Memory = field(default_factory=lambda: Memory(4 << 30))
     start: Start = "earliest"
     #: for topics that the job creates; None: the brokers' default

@@ -1,4 +1,8 @@
-"""Sample formats: a sample's fields to the bytes that go out, and back. One module each; `FORMATS` has them by name."""
+"""Sample formats: one sample's fields to the bytes that go out, and back. One module each, by name in `FORMATS`.
+
+A file that holds many samples (Parquet) is not a format in this sense: it would be written by a reader of the samples
+topic.
+"""
 
 from __future__ import annotations
 
