@@ -1,4 +1,4 @@
-"""Sample formats: a sample's fields to the bytes that go out, and back. One module each; `FORMATS` has them by name."""
+"""Formats of samples: encoding of a sample's fields, and decoding. Each is a module; `FORMATS` has them by name."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Decode = Callable[[bytes], object]
 
 
 class Format(Protocol):
-    """What a format's module offers. `columns`: the names of a sample's fields, in the order of the job file."""
+    """The interface of a format's module. `columns` are the names of a sample's fields, in the job file's order."""
 
     def encoder(self, columns: Sequence[str]) -> Encode:
-        """A function that writes a sample's fields. It raises TypeError, ValueError or KeyError for what it cannot."""
+        """Returns a function that encodes a sample's fields. It may raise TypeError, ValueError or KeyError."""
 
     def decoder(self, columns: Sequence[str]) -> Decode:
-        """A function that reads the bytes back, as a dict of the fields. It raises ValueError for other bytes."""
+        """Returns a function that decodes the bytes to a dict of the fields. It raises ValueError for other bytes."""
 
 
 FORMATS: Mapping[str, Format] = {"json": json, "csv": csv}
-"""By what `format` of the job file says."""
+"""The formats by their name in the job file."""
