@@ -1,6 +1,6 @@
 """samplejoin: training samples for online learning, joined live from Kafka logs.
 
-`import samplejoin` loads no Faust; the worker's Faust app is built when `samplejoin.app` is first asked for
+`import samplejoin` does not load Faust. The worker's Faust app is built when `samplejoin.app` is first accessed
 (`faust -A samplejoin worker`).
 """
 

@@ -1,4 +1,4 @@
-"""The command line: `samplejoin COMMAND`. Each command is a module of its own, loaded only when it is used."""
+"""The command line: `samplejoin COMMAND`. Each command is a module, which is loaded only when the command is used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMANDS = {
     "worker": _Command("samplejoin.commands.worker", "Run a job until it is stopped."),
     "status": _Command("samplejoin.commands.status", "Say whether a job is well and, if not, why nothing comes out."),
     "verify": _Command("samplejoin.commands.verify", "Prove that no sample was lost, doubled or wrong."),
-    "skip": _Command("samplejoin.commands.skip", "Have a job pass over records that no worker survives."),
+    "skip": _Command("samplejoin.commands.skip", "Make a job skip records that no worker survives."),
     "reset": _Command("samplejoin.commands.reset", "Reset a stopped job."),
     "migrate": _Command(
         "samplejoin.commands.migrate", "Move the open keys of a job to a different number of partitions."
@@ -67,7 +67,7 @@ class _Commands(click.Group):
 @click.version_option(samplejoin.__version__, message="samplejoin %(version)s")
 def main() -> None:
     """Joins impressions with their clicks and other labels into training samples, from Kafka to Kafka."""
-    # The client's log lines are noise next to what commands say; a worker's logging sets its own level.
+    # Commands print what matters, so the client's log lines are only noise. A worker's logging sets its own level.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 

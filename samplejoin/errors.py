@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class SamplejoinError(Exception):
-    """A clear end: the message says what is wrong, where, and what to do. Shown without a traceback."""
+    """An error with a message that says what is wrong, where, and what to do. It is shown without a traceback."""
 
 
 class RefusedError(ValueError):
-    """A single value that is not acceptable, with a hint: a note too, so that tracebacks and pytest show it."""
+    """A value that is not acceptable. Its hint is also a note, so that tracebacks and pytest show it."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -21,7 +21,7 @@ class RefusedError(ValueError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """A hint for a word that is not known, None if nothing comes near it."""
+    """Returns a hint for an unknown word, None if no known word is similar."""
     names = list(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not near:

@@ -1,7 +1,7 @@
-"""The contract of the samples topic (docs/samples-topic.md): the headers of a sample, written and read.
+"""The contract of the samples topic (docs/samples-topic.md): writes and reads the headers of a sample.
 
-A record's key is the join key, its value what `format` made, its partition the hash of the key. All else a reader needs
-stands in the headers, as text. Whoever reads the topic imports this module; it needs nothing of the engine.
+A record's key is the join key, its value the formatted sample, its partition the hash of the key. The headers have
+everything else that a reader needs, as text. Readers of the topic can import this module without the engine.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Protocol
 HEADERS = ("sample_id", "revision", "complete", "truncated", "weight", "job", "fingerprint")
 """The headers that every sample has."""
 PREVIOUS_WEIGHT = "previous_weight"
-"""The header that revisions above 0 have besides."""
+"""The additional header of revisions above 0."""
 
 Headers = list[tuple[str, bytes]]
 
 
 class Finished(Protocol):
-    """What the headers say of a sample: `core.outcomes.Sample`."""
+    """The fields of a sample that go into headers. `core.outcomes.Sample` has them."""
 
     sample_id: str
     revision: int
@@ -31,13 +31,13 @@ class Finished(Protocol):
 
 @dataclass(frozen=True)
 class SampleHeaders:
-    """The headers of one sample. `previous_weight` is that of the revision it replaces; None for a first one."""
+    """The headers of one sample. `previous_weight` is that of the revision it replaces; None for revision 0."""
 
     sample_id: str
     revision: int
     weight: float
     previous_weight: float | None
-    #: streams that `max_wait` had left out when the window closed
+    #: names of streams that `max_wait` had left out when the window closed
     missing: tuple[str, ...]
     truncated: bool
     job: str
@@ -46,20 +46,20 @@ class SampleHeaders:
 
     @property
     def complete(self) -> bool:
-        """Whether the window closed with all streams read to its end."""
+        """Whether all streams had been read to the window's end when it closed."""
         return not self.missing
 
 
 class HeaderWriter:
-    """Writes the headers of one job's samples. `fingerprint` is the short one."""
+    """Writes the headers of one job's samples. `fingerprint` is the short one, 16 hex digits."""
 
     def __init__(self, job: str, fingerprint: str) -> None:
-        #: what side rows carry too
+        #: headers that side rows have too
         self.constant: Headers = [("job", job.encode()), ("fingerprint", fingerprint.encode())]
         self._plain = self._all_but_id(0, 1.0, (), False)
 
     def write(self, sample: Finished) -> Headers:
-        """The headers; those of the many samples with nothing special are made once."""
+        """Returns the headers of a sample. Those of ordinary samples, all but the id, are made only once."""
         headers: Headers = [("sample_id", sample.sample_id.encode())]
         if sample.weight == 1.0 and not (sample.revision or sample.missing or sample.truncated):
             return headers + self._plain
@@ -79,7 +79,7 @@ class HeaderWriter:
 
 
 def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> SampleHeaders:
-    """The headers of a record of the samples topic. Raises ValueError if they are not those of a sample."""
+    """Reads the headers of a record of the samples topic. Raises ValueError if they are not those of a sample."""
     text = {name: (value or b"").decode() for name, value in headers}
     if absent := [name for name in HEADERS if name not in text]:
         raise ValueError(f"not a sample: it has no header {', '.join(absent)}")

@@ -1,1 +1,1 @@
-"""The hot path of a record: decoded, cleaned by the user's function, keyed, packed as a cell."""
+"""The hot path of a record: decodes it, calls the user's function, computes the key and packs the row as a cell."""

@@ -1,7 +1,7 @@
-"""From records to cells: decoding, event time, the users' cleaning functions, keys. Knows nothing of Kafka's client.
+"""Turns records into cells: decodes them, reads event times, calls the user's functions, computes keys. Needs no Kafka.
 
-A record is anything with aiokafka's `value`, `key`, `timestamp`, `timestamp_type`, `headers`, `offset`. Whatever goes
-wrong with one costs a dead letter, never the partition (rules 9, 10, 12).
+A record has aiokafka's `value`, `key`, `timestamp`, `timestamp_type`, `headers` and `offset`. A record that fails
+becomes a dead letter and never stops the partition (rules 9, 10, 12).
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from samplejoin.job.event_times import MAX_MS
 LOG_APPEND_TIME = 1
 NO_LIMIT = 1 << 62
 ROWS_PER_RECORD = 4
-"""The rows of one record may together be as large as so many of the largest (`limits.row`)."""
+"""The rows of one record may together be this many times as large as the largest row (`limits.row`)."""
 CELL_BYTES = 150
-"""About what a cell takes on top of its key and values."""
+"""Bytes that a cell takes in addition to its key and values, approximately."""
 ROWS_APART = 1 << 20
-"""Streams of one topic number a record's rows so far apart: a row's source is (..., offset, stream, index)."""
+"""The nth stream of a topic numbers a record's rows from n times this value, so that their indexes stay apart."""
 _DONE = object()
-"""What takes the place of a row where nothing is left to do."""
+"""Stands in place of the rows of a record for which nothing is left to do."""
 
 
 class FutureTimeError(ValueError):
-    """An event time more than `max_skew` ahead, after `latest_ms` (rule 9)."""
+    """An event time that is later than `latest_ms`, and so more than `max_skew` ahead (rule 9)."""
 
     def __init__(self, message: str, latest_ms: int) -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ class OneRecord(NamedTuple):
     each: Input
     record: KafkaRecord
     source: str
-    #: the latest event time that is taken (rule 9)
+    #: the latest event time that is allowed (rule 9)
     latest_ms: int
     out: Cleaned
 
@@ -62,7 +62,7 @@ class OneRecord(NamedTuple):
 class Cleaner:
     """Cleans the records of one job. `start_ms` is the job's start time, None if it starts at an offset.
 
-    With `pack` cells are packed as they are made: thousands of small lists that wait for a block cost more than bytes.
+    With `pack`, cells are packed as soon as they are made: while they wait for their block, bytes cost less than lists.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class Cleaner:
         self._row_bytes = model.limits.row_bytes
         self._makers = [maker(plan, spec.codec) for plan in spec.plans]
         self._sizes = [sizer(plan, spec.codec, self._row_bytes) for plan in spec.plans]
-        #: per stream, the event times from and up to which a row can belong to a sample; None: any
+        #: per stream, the event times [from, to) of rows that can belong to a sample; None: no bounds
         self._bounds = [_bounds(plan, spec, start_ms, model.until_ms) for plan in spec.plans]
-        #: the fast way, for topics of one stream without anything out of the ordinary
+        #: topic -> the fast path, for topics of one stream whose event time is a field and has no bounds
         self.fast = {
             topic: self._runner(inputs[0]) for topic, inputs in self.by_topic.items() if self._is_plain(inputs)
         }
@@ -102,8 +102,8 @@ class Cleaner:
     ) -> Cleaned:
         """Cleans records of one source partition, in offset order; `now_ms` is the reader's clock (rule 9).
 
-        With `max_bytes` it ends after the record whose cells pass it: `Cleaned.records` says how many were cleaned.
-        `into` is what the records before became, to go on with.
+        With `max_bytes` it stops after the record whose cells exceed that size: `Cleaned.records` says how many were
+        cleaned. `into` is the result of the records before, which is extended.
         """
         out = into or Cleaned(rows=[0] * len(self._spec.plans))
         self.running.source = source = source_id(topic, partition)
@@ -133,7 +133,7 @@ class Cleaner:
         max_bytes: int | None,
         out: Cleaned,
     ) -> int:
-        """Record by record; returns the highest event time, -1 without one. Its fast path is in `generated`."""
+        """Cleans records one by one. Returns the highest event time in ms, else -1. Its fast path is in `generated`."""
         highest = -1
         for record in records:
             latest_ms = _reference(record, now_ms) + self._max_skew_ms
@@ -149,7 +149,7 @@ class Cleaner:
         return highest
 
     def _is_plain(self, inputs: list[Input]) -> bool:
-        """Whether one loop can do it: one stream, its time a field, and no event times that are left out."""
+        """Returns whether the fast path can be used: for one stream, whose event time is a field and has no bounds."""
         each = inputs[0]
         return len(inputs) == 1 and not each.takes_record_time and self._bounds[each.plan.index] is None
 
@@ -184,7 +184,7 @@ class Cleaner:
         )
 
     def _record(self, one: OneRecord, first_index: int) -> int:
-        """One record through one stream's functions; returns its event time, -1 if it has none that counts."""
+        """Sends a record through one stream's functions. Returns its event time in ms, -1 if it must not count."""
         each, record, _, latest_ms, out = one
         if type(record) is RefusedRecord:
             return _dead(one, "too_large", each.plan.stream.name, record.why())
@@ -205,19 +205,19 @@ class Cleaner:
         return time_ms
 
     def _call(self, one: OneRecord, decoded: Any) -> Any:
-        """What the user's function makes of a record; `_DONE` if it has raised."""
+        """Returns what the user's cleaning function returns, `_DONE` if it raised."""
         try:
             return one.each.clean(decoded)
         except mistakes() as error:
             return self._raised(one, error)
 
     def _raised(self, one: OneRecord, error: BaseException) -> object:
-        """The user's function has raised: a dead letter, and nothing left to do."""
+        """Makes a dead letter of a record for which the user's function raised."""
         _dead(one, "clean", one.each.clean_name, error)
         return _DONE
 
     def _result(self, one: OneRecord, first_index: int, cleaned: object, time_ms: int) -> None:
-        """Rows, a count or a dead letter, of what the user's function has made."""
+        """Turns the result of the user's function into rows, a count or a dead letter."""
         if cleaned is _DONE:
             return
         try:
@@ -231,7 +231,7 @@ class Cleaner:
             _filtered(one.each, one.out)
 
     def _rows(self, one: OneRecord, first_index: int, rows: list[Any], time_ms: int) -> None:
-        """All rows of one record, or none of them if they are too large together: they travel in one block."""
+        """Takes all rows of a record, or none if together they are too large: they must fit into one block."""
         out = one.out
         before, limit = out.bytes, ROWS_PER_RECORD * self._row_bytes
         for index, row in enumerate(rows, first_index):
@@ -244,7 +244,7 @@ class Cleaner:
                 return
 
     def _row(self, one: OneRecord, index: int, row: Any, time_ms: int) -> None:
-        """One row becomes a cell of its join partition, a count, or a dead letter."""
+        """Turns one row into a cell of its join partition, a count or a dead letter."""
         each, record, source, _, out = one
         spec, plan = self._spec, each.plan
         number = plan.index
@@ -269,7 +269,7 @@ class Cleaner:
             if size > self._row_bytes:
                 raise ValueError(
                     f"row of {size} bytes is over limits.row ({self._row_bytes} bytes); "
-                    f"an element of a list or object counts {ELEMENT_BYTES} bytes at least"
+                    f"each element of a list or object counts at least {ELEMENT_BYTES} bytes"
                 )
             slice_ = time_ms // spec.resolution_ms
             waiting = partials if self._pack is None else self._pack((number, slice_, 1, partials))
@@ -291,7 +291,7 @@ class Cleaner:
             cells.append(cell)
 
     def _time_of_row(self, one: OneRecord, row: Fields, record_ms: int) -> int:
-        """The row's own event time if it has the time field, else the record's. Raises ValueError."""
+        """Returns the row's event time in ms if it has the time field, else the record's. Raises ValueError."""
         each, _, _, latest_ms, out = one
         own = _DONE if each.takes_record_time else value_at(row, each.time_field, _DONE)
         if own is _DONE:
@@ -310,7 +310,7 @@ class Cleaner:
 
 
 def _reference(record: KafkaRecord, now_ms: int) -> int:
-    """What a record's event time is held against (rule 9); a timestamp below 0 is none."""
+    """Returns the time in ms that a record's event time is compared with (rule 9). A timestamp below 0 means none."""
     stamp: int = record.timestamp
     if stamp < 0 or (stamp > now_ms and record.timestamp_type != LOG_APPEND_TIME):
         return now_ms
@@ -318,9 +318,11 @@ def _reference(record: KafkaRecord, now_ms: int) -> int:
 
 
 def _bounds(plan: StreamLayout, spec: Spec, start_ms: int | None, until_ms: int | None) -> tuple[int, int] | None:
-    """The event times [from, to) of rows that an anchor in [start, until) is or can hold; None without bounds.
+    """Returns the event times [from, to) of rows that can belong to a sample with an anchor in [start, until).
 
-    Anchors hold labels by slices (rule 15): the first one's slice may begin before `start`.
+    None without `start` and `until`.
+
+    Windows hold labels by slices (rule 15): the slice of the first anchor may begin before `start`.
     """
     if start_ms is None and until_ms is None:
         return None
@@ -332,7 +334,7 @@ def _bounds(plan: StreamLayout, spec: Spec, start_ms: int | None, until_ms: int 
 
 
 def event_time(each: Input, decoded: Fields, record: KafkaRecord) -> int:
-    """The record's event time, read before cleaning (rule 8). Raises ValueError."""
+    """Returns the record's event time in ms, read before cleaning (rule 8). Raises ValueError."""
     if each.takes_record_time:
         if record.timestamp < 0:
             raise ValueError("the record has no timestamp")
@@ -344,13 +346,13 @@ def event_time(each: Input, decoded: Fields, record: KafkaRecord) -> int:
 
 
 def _filtered(each: Input, out: Cleaned) -> int:
-    """Counts a record that gives no rows; returns the event time that does not count."""
+    """Counts a record that gives no rows. Returns -1, which is no event time."""
     out.count(each.plan.stream.name, "filtered")
     return -1
 
 
 def _dead(one: OneRecord, reason: str, function: str, error: BaseException) -> int:
-    """Keeps the record as a dead letter; returns the event time that does not count."""
+    """Keeps the record as a dead letter. Returns -1, which is no event time."""
     each, record, source, _, out = one
     topic, partition = source.split(" ")
     stream = each.plan.stream.name
@@ -367,7 +369,7 @@ def _dead(one: OneRecord, reason: str, function: str, error: BaseException) -> i
 
 
 def _take_back(each: Input, offset: int, out: Cleaned) -> None:
-    """Removes the stream's cells of one record, the last ones made."""
+    """Removes the stream's cells of one record, which were the last to be added."""
     stream = each.plan.index
     for target, cells in list(out.cells.items()):
         while cells and cells[-1][1] == stream and cells[-1][3] == offset:
@@ -378,9 +380,9 @@ def _take_back(each: Input, offset: int, out: Cleaned) -> None:
 
 
 def _rows_in(each: Input, cleaned: Any) -> list[Any]:
-    """The rows that a cleaning function returned. Raises TypeError for anything else.
+    """Returns the rows that a cleaning function returned. Raises TypeError for anything else.
 
-    By the type itself: a user's class can have `__class__`, `__len__` and `__iter__` raise.
+    It checks `type()` only, because a user's class may raise in `__class__`, `__len__` and `__iter__`.
     """
     kind = type(cleaned)
     if cleaned is None:

@@ -1,4 +1,4 @@
-"""What a producer would send: the bytes that a stream's `decode` reads. For sample records and tests."""
+"""Encodes values as a producer would, as a stream's `decode` reads them. For sample records and tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from samplejoin.job.sections import StreamSection
 
 
 def encode(stream: StreamSection, value: Value) -> bytes | None:
-    """A dict as a line of the stream's CSV, else as JSON; bytes, text and None as they are."""
+    """Encodes a dict as a line of the stream's CSV, else as JSON; leaves bytes, text and None as they are."""
     if value is None or isinstance(value, bytes):
         return value
     if isinstance(value, dict) and stream.decode == "csv":

@@ -1,7 +1,7 @@
-"""The fast twin of `Cleaner`'s plain path: one generated loop per stream, in which an ordinary record costs no call.
+"""The fast path of `Cleaner`: one generated loop per stream, in which an ordinary record costs no function calls.
 
-Whatever is out of the ordinary (a record that cannot be read, a list of rows, a key of another type, a row that is too
-large) goes the plain way. A parity test holds that both agree, and that the twin is the one in use. Names of fields go
+Everything out of the ordinary (a record that cannot be read, a list of rows, a key of another type, a row that is too
+large) takes the plain path. A parity test checks that both agree and that the fast path is in use. Names of fields get
 into the generated source by `repr` only.
 """
 
@@ -23,7 +23,7 @@ from samplejoin.formats import json
 from samplejoin.job.event_times import MAX_MS, read_ms
 
 Run = Callable[[Sequence[KafkaRecord], str, int, int, Cleaned], int]
-"""(records, source, now_ms, max_bytes, out) -> the highest event time in ms, -1 without one."""
+"""(records, source, now_ms, max_bytes, out) -> the highest event time in ms, -1 if there is none."""
 
 _SOURCE = """
 def run(records, source, now_ms, max_bytes, out):
@@ -93,12 +93,12 @@ def run(records, source, now_ms, max_bytes, out):
 """
 
 
-#: `event_times.read_ms`, in place
+#: `event_times.read_ms`, inlined
 _MS = "moment if type(moment) is int and 0 <= moment <= MAX_MS else read_time(moment)"
 
 
 def _decoding(each: Any) -> str:
-    """`decoders.decode_json` in place; what is wrong with a record the plain way tells."""
+    """Returns source that decodes a record. A record that fails goes to the plain path, which says what is wrong."""
     if each.decode is not decode_json:
         return (
             "if type(record) is Refused: raise LookupError\n            decoded = decode(record)\n"
@@ -108,13 +108,13 @@ def _decoding(each: Any) -> str:
 
 
 def _payload_size(plan: StreamLayout) -> str:
-    """`row_size.sizer` in place, where only payloads count."""
+    """Returns source that inlines `row_size.sizer` for streams in which only payloads count."""
     sizes = ["len(partials[0][1])"] * plan.needs_first + ["len(partials[1][1])"] * bool(plan.last_fields)
     return " + ".join(sizes) or "0"
 
 
 def runner(each: Any, key_fields: tuple[str, ...], names: Mapping[str, Any]) -> Run:
-    """The loop for the only stream of a topic, whose time is a field of the record. `names` is what it works with."""
+    """Compiles the loop for the only stream of a topic, whose time is a field. `names` are the globals of the loop."""
     values, ordinary, text = [], [], []
     for i, field in enumerate(key_fields):
         names_there = names_of(field)

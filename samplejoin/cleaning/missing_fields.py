@@ -1,4 +1,4 @@
-"""The first rows of each stream are looked at for fields that the job file names and that none of them has."""
+"""Looks in the first rows of each stream for fields that the job file names but none of them has."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from samplejoin.errors import did_you_mean
 from samplejoin.job.compile import Input, Job
 
 FIRST_ROWS = 1000
-"""A field that is null in so many rows is a mistake, or rare enough to say so."""
+"""A field that is null in this many rows is probably a mistake, and at least very rare."""
 MOST_NAMES = 200
 
 
 class FirstRows:
-    """The first rows of one stream. `fields` maps the paths that are read of a row to where the job file says so."""
+    """The first rows of one stream. `fields` maps paths that are read from rows to the keys that name them."""
 
     def __init__(self, stream: str, fields: Mapping[str, str], limit: int = FIRST_ROWS) -> None:
         self.stream, self.fields, self.limit = stream, fields, limit
@@ -29,7 +29,7 @@ class FirstRows:
         self._told: set[str] = set()
 
     def add(self, row: Fields) -> bool:
-        """One row more; whether all that is to be known is known: every field has been seen, or the rows are full."""
+        """Adds a row. Returns whether the result is final: all fields have had a value, or `limit` rows were added."""
         self.rows += 1
         self._null = {path for path in self._null if value_at(row, path) is None}
         if self._null and len(self._names) < MOST_NAMES:
@@ -37,11 +37,11 @@ class FirstRows:
         return not self._null or self.rows >= self.limit
 
     def findings(self) -> dict[str, str]:
-        """By path, what to say of each field that was null in all rows."""
+        """Returns a message for each field that was null or absent in all rows, by path."""
         return {path: self._said(path) for path in sorted(self._null)}
 
     def absent(self) -> list[str]:
-        """What to say of each field that no row so far has carried at all, not even as null; each once."""
+        """Returns a message for each field that no row has had yet, not even as null; each is returned once."""
         found = sorted(self._null - self._names.keys() - self._told) if self.rows else []
         self._told.update(found)
         return [self._said(path) for path in found]
@@ -59,9 +59,9 @@ class FirstRows:
 
 
 class WatchingCleaner(Cleaner):
-    """The worker's cleaner. `on_null` is told once of each field that was null in all first rows: stream, path, words.
+    """The worker's cleaner. It calls `on_null(stream, path, message)` for each field that was null in all first rows.
 
-    While a stream is looked at its topics go the plain way: for one row, if that has all fields.
+    The topics of a stream take the plain path until its result is final: for one row, if that has all fields.
     """
 
     def __init__(
@@ -82,18 +82,18 @@ class WatchingCleaner(Cleaner):
         if first is not None and issubclass(type(row), dict):
             try:
                 known = first.add(row)
-            except mistakes():  # a user's own class of dict; what is wrong with the row is said below
+            except mistakes():  # a user's own class of dict; what is wrong with the row is reported below
                 known = False
             if known:
                 self._end(each, first)
         super()._row(one, index, row, time_ms)
 
     def absent(self) -> list[str]:
-        """What to say of fields that no row has carried, of streams with few rows so far."""
+        """Returns messages about fields that no row has had yet, for streams that are still watched."""
         return [said for first in self._first.values() for said in first.absent()]
 
     def _end(self, each: Input, first: FirstRows) -> None:
-        """The stream has been looked at: its topics go the fast way from the next run on."""
+        """Ends the watch of a stream. Its topics take the fast path from the next run on."""
         del self._first[first.stream]
         for topic in each.plan.stream.topics:
             if topic in self._put_off:
@@ -103,7 +103,7 @@ class WatchingCleaner(Cleaner):
 
 
 def _fields_of(job: Job) -> dict[str, dict[str, str]]:
-    """By stream, the paths that are read of its rows, and where the job file says so."""
+    """Returns by stream the paths that are read from its rows, with the job-file keys that name them."""
     fields: dict[str, dict[str, str]] = {name: dict.fromkeys(job.model.key, "key") for name in job.model.streams}
     for name, stream in job.model.streams.items():
         if stream.id is not None:

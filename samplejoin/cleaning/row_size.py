@@ -1,4 +1,4 @@
-"""How large a row is that our own topics are to carry, for `limits.row`."""
+"""Measures the size of a row in the job's internal topics, for `limits.row`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from samplejoin.core.spec import Codec, StreamLayout
 from samplejoin.core.values import Partials, Value
 
 ELEMENT_BYTES = 64
-"""What an element of lists and objects takes in memory, however short it is packed: `[]` is one byte there."""
+"""What an element of a list or object takes in memory at least; packed it may be shorter (`[]` is one byte)."""
 _ANY_SIZE = frozenset(("min", "max", "first", "last", "list", "top"))
 
 
 def measured(plan: StreamLayout) -> tuple[int, ...]:
-    """Which partials can be of any kind and size; 0 stands for the row's id."""
+    """Returns the indexes of partials that can be of any type and size; 0 stands for the row's id."""
     grows = [
         i for i, f in enumerate(plan.aggregates, 2) if f.aggregate.name in _ANY_SIZE or isinstance(f.aggregate, Custom)
     ]
@@ -24,13 +24,13 @@ def measured(plan: StreamLayout) -> tuple[int, ...]:
 
 
 def sizer(plan: StreamLayout, codec: Codec, row_bytes: int) -> Callable[[list[object]], int]:
-    """Bytes of a row's payloads, and of those of its partials that can be of any kind and size.
+    """Returns a function from a row's partials to its size in bytes: payloads, and partials of any type and size.
 
-    Where these could take more than `row_bytes` in memory, each of their elements counts `ELEMENT_BYTES` at least.
-    Payloads stay packed until their sample is made.
+    If these partials could take more than `row_bytes` in memory, each element of them counts at least `ELEMENT_BYTES`.
+    Payloads count as they are, because they stay packed until their sample is made.
     """
     counted = measured(plan)
-    few_bytes = row_bytes // ELEMENT_BYTES  # an element is at least one byte
+    few_bytes = row_bytes // ELEMENT_BYTES  # packed, an element is at least one byte
 
     def size_of(partials: Partials) -> int:
         first, last = partials[0], partials[1]
@@ -48,7 +48,7 @@ def sizer(plan: StreamLayout, codec: Codec, row_bytes: int) -> Callable[[list[ob
 
 
 def _elements(value: Value) -> int:
-    """How many values lie in lists and objects, at whatever depth."""
+    """Returns the number of values in lists and objects, at any depth."""
     value = opened(value)
     kind = type(value)
     if kind is dict:

@@ -1,4 +1,4 @@
-"""What a worker works on by a user's function at this moment: read by other threads, when it takes too long."""
+"""The user's function that a worker is calling at this moment, for threads that report a call that takes too long."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from samplejoin.core.values import Fields
 
 @dataclass(slots=True)
 class RunningCall:
-    """Set by what calls the users' functions. As few stores as can be: one per record, in the loop of all records."""
+    """The running function and its argument. Callers set as little as they can: one attribute per record."""
 
-    #: the function, or those that one record goes through
+    #: the function, or all those that a record goes through
     function: str = ""
-    #: `topic partition` of the record, empty where a sample is worked on
+    #: `topic partition` of the record; empty if the argument is a sample
     source: str = ""
     #: the record or the sample; None: no function runs
     argument: object = None
 
     def __str__(self) -> str:
-        """The function and its record, `functions:clean at TOPIC/PARTITION/OFFSET`; empty if none runs."""
+        """Returns `functions:clean at TOPIC/PARTITION/OFFSET`; the function alone for a sample; empty if none runs."""
         argument = self.argument
         if argument is None:
             return ""
@@ -30,7 +30,7 @@ class RunningCall:
         return f"{self.function} at {topic}/{int(partition)}/{offset}" if partition else self.function
 
     def watching(self, name: str, function: Callable[[Fields], object]) -> Callable[[Fields], Any]:
-        """The function of a sample, which sets what runs."""
+        """Wraps a function of samples to set what runs."""
 
         def watched(sample: Fields) -> object:
             self.function, self.source, self.argument = name, "", sample

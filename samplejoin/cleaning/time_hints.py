@@ -1,4 +1,4 @@
-"""What may be wrong with an event time far from its record's own: the unit, or the zone. For messages only."""
+"""Guesses why an event time is far from its record's timestamp: the unit, or the time zone. For messages only."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _UNITS = ("s", "ms", "us", "ns")
 _NEAR_MS = 2 * 365 * 86_400_000
 _HALF_HOUR_MS = 1_800_000
 _OFFSETS = range(2, 29)
-"""The half hours by which zones are ahead of UTC or behind it."""
+"""Offsets of time zones from UTC, in half hours."""
 _OFF_MS = 180_000
-"""What a record took to be written and read comes on top."""
+"""The delay between event and record that may come on top, in ms."""
 
 
 def iso(ms: int) -> str:
-    """`2026-01-31T12:00:00.000Z`; what is not a time of these millennia as a number."""
+    """Formats as `2026-01-31T12:00:00.000Z`; as a number of ms if it is not between 1970 and 9999."""
     if not 0 <= ms <= MAX_MS:
         return f"{ms} ms"
     return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def too_early(time_ms: int, latest_ms: int, max_skew_ms: int, record_ms: int, unit: str) -> str:
-    """What to say of an event time beyond `latest_ms`; `record_ms` is the record's timestamp (rule 9)."""
+    """Returns the error of an event time after `latest_ms`; `record_ms` is the record's timestamp (rule 9)."""
     reference_ms = latest_ms - max_skew_ms
     whose = "the record's timestamp" if reference_ms == record_ms else "the reader's clock"
     said = f"event time {iso(time_ms)} is more than max_skew ahead of {whose} {iso(reference_ms)}"
@@ -33,21 +33,21 @@ def too_early(time_ms: int, latest_ms: int, max_skew_ms: int, record_ms: int, un
 
 
 def too_far(stream: str, time_ms: int, reference_ms: int, unit: str) -> str:
-    """What to say of a stream with an event time decades before its record was written."""
+    """Returns the warning about a stream with an event time decades before its record was written."""
     years = (reference_ms - time_ms) // (365 * 86_400_000)
-    said = f"the times of {stream} lie {years} years before their records': {iso(time_ms)}, record {iso(reference_ms)}"
+    said = f"event times of {stream} are {years} years before their records: {iso(time_ms)}, record {iso(reference_ms)}"
     return f"{said}; {hint(time_ms, reference_ms, unit) or 'is time_unit right?'}"
 
 
 def hint(time_ms: int, reference_ms: int, unit: str) -> str | None:
-    """The mistake that would bring the two together, None if none is known."""
+    """Returns the mistake that would explain the difference of the two times; None if none is known."""
     if 0 <= reference_ms < FAR_MS < time_ms:
         return "Kafka's timestamps are ms since 1970; its producer wrote 0 or another unit"
     if unit in _UNITS:
         for other in _UNITS:
             ms = time_ms * 1000 ** (_UNITS.index(unit) - _UNITS.index(other))
             if other != unit and abs(ms - reference_ms) < _NEAR_MS:
-                return f"is time_unit: {other} meant, not {unit}?"
+                return f"did you mean time_unit: {other}, not {unit}?"
     off_ms = time_ms - reference_ms
     halves = round(off_ms / _HALF_HOUR_MS)
     if abs(halves) in _OFFSETS and abs(off_ms - halves * _HALF_HOUR_MS) <= _OFF_MS:

@@ -1,1 +1,1 @@
-"""Record values to dicts, and back for sample records and tests: JSON, CSV, raw."""
+"""Decoders: record values (JSON, CSV, raw) to dicts."""

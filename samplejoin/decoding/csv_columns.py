@@ -1,4 +1,4 @@
-"""The columns of a CSV record as values of the types that the job file gives them."""
+"""Reads the columns of a CSV record as values of the types in the job file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from samplejoin.errors import RefusedError, did_you_mean
 ColumnType = Literal["str", "int", "float", "bool"]
 TYPES: tuple[str, ...] = get_args(ColumnType)
 Columns = Iterable[str] | Mapping[str, ColumnType]
-"""Names, whose values are text, or names with types."""
+"""Names of columns, whose values are text; or names with types."""
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*").fullmatch
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 
 
 def columns_of(value: Value) -> tuple[str, ...] | dict[str, ColumnType]:
-    """Columns as a job file has them. Raises RefusedError for what names none, and for types that are not known."""
+    """Returns the columns of a job file. Raises RefusedError if there are none, or if a type is unknown."""
     if isinstance(value, list | tuple) and value and all(type(name) is str for name in value):
         return tuple(value)
     if not isinstance(value, dict) or not value or not all(type(name) is str for name in value):
@@ -32,10 +32,10 @@ def columns_of(value: Value) -> tuple[str, ...] | dict[str, ColumnType]:
 
 
 def reader(columns: Columns) -> Callable[[list[str]], Fields]:
-    """A function from the texts of a line, as many as there are columns, to a dict.
+    """Returns a function from the texts of a line, one per column, to a dict.
 
-    Empty text is null in a column of another type than `str`. The function raises ValueError, naming the column, for
-    text that is not of its type.
+    Empty text becomes null in a column of a type other than `str`. The function raises ValueError, which names the
+    column, for text that is not of the column's type.
     """
     names = tuple(columns)
     types = columns if isinstance(columns, Mapping) else {}
@@ -62,7 +62,7 @@ def _int(text: str) -> int:
 
 
 def _float(text: str) -> float:
-    if "_" in text:  # Python's way of writing numbers, and nobody else's
+    if "_" in text:  # float() allows underscores, which only Python writes
         raise ValueError
     return float(text)
 

@@ -1,7 +1,7 @@
-"""Records to dicts: JSON, CSV, raw. A record has `key`, `value`, `timestamp` (ms) and `headers`, as in aiokafka.
+"""Decodes records (JSON, CSV, raw) to dicts. A record has aiokafka's `key`, `value`, `timestamp` (ms) and `headers`.
 
-A decoder that returns None filters the record before its time is read (rule 13): JSON and CSV do with a tombstone, a
-record whose value is null.
+A decoder that returns None filters the record before its time is read (rule 13). JSON and CSV filter tombstones, which
+are records whose value is null.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from samplejoin.formats.json import loads
 Decode = Callable[[KafkaRecord], Any]
 
 _LARGEST_FIELD = (1 << 31) - 1
-"""The csv module's own limit is far below the largest record; `limits.row` bounds what is kept."""
+"""Bytes of a CSV field. The csv module's default is far below the largest record; `limits.row` is the real limit."""
 
 
 def decode_json(record: KafkaRecord) -> Fields | None:
-    """The record's JSON object. Raises ValueError if it is empty, no JSON, or no object."""
+    """Returns the record's JSON object. Raises ValueError if the record is empty, not JSON, or not an object."""
     value = record.value
     if value is None:
         return None
@@ -41,7 +41,7 @@ def decode_json(record: KafkaRecord) -> Fields | None:
 
 
 def decode_raw(record: KafkaRecord) -> Fields:
-    """Key and value as bytes (or None), timestamp in ms, headers as a dict of bytes (of equal names the last)."""
+    """Returns key and value as bytes or None, timestamp in ms, and headers as a dict (last value of a name)."""
     return {
         "key": record.key,
         "value": record.value,
@@ -51,10 +51,10 @@ def decode_raw(record: KafkaRecord) -> Fields:
 
 
 def csv_decoder(columns: Columns, delimiter: str = ",") -> Decode:
-    """Reads a record as one CSV line without header. A byte order mark is left out.
+    """Returns a decoder of records that are one CSV line without header. It skips a byte order mark.
 
-    The function raises ValueError if the record is empty, not UTF-8, not one line, or has another number of columns,
-    and for text that is not of its column's type.
+    The decoder raises ValueError if the record is empty, not UTF-8, not one line, or has another number of columns,
+    or text that is not of its column's type.
     """
     names, read = tuple(columns), reader(columns)
     csv.field_size_limit(_LARGEST_FIELD)
@@ -79,7 +79,7 @@ def csv_decoder(columns: Columns, delimiter: str = ",") -> Decode:
 
 
 def user_decoder(name: str, function: Callable[[object], object]) -> Decode:
-    """A user's decoder, held to its promise of a dict or None; what it raises comes out as it is."""
+    """Wraps a user's decoder to raise ValueError if it returns neither a dict nor None; its own errors pass through."""
 
     def decode(record: KafkaRecord) -> Fields | None:
         data = function(record)

@@ -1,4 +1,4 @@
-"""What a record is that cannot be decoded: the usual suspects by name, for the error of its dead letter."""
+"""Recognizes common kinds of records that cannot be decoded, for the error of a dead letter."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _REGISTRY_BYTES = 5
 _NO_NUMBER = re.compile(rb"[:,\[]\s*(-?(?:NaN|Infinity|inf|nan))\b")
 _HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-_FUNCTION = "decode it by a function of yours"
+_FUNCTION = "decode it with a function of your own"
 
 
 def not_json(value: bytes, error: Exception) -> str:
-    """Why the bytes are no JSON document; what the parser said if nothing better is known."""
+    """Returns why the bytes are not JSON: the parser's error if nothing better is known."""
     return f"not JSON: {_known(value) or _near_json(value) or error}"
 
 
 def not_csv(value: bytes, error: Exception) -> str:
-    """Why the bytes are no line of CSV."""
+    """Returns why the bytes are not a line of CSV."""
     return f"not CSV: {_known(value) or error}"
 
 
 def _known(value: bytes) -> str | None:
-    """Bytes that are no text at all."""
+    """Recognizes bytes that are not text."""
     for start, name in _COMPRESSED:
         if value.startswith(start):
             return f"the value is compressed by {name}: {_FUNCTION}"
@@ -44,7 +44,7 @@ def _known(value: bytes) -> str | None:
 
 
 def _near_json(value: bytes) -> str | None:
-    """Text that is nearly JSON, or CSV."""
+    """Recognizes text that is almost JSON, or CSV."""
     if value.startswith(codecs.BOM_UTF8):
         return "it starts with a byte order mark, which JSON does not allow"
     for says, applies in _SUSPECTS:
@@ -60,7 +60,7 @@ def _no_number(value: bytes) -> str | None:
 
 
 def _half_character(value: bytes) -> str | None:
-    """The first escape of a surrogate without its partner."""
+    """Returns the first escape of an unpaired surrogate."""
     rest = re.sub(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}", b"", value)
     match = _HALF.search(rest)
     return match[0].decode() if match else None
@@ -78,6 +78,6 @@ def _tabs(value: bytes) -> str | None:
 _SUSPECTS: tuple[tuple[str, Callable[[bytes], str | None]], ...] = (
     ("{} is not a JSON number; producers send null in its place", _no_number),
     ("{} is half of a character (a text was cut in the middle of an emoji)", _half_character),
-    ("it holds {} documents, one a line; a record is one", _documents),
-    ("it is text with {}; decode: csv with delimiter reads it", _tabs),
+    ("it contains {} documents, one per line; a record must be one", _documents),
+    ("it is text with {}; use decode: csv with delimiter", _tabs),
 )

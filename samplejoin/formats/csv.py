@@ -1,4 +1,4 @@
-"""Samples as lines of CSV (RFC 4180, without header and line end), for trainers; not meant for spreadsheets."""
+"""Samples as lines of CSV (RFC 4180, without header and line end), for trainers, not for spreadsheets."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _must_quote = re.compile(r'[",\r\n]|^\s|\s$').search
 
 
 def encoder(columns: Sequence[str]) -> Callable[[Fields], bytes]:
-    """A function that writes those fields of a sample, in that order.
+    """Returns a function that writes these fields of a sample, in this order.
 
-    Null is nothing, empty text is `""`, true and false are 1 and 0, lists and objects are JSON. Floats are written in
-    the shortest form that reads back equal (`nan`, `inf`), integers exactly, at any size. A field the sample lacks
-    raises KeyError, one of another type TypeError, which names it.
+    Null becomes an empty cell, empty text `""`, true and false 1 and 0, lists and objects JSON. Floats are written in
+    the shortest form that reads back equal (`nan`, `inf`), integers exactly, at any size. The function raises KeyError
+    if the sample lacks a field, and TypeError, which names the field, for a value of another type.
     """
     names = tuple(columns)
 
@@ -35,7 +35,7 @@ def encoder(columns: Sequence[str]) -> Callable[[Fields], bytes]:
 
 
 def decoder(columns: Sequence[str]) -> Callable[[bytes], dict[str, str]]:
-    """A function that reads those fields back, as text. It raises ValueError for another number of them."""
+    """Returns a function that reads these fields back as text. It raises ValueError for another number of fields."""
     names = tuple(columns)
 
     def decode(payload: bytes) -> dict[str, str]:
@@ -67,7 +67,7 @@ def _cell(value: Value) -> str:
         return repr(value)
     elif kind is list or kind is dict or kind is tuple:
         text = dumps(value).decode()
-    else:  # a subclass would be written as its repr
+    else:  # a subclass can have a repr of its own
         raise TypeError(f"not a value for CSV: {named(value)}")
     if not text or _must_quote(text):
         return '"' + text.replace('"', '""') + '"'

@@ -1,5 +1,5 @@
-"""JSON as records have it and samples get it. Integers keep their value at any size: orjson reads those beyond 64 bits
-as floats, and writes none. NaN and infinities become null: JSON has no such numbers."""
+"""Reads JSON of records and writes JSON of samples. Integers keep their value at any size; orjson alone reads those
+beyond 64 bits as floats, and refuses to write them. NaN and infinities become null, because JSON does not have them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from samplejoin.core.json_values import MAX_DEPTH, given
 from samplejoin.core.values import Fields, Value
 
 decode: Callable[[bytes | str], object] = msgspec.json.Decoder().decode
-"""As fast as orjson, but of bytes that are not JSON it says little: `loads` says more."""
+"""As fast as orjson, but with less precise errors: `loads` raises better ones."""
 
 
 def loads(value: bytes | str) -> Any:
-    """The JSON value. Raises ValueError (orjson's, with line and column) for what is not JSON, or nested too deeply."""
+    """Returns the JSON value. Raises ValueError (orjson's, with line and column) if it is not JSON or too deep."""
     try:
         try:
             return decode(value)
@@ -30,17 +30,17 @@ def loads(value: bytes | str) -> Any:
 
 
 def _on_a_stack_of_its_own(value: bytes | str) -> Any:
-    """The JSON value, by a thread: the parser counts its levels together with its callers'.
+    """Decodes in a thread, because the parser counts nesting levels together with its callers' stack frames.
 
-    So how deep a record may be, close to Python's limit of 1000, does not depend on who reads it: worker, test kit,
-    offline run and verify come to the same. Counting brackets beforehand would cost every record a few percent.
+    Thus the allowed depth of a record, close to Python's limit of 1000, is the same in worker, test kit, offline run
+    and verify. Counting brackets beforehand would cost every record a few percent.
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(decode, value).result()
 
 
 def dumps(value: Value) -> bytes:
-    """The value as JSON. Raises TypeError or ValueError for other data, and names the field of an object."""
+    """Returns the value as JSON. Raises TypeError or ValueError for other data; for an object it names the field."""
     try:
         return orjson.dumps(value)
     except TypeError as error:
@@ -52,17 +52,17 @@ def dumps(value: Value) -> bytes:
 
 
 def encoder(columns: Sequence[str]) -> Callable[[Fields], bytes]:
-    """`dumps`: a sample's fields stand in their order already."""
+    """Returns `dumps`; a sample's fields are in this order already."""
     return dumps
 
 
 def decoder(columns: Sequence[str]) -> Callable[[bytes], Any]:
-    """`loads`: names stand in the bytes."""
+    """Returns `loads`; the names are in the bytes."""
     return loads
 
 
 def _holds_large(value: Value, levels: int) -> bool:
-    """Whether it is an integer beyond 64 bits that orjson has refused; what is nested deeper is not looked at."""
+    """Returns whether the value contains an integer beyond 64 bits, which orjson refuses, within that many levels."""
     if type(value) is int:
         return not -(1 << 63) <= value < 1 << 64
     items = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()

@@ -1,4 +1,4 @@
-"""How payloads wait between cleaning and formatting: msgpack, for JSON data and nothing else."""
+"""Packs payloads between cleaning and formatting as msgpack. It takes JSON data and nothing else."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _all_scalar = SCALARS.issuperset
 
 
 def dumps(value: Value) -> bytes:
-    """msgpack of JSON data. Raises TypeError and ValueError for what `core.json_values.kept` refuses."""
+    """Returns JSON data as msgpack. Raises TypeError or ValueError for values that `core.json_values.kept` refuses."""
     try:
-        # msgspec would also take sets, dates, enums and bytes, which do not come back as they were
+        # msgspec would also take sets, dates, enums and bytes, which do not decode to what they were
         if type(value) is not list:
             kept(value)
         elif not _all_scalar(map(type, value)):
@@ -33,7 +33,7 @@ def dumps(value: Value) -> bytes:
 
 
 def _key(key: bytes) -> list[object]:
-    """The twin of `decode_key`, which takes what is not UTF-8 or an integer of thousands of digits."""
+    """Decodes a key as `decode_key`, but faster; leaves to it keys that are not UTF-8 or have a very long integer."""
     try:
         values: list[object] = _decode_json(key)
     except (UnicodeDecodeError, msgspec.DecodeError):
@@ -41,8 +41,8 @@ def _key(key: bytes) -> list[object]:
     return values
 
 
-#: what stands around a cell in the msgpack of `[[cell], None, []]`
+#: the bytes around a cell in the msgpack of `[[cell], None, []]`
 _LONE = (b"\x93\x91", b"\xc0\x90")
 
 CODEC = Codec(dumps, msgspec.msgpack.Decoder().decode, _LONE, _key, _encode)
-"""What `loads` returns equals what `dumps` was given; tuples come back as lists."""
+"""Values decode to what they were, except that tuples become lists."""

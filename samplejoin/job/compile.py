@@ -1,4 +1,4 @@
-"""Compiles a job model: to the core's spec, and to functions that make each stream's records rows."""
+"""Compiles a job model to the core's spec, and to the functions that turn the records of each stream into rows."""
 
 from __future__ import annotations
 

@@ -32,10 +32,10 @@ def of_function(name: str, function: Label) -> Label:
 
 
 def sampled(name: str, label: Label) -> Label:
-    """Wraps a label that tells negatives (0, false or null) from positives, to raise ValueError for any other value:
-    text, lists, objects and numbers below 0.
+    """Wraps a label by which negatives (0, false, null) are down-sampled.
 
-    Raises RefusedError for an expression with a constant of this kind among its results.
+    The wrapper raises ValueError for text, lists, objects and numbers below 0. Raises RefusedError
+    for an expression with a constant of this kind among its results.
     """
     if not FUNCTION.fullmatch(name):
         for value in results_in(name):

@@ -169,7 +169,7 @@ class Outputs(Section):
 
 
 class Security(Section):
-    """How to connect to the brokers. Secrets must be given as `${env:NAME}` or `${file:/path}`."""
+    """How to connect to the brokers. The password must be a reference, or be set in the environment."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="As in Kafka's own configuration."

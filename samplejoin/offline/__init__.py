@@ -1,4 +1,4 @@
-"""Runs without Kafka: all records of a job to its samples, and the trial on sample records of `samplejoin check`."""
+"""Runs without Kafka: the offline run, which joins all records of a job, and the trial of `samplejoin check`."""
 
 from samplejoin.offline.run import InputRecord, run_offline
 

@@ -1,4 +1,4 @@
-"""What sample records say about a job that is valid: fields that no row has, labels that meet no window and why."""
+"""Finds mistakes of a valid job with the help of sample records: fields that no row has, labels without a window."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from samplejoin.offline.trial import FailedSample, Trial, Tried, TriedRow
 
 _MISSING = object()
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
-"""What tells errors of one kind apart: the values in their messages."""
+"""The values in an error's message, by which errors of the same kind differ."""
 
 
 def unknown_fields(trial: Trial) -> Iterator[Issue]:
-    """Fields of the job file that none of a stream's rows carries. A near name in the hint makes it a mistake."""
+    """Yields an issue for each field that no row of its stream has. With a hint to a similar name it is a mistake."""
     for name, each in trial.job.model.sample.items():
         if each.source_field is not None:
             yield from _unknown(trial, each.stream, each.source_field, ("sample", name, "from"))
@@ -28,12 +28,12 @@ def unknown_fields(trial: Trial) -> Iterator[Issue]:
         if stream.id is not None:
             yield from _unknown(trial, name, stream.id, ("streams", name, "id"))
         if stream.time_field == "@timestamp" and any("@timestamp" in row.row for row in _rows(trial, name)):
-            message = f"is the Kafka record's own time; the rows of {name} have a field @timestamp"
+            message = f"is the Kafka record's timestamp; the rows of {name} have a field @timestamp"
             yield Issue(("streams", name, "time"), message)
 
 
 def without_key(trial: Trial) -> Iterator[Issue]:
-    """Streams of which not one row has a key. Rows among others that lack it are dropped, as rule 7 has it."""
+    """Yields an issue for each stream none of whose rows has a key. Elsewhere such rows are dropped (rule 7)."""
     taken = {row.stream for row in trial.rows}
     for row in {row.stream: row for row in trial.keyless if row.stream not in taken}.values():
         message = f"no row of {row.stream} has a key: {trial.key_text(row.row)}; the row has {few(row.row)}"
@@ -41,19 +41,19 @@ def without_key(trial: Trial) -> Iterator[Issue]:
 
 
 def filtered(trial: Trial, tries: list[Tried]) -> Iterator[str]:
-    """What to say of streams whose records all gave no rows."""
+    """Yields a warning for each stream whose records all gave no rows."""
     for each in trial.job.inputs:
         stream = each.plan.stream.name
         records = [tried for tried in tries if tried.stream == stream]
         if records and all(tried.filtered for tried in records):
             yield (
-                f"each record of {stream} is filtered ({len(records)} in all): {each.clean_name} returns None or no "
-                "rows for it. Is a `return` missing?"
+                f"all records of {stream} ({len(records)}) are filtered: {each.clean_name} returns None or no "
+                "rows for them. Is a `return` missing?"
             )
 
 
 def failed_samples(trial: Trial) -> Iterator[tuple[str, str]]:
-    """Reason and text for each kind of sample that is a dead letter: the first key, how many others, the error."""
+    """Yields (reason, text) for each kind of dead sample. The text has the first key, how many others, the error."""
     alike: dict[tuple[str, str], list[FailedSample]] = {}
     for failed in trial.failed_samples():
         alike.setdefault((failed.letter.reason, _VALUES.sub("", failed.letter.error)), []).append(failed)
@@ -78,7 +78,7 @@ def _rows(trial: Trial, stream: str) -> list[TriedRow]:
 
 
 def orphans(trial: Trial) -> Iterator[tuple[str, bool]]:
-    """What to say of each orphan, and whether its key is there as another type: a mistake of the job."""
+    """Yields (message, mistake) for each orphan. It is a mistake of the job if an anchor has its key as other types."""
     spec = trial.job.spec
     names = [plan.stream.name for plan in spec.plans if plan.anchor]
     opened = [
@@ -95,7 +95,7 @@ def orphans(trial: Trial) -> Iterator[tuple[str, bool]]:
             yield f"{said} is in no window; {anchor} with this key: {times}", False
         elif alike:
             kind = _kind(key, alike[0])
-            yield f"{said}: no {anchor} has this key, but the same key as {kind}; make them alike by cleaning", True
+            yield f"{said}: no {anchor} has this key, but the same key as {kind}; make them the same type", True
         else:
             yield f"{said}: no {anchor} has this key", False
 
@@ -105,6 +105,6 @@ def _typed(key: list[object]) -> list[object]:
 
 
 def _kind(key: list[object], other: list[object]) -> str:
-    """What the other has where the types differ."""
+    """Returns the type of the other key's first value whose type differs, in words."""
     words = {str: "text", int: "a number", bool: "true or false"}
     return next(words[type(b)] for a, b in zip(key, other, strict=True) if type(a) is not type(b))

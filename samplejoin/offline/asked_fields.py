@@ -1,6 +1,6 @@
-"""Which fields the users' functions ask for by `get`, `pop` or `in` though no record has them.
+"""Notes the fields that users' functions look up by `get`, `pop` or `in` although no record has them.
 
-A misspelt one raises nothing.
+Such a lookup of a misspelt name raises no error.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from samplejoin.errors import did_you_mean
 
 @dataclass
 class AskedFields:
-    """What one function has been given, and what it has asked for that was not there."""
+    """The names that one function was given, and those that it asked for and were absent."""
 
     function: str
-    #: what it is given, in words: `record of click`, `sample`
+    #: the function's argument in words: `record of click`, `sample`
     what: str
     names: dict[str, None] = field(default_factory=dict)
     absent: dict[str, None] = field(default_factory=dict)
 
     def given(self, values: object) -> object:
-        """The values, as a dict that notes what it is asked for. A dict of the user's own type stays as it is."""
+        """Returns the values as a dict that notes lookups. A dict of the user's own type stays as it is."""
         if type(values) is not dict:
             return values
         self.names.update(dict.fromkeys(map(str, values)))
@@ -34,11 +34,11 @@ class AskedFields:
         return noting
 
     def watching(self, function: Callable[[Any], Any]) -> Callable[[object], Any]:
-        """The function, given what notes."""
+        """Wraps the function to be called with a dict that notes lookups."""
         return lambda values: plain(function(self.given(values)))
 
     def findings(self) -> Iterator[tuple[str, bool]]:
-        """What to say of fields that nothing had, and whether a near name makes it a probable mistake."""
+        """Yields (message, mistake) for absent fields. A field with a similar name is a probable mistake."""
         others = []
         for name in self.absent:
             if name in self.names:
@@ -72,7 +72,7 @@ class _Noting(dict[object, object]):
 
 
 def plain(value: Value) -> object:
-    """The value without a dict that notes, wherever a function has put it."""
+    """Returns the value with plain dicts in place of dicts that note lookups, at any depth."""
     kind = type(value)
     if kind is _Noting or kind is dict:
         return {name: plain(each) for name, each in value.items()}

@@ -1,6 +1,6 @@
-"""The offline pass: all records of a job's inputs, in any order, to its samples; no row is late (rule 6).
+"""The offline run: joins all records of a job's inputs, in any order, to samples. No row is late (rule 6).
 
-It cleans, folds and finishes with the same functions as the worker, so it gives the same samples, byte for byte.
+It cleans, folds and finishes with the same functions as the worker, so its samples are the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class InputRecord(NamedTuple):
 def run_offline(
     job: Job, records: Iterable[InputRecord], now_ms: int | None = None
 ) -> tuple[Outcomes, list[DeadRecord]]:
-    """Samples (by key), orphans, dead samples and counts; and the records that are dead letters.
+    """Returns outcomes (samples by key, orphans, dead samples and counts) and the records that are dead letters.
 
-    `now_ms` is the reader's clock of rule 9; without it a record was read at its own timestamp. Raises ValueError for
+    `now_ms` is the reader's clock of rule 9; without it, the clock is at each record's timestamp. Raises ValueError for
     a job with `clock: processing`, whose samples depend on the order of arrival. All rows are held in memory.
     """
     if job.spec.clock == "processing":
-        raise ValueError("an offline pass means nothing with clock: processing: the order of arrival decides there")
+        raise ValueError("clock: processing has no offline run: its samples depend on the order of arrival")
     cleaner, out = Cleaner(job, start_ms=job.model.start_ms), Outcomes()
     dead: list[DeadRecord] = []
     cells = []
@@ -65,7 +65,7 @@ def run_offline(
 
 
 def _join(job: Job, finisher: Finisher, key: bytes, cells: list[Cell], out: Outcomes) -> None:
-    """All windows of a key, and the labels that none of them holds."""
+    """Finishes all windows of a key, and counts the labels that none of them holds as orphans."""
     windows, orphans = join_key(job.spec, cells)
     for cell in orphans:
         _orphan(job, key, cell, out)

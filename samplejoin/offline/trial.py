@@ -1,6 +1,6 @@
-"""Tries a job on sample records, without Kafka: what each becomes or why not, and the samples they make together.
+"""Tries a job on sample records, without Kafka: the rows or the error of each record, and the samples of all.
 
-The test kit does it, so all of it is the worker's own code: cleaning, keys, windows, commits, limits.
+It uses the test kit, and so the worker's own code for cleaning, keys, windows, commits and limits.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from samplejoin.testing.results import DeadLetter, FinishedSample, letter_of
 
 LINE_KEYS = ("stream", "topic", "record", "key", "headers", "timestamp")
 DROPPED = {"before_start": "before start", "after_until": "after until"}
-"""Outcomes of rows that other generations of the job take: nothing is wrong with them."""
+"""Outcomes of rows that are left to other generations of the job. They are not errors."""
 
 
 def _watched(job: Job) -> tuple[Job, list[AskedFields]]:
-    """The job with its functions of samples watched."""
+    """Returns the job with its label and format functions watched, and what they ask for."""
     spec, model = job.spec, job.model
     label, format_ = AskedFields(model.label or "", "sample"), AskedFields(model.format, "sample")
     if spec.label is not None and FUNCTION.fullmatch(label.function):
@@ -42,7 +42,7 @@ def _watched(job: Job) -> tuple[Job, list[AskedFields]]:
 
 @dataclass
 class TriedRow:
-    """A row of a stream: its event time, and its outcome as the worker's metrics count it."""
+    """A row of a stream, with its event time and its outcome as the worker's metrics name it."""
 
     stream: str
     row: Fields
@@ -52,14 +52,14 @@ class TriedRow:
 
 @dataclass
 class Tried:
-    """One record through one stream: its rows with their times, or what went wrong. No stream: the line is wrong."""
+    """The result of one record in one stream: rows with times, or an error. Without stream, the line is wrong."""
 
     line: int
     stream: str
     rows: list[Fields] = field(default_factory=list)
-    #: of each row
+    #: the time of each row
     times: list[str] = field(default_factory=list)
-    #: of each row that is left out, why; else empty
+    #: for each row, why it is dropped; empty if it is not
     dropped: list[str] = field(default_factory=list)
     filtered: bool = False
     error: str | None = None
@@ -68,28 +68,28 @@ class Tried:
 
 @dataclass
 class FailedSample:
-    """A sample that is a dead letter, by the values of its key."""
+    """A sample that is a dead letter, with the values of its key."""
 
     key: list[object]
     letter: DeadLetter
 
 
 class _Watching(Cleaner):
-    """The worker's cleaner, on the plain way: the rows it takes can be seen."""
+    """The worker's cleaner on the plain path, which keeps the rows that it takes."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job, start_ms=job.model.start_ms)
         self.fast.clear()
         self.rows: list[TriedRow] = []
         self.far: dict[str, tuple[int, int]] = {}
-        #: by stream
+        #: what cleaning functions ask for, by stream
         self.asked = {
             each.plan.stream.name: AskedFields(each.clean_name, f"record of {each.plan.stream.name}")
             for each in job.inputs
         }
 
     def clean(self, *arguments: Any, **options: Any) -> Cleaned:
-        """As the worker's; keeps the times that are decades off."""
+        """Cleans as the worker does, and keeps event times that are decades off."""
         out = super().clean(*arguments, **options)
         self.far = {**out.far, **self.far}
         return out
@@ -116,13 +116,13 @@ class Trial(JobTest):
         job, self._asked_of_samples = _watched(job)
         super().__init__(job, now=int(time.time() * 1000) if now_ms is None else now_ms)
         self._cleaner: _Watching = _Watching(job)
-        #: every row so far that the join has got
+        #: all rows so far that went to the join
         self.rows: list[TriedRow] = []
-        #: rows that are dropped for their key (rule 7)
+        #: rows that were dropped for lack of a key (rule 7)
         self.keyless: list[TriedRow] = []
 
     def record(self, line: int, text: str) -> list[Tried]:
-        """What a line becomes, one answer per stream that reads its topic: usually one."""
+        """Sends a line through the job. Returns one result per stream that reads its topic, usually one."""
         try:
             entry: Any = json.loads(text)
         except ValueError as error:
@@ -143,11 +143,11 @@ class Trial(JobTest):
         ]
 
     def end(self) -> None:
-        """Closes all windows; what became a dead letter is reported elsewhere."""
+        """Closes all windows. `failed_samples` has those that became dead letters."""
         self._end()
 
     def labelled_first(self) -> list[FinishedSample]:
-        """The samples; before all others those whose key has label rows: they show most of the job."""
+        """Returns the samples, first those whose key has label rows, because they show most of the job."""
         spec = self.job.spec
         labels = {plan.stream.name for plan in spec.plans if not plan.anchor}
         keys = (key_values(row.row, spec.key_fields, spec.junk_keys) for row in self.rows if row.stream in labels)
@@ -155,12 +155,12 @@ class Trial(JobTest):
         return sorted(self.samples, key=lambda sample: repr(sample.key) not in labelled)
 
     def failed_samples(self) -> list[FailedSample]:
-        """The samples that are dead letters, once `end` has closed all windows."""
+        """Returns the samples that are dead letters. Call it after `end`."""
         topic = self._config.topics.dead_letter
         return [FailedSample(decode_key(sent.key), letter_of(sent)) for sent in self._sent(topic)]
 
     def times_far_off(self) -> list[tuple[str, str, bool]]:
-        """Streams whose times are decades from their records', what to say, and whether another unit explains it."""
+        """Returns (stream, message, whether a known mistake explains it) for streams with event times decades off."""
         units = {each.plan.stream.name: each.time_unit for each in self.job.inputs}
         return [
             (stream, too_far(stream, *times, units[stream]), hint(*times, units[stream]) is not None)
@@ -168,11 +168,11 @@ class Trial(JobTest):
         ]
 
     def asked_fields(self) -> list[AskedFields]:
-        """What each user's function has asked for."""
+        """Returns what each of the user's functions has asked for."""
         return [*self._cleaner.asked.values(), *self._asked_of_samples]
 
     def _send(self, entry: Any) -> str:
-        """Sends what a line says; returns the topic. Raises ValueError."""
+        """Sends the record of a line. Returns its topic. Raises ValueError if the line is not valid."""
         if not isinstance(entry, dict) or "record" not in entry or not ("stream" in entry or "topic" in entry):
             raise ValueError('expected {"stream": NAME, "record": ...} or {"topic": NAME, "record": ...}')
         named, topic = entry.get("stream"), entry.get("topic")
@@ -183,13 +183,13 @@ class Trial(JobTest):
         topic = topic or found[0].topics[0]
         key, stamp, headers = entry.get("key"), entry.get("timestamp"), entry.get("headers")
         if unknown := entry.keys() - LINE_KEYS:
-            raise ValueError(f"unknown: {few(sorted(unknown))}; a line may have {', '.join(LINE_KEYS)}")
+            raise ValueError(f"unknown keys: {few(sorted(unknown))}; a line may have {', '.join(LINE_KEYS)}")
         if stamp is not None and not (type(stamp) is int and -(1 << 63) <= stamp < 1 << 63):
-            raise ValueError(f"timestamp is the Kafka record's own, a whole number of ms since 1970, not {stamp!r:.60}")
+            raise ValueError(f"timestamp must be the Kafka record's, whole ms since 1970, not {stamp!r:.60}")
         if key is not None and type(key) is not str:
-            raise ValueError(f"key is the Kafka record's own, text, not {key!r:.60}")
+            raise ValueError(f"key must be the Kafka record's, text, not {key!r:.60}")
         if headers is not None and type(headers) is not dict:
-            raise ValueError(f"headers are the Kafka record's own, an object of texts, not {headers!r:.60}")
+            raise ValueError(f"headers must be the Kafka record's, an object of texts, not {headers!r:.60}")
         self.send(
             found[0].name,
             entry["record"],
@@ -216,5 +216,5 @@ class Trial(JobTest):
         return f"no key, {self.key_text(row.row)}" if row.outcome == "junk_key" else DROPPED.get(row.outcome, "")
 
     def key_text(self, row: Fields) -> str:
-        """The key fields of a row with their values, for people."""
+        """Returns the key fields of a row with their values, for messages."""
         return ", ".join(f"{name}={value_at(row, name)!r}" for name in self.job.spec.key_fields)

@@ -1,4 +1,4 @@
-"""The test kit: `from samplejoin.testing import JobTest`. What it simulates, and what not: `job_test`."""
+"""The test kit: `from samplejoin.testing import JobTest`. `job_test` says what it simulates and what it does not."""
 
 from samplejoin.testing.job_test import DeadLettersWarning, JobTest
 from samplejoin.testing.results import DeadLetter, FinishedSample

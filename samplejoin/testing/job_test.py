@@ -8,18 +8,18 @@
     assert job.finish() == [{"uid": "u1", "item": 7, "clicks": 1, "label": 1}]
 
 Records go through the job's own cleaning, the blocks and ticks of the repartition log, the join's state machine, its
-table, changelog and commits. Nothing reads the machine's clock or environment, so a test gives the same every time.
+table, changelog and commits. Nothing reads the machine's clock or environment, so a test always has the same result.
 
-**Time.** A record arrives when it happened, or now if that is later: `send` moves the clock to its event time. With
-`now=...`, or a `timestamp_ms` of its own, it does not. Windows close in `advance` and `finish` only, so what is sent
-between two calls of `advance` has no order. Half an hour takes about half a second. A silent stream with `idle: hold`
-holds the clock, as it does in Kafka.
+**Time.** A record arrives at its event time, or now if that is later: `send` moves the clock to its event time, unless
+`now=...` or the record's `timestamp_ms` is given. Windows close in `advance` and `finish` only, so the order of records
+sent between two calls of `advance` has no effect. Half an hour takes about half a second. A silent stream with
+`idle: hold` holds back the clock, as it does in Kafka.
 
-**Dead letters.** `finish` warns (`DeadLettersWarning`) of those that the test has not looked at: a function that raises
-shows in no sample. A test that expects some reads `dead_letters` before, or lets pytest ignore the warning.
+**Dead letters.** `finish` warns (`DeadLettersWarning`) of those that the test has not looked at, because samples do not
+show that a function raised. A test that expects some reads `dead_letters` first, or lets pytest ignore the warning.
 
-**Formats.** `finish` and `body` give dicts where the samples are JSON objects, else the bytes as they were sent. With
-`format: csv`, `JobTest("job.yaml", {"format": "json"})` tests the job with dicts, its label among them.
+**Formats.** `finish` and `body` give dicts if the samples are JSON objects, else the bytes that were sent. A job with
+`format: csv` can be tested with dicts: `JobTest("job.yaml", {"format": "json"})`.
 
 **What it does not simulate:** Kafka itself (lost brokers, transactions that fail, retention, authorization), several
 workers and rebalances, the pace of real time, alignment and back-pressure, the watchdog, the quality gate.
@@ -57,17 +57,17 @@ from samplejoin.testing.results import DeadLetter, FinishedSample, Sent, letter_
 __all__ = ["DeadLetter", "DeadLettersWarning", "FinishedSample", "JobTest"]
 
 TICK_MS = STEP_MS
-"""A tick as seldom as the clock still counts all the time between two of them."""
+"""The time between ticks, in ms: the longest after which the clock still counts all of it."""
 END_OF_TIME_MS = 1 << 50
 
 
 class DeadLettersWarning(UserWarning):
-    """A job under test has made dead letters, and the test has not looked at them."""
+    """A job under test has made dead letters that the test has not looked at."""
 
 
 @dataclass(frozen=True)
 class _Record:
-    """A record of an input topic, as the consumer gives it."""
+    """A record of an input topic, as a consumer returns it."""
 
     offset: int
     key: bytes | None
@@ -78,10 +78,10 @@ class _Record:
 
 
 class JobTest:
-    """A job that runs in memory. `job` is a job file, what stands in one as a dict, or a compiled job.
+    """A job that runs in memory. `job` is the path of a job file, its content as a dict, or a compiled job.
 
-    `sets` overrides values as `--set` does; `environ` stands for the environment and is empty unless given; functions
-    are looked for in `base_dir`, by default where the job file is. Raises `samplejoin.job.errors.JobError`.
+    `sets` overrides values as `--set` does. `environ` is used as the environment, and is empty unless given. Functions
+    are looked up in `base_dir`, by default the job file's directory. Raises `samplejoin.job.errors.JobError`.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class JobTest:
     ) -> None:
         self.job = job if isinstance(job, Job) else _compiled(job, sets, environ or {}, base_dir)
         model = self.job.model
-        #: as the worker's metrics count: `counts["events", "click", "ok"]`, `counts["samples", "positive"]`
+        #: the worker's counters: `counts["events", "click", "ok"]`, `counts["samples", "positive"]`
         self.counts = Counts()
         self._config = config_of(self.job)
         self._cleaner = cleaner.Cleaner(self.job, start_ms=model.start_ms)
@@ -120,7 +120,7 @@ class JobTest:
 
     @property
     def now_ms(self) -> int:
-        """The manual clock: epoch ms."""
+        """The manual clock, in epoch ms."""
         return self._now
 
     def send(
@@ -134,9 +134,10 @@ class JobTest:
         headers: Mapping[str, bytes] | None = None,
         timestamp_ms: int | None = None,
     ) -> None:
-        """A producer sends a record to the stream: a dict, encoded as the stream decodes it, or bytes, text or None.
+        """Sends a record to the stream: a dict, which is encoded for the stream's `decode`, or bytes, text or None.
 
-        `topic` is the stream's first unless given; `timestamp_ms` is the Kafka record's own time.
+        `topic` is the stream's first unless given; `timestamp_ms` is the Kafka record's timestamp. Raises ValueError
+        for a stream, topic or partition that does not exist, and RuntimeError after `finish`.
         """
         if self._ended:
             raise RuntimeError("the input has ended: nothing can be sent after finish()")
@@ -156,13 +157,13 @@ class JobTest:
             made = _Record(made.offset, key, value, self._now, made.headers)
         self._logs[tp].append(made)
         if timestamp_ms is not None:
-            self._read()  # while the reader's clock stands where it stands
+            self._read()  # while the reader's clock is at this time
 
     def advance(self, duration: str = "1s") -> None:
-        """Lets time pass, `30m` or `1h30m`: every source ticks, and proves that nothing more came.
+        """Lets time pass (`30m` or `1h30m`): every source ticks, which proves that it has no further records.
 
-        A window closes that way `lateness` (the largest of its streams') + `idle_after` and a few seconds after its
-        end, as it does in Kafka.
+        A window then closes `lateness` (the largest of its streams) + `idle_after` and a few seconds after its end, as
+        it does in Kafka.
         """
         left = parse_duration(duration)
         self._read()
@@ -173,10 +174,10 @@ class JobTest:
             self._tick()
 
     def finish(self) -> list[Any]:
-        """Ends the input: every window closes. Returns the bodies of all samples, by time of window and key.
+        """Ends the input, so that every window closes. Returns the bodies of all samples, sorted by window and key.
 
-        A body is a dict if the sample is a JSON object, else bytes. Warns of dead letters that the test has not looked
-        at (`DeadLettersWarning`), once.
+        A body is a dict if the sample is a JSON object, else bytes. Warns once of dead letters that the test has not
+        looked at (`DeadLettersWarning`).
         """
         self._end()
         unseen = self._all_letters()[self._letters_seen :]
@@ -198,7 +199,7 @@ class JobTest:
     def commit(self, *, sources: bool = True, joins: bool = True) -> None:
         """Commits what was read (`sources`) and what was joined, samples included (`joins`).
 
-        Without it only `finish` commits, a revision of a sample (`late: correct`), and what goes past `max_in_flight`.
+        Otherwise commits happen only in `finish`, for a revision of a sample (`late: correct`), and at `max_in_flight`.
         """
         self._read()
         if sources:
@@ -208,9 +209,9 @@ class JobTest:
                 join.commit()
 
     def crash(self, *, lose_disk: bool = False) -> None:
-        """The worker dies and starts again from its last commits; with `lose_disk` from the changelog alone.
+        """Crashes the worker and restarts it from its last commits; with `lose_disk` from the changelog alone.
 
-        Samples, late rows and orphans that were not committed were never there: the job makes them again.
+        Samples, late rows and orphans that were not committed are gone, and the job makes them again.
         """
         for join in self._joins:
             if lose_disk:
@@ -222,24 +223,24 @@ class JobTest:
 
     @property
     def samples(self) -> list[FinishedSample]:
-        """The samples finished so far, by time of window, key and revision."""
+        """The samples finished so far, sorted by window, key and revision."""
         windows = {id_: ms for join in self._joins for id_, ms in join.windows.items()}
         made = [sample_of(sent, windows) for sent in self._sent(self._config.topics.samples)]
         return sorted(made, key=lambda s: (s.window_ms, repr(s.key), s.sample_id, s.revision))
 
     @property
     def late(self) -> list[Fields]:
-        """Rows that came too late for their window, whether or not the job names a topic for them."""
+        """Rows that came too late for their window, even if the job has no topic for them."""
         return [json.loads(sent.value) for sent in self._sent(self._config.topics.late)]
 
     @property
     def orphans(self) -> list[Fields]:
-        """Label rows that no window held, whether or not the job names a topic for them."""
+        """Label rows that no window held, even if the job has no topic for them."""
         return [json.loads(sent.value) for sent in self._sent(self._config.topics.orphan)]
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
-        """Records and samples that could not be used. A record read again after a crash is there again."""
+        """Records and samples that could not be used. A record that was read again after a crash is in it twice."""
         letters = self._all_letters()
         self._letters_seen = len(letters)
         return letters
@@ -264,7 +265,7 @@ class JobTest:
         return self._letters + samples
 
     def _assign(self) -> None:
-        """A new owner of all sources, which knows what the group has committed."""
+        """Assigns all sources to a new owner, which starts from the group's commits."""
         self._generation += 1
         self._sources = Sources(self._config)
         self._sources.partitions = self._counts_of_topics
@@ -272,7 +273,7 @@ class JobTest:
             self._sources.add(tp, self._generation, offset, metadata, len(self._logs[tp]))
 
     def _read(self) -> None:
-        """Everything in the input topics is read, cleaned and joined."""
+        """Reads, cleans and joins everything in the input topics."""
         for tp, owned in self._sources.owned.items():
             log = self._logs[tp]
             owned.hold_back(log[owned.held_upto + 1 :], len(log) - 1)
@@ -281,13 +282,13 @@ class JobTest:
                 if block is not None:
                     self._clean(block)
                 elif owned.held:
-                    self._commit_sources()  # max_in_flight: nothing more may be sent before
+                    self._commit_sources()  # max_in_flight is reached: commit before more is sent
                 else:
                     break
         self._step()
 
     def _clean(self, block: SourceBlock) -> None:
-        """As the clean agent does it, with every send acknowledged at once."""
+        """Cleans a block as the clean agent does, with every send acknowledged at once."""
         owned, writer = block.owned, block.owned.writer
         cleaned = self._cleaner.clean(owned.tp.topic, owned.tp.partition, block.records, self._now)
         batch = writer.batch(block.upto, cleaned.row_time)
@@ -303,7 +304,7 @@ class JobTest:
             self.counts["events", stream, outcome] += count
 
     def _append(self, partition: int, entry: Entry) -> int:
-        """Sends an entry to a join partition; returns its offset in the log."""
+        """Sends an entry to a join partition. Returns its offset in the log."""
         return self._joins[partition].append(entry, self._now)
 
     def _step(self) -> None:
@@ -311,7 +312,7 @@ class JobTest:
             join.step()
 
     def _tick(self) -> None:
-        """The timer's tick; two fetches before it have found nothing, so it proves the end of every source."""
+        """Ticks as the timer does, after two fetches that found nothing, which prove the end of every source."""
         for _ in range(2):
             self._fetches += 1
             self._sources.record_fetches(self)
@@ -327,21 +328,21 @@ class JobTest:
         self._committed.update(offsets)
         self._sources.confirm(offsets)
 
-    # What `Sources.record_fetches` asks a consumer.
+    # The methods of a consumer that `Sources.record_fetches` calls.
 
     def last_poll_timestamp(self, _: TopicPartition) -> int:
-        """Another one with every fetch."""
+        """Returns another value after every fetch."""
         return self._fetches
 
     def highwater(self, tp: TopicPartition) -> int:
-        """The end of an input topic's partition."""
+        """Returns the end offset of an input topic's partition."""
         return len(self._logs[tp])
 
     last_stable_offset = highwater
 
 
 def _unseen_text(letters: list[DeadLetter]) -> str:
-    """How many by reason and function, and the last one's error."""
+    """Returns the warning: the number of letters by reason and function, and the last one's error."""
     counts = Counter(f"{letter.reason} {letter.function}".rstrip() for letter in letters)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     return (
@@ -363,7 +364,7 @@ def _compiled(
 
 
 def _time_of(each: Input, record: _Record) -> int:
-    """The event time, -1 if it cannot be read: cleaning will say why."""
+    """Returns the event time in ms, or -1 if it cannot be read: cleaning reports the error."""
     if each.takes_record_time:
         return -1
     try:

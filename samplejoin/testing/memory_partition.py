@@ -1,4 +1,4 @@
-"""A join partition in memory: the production state machine, table, codec and commits, with lists for Kafka's logs."""
+"""A join partition in memory: the worker's state machine, table, codec and commits, with lists as Kafka's logs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from samplejoin.testing.results import Sent
 
 
 def config_of(job: Job) -> EngineConfig:
-    """The engine's settings as far as they mean something in memory; late and orphan rows always have a topic."""
+    """Returns the engine's settings that have an effect in memory. Late and orphan rows always have a topic."""
     model = job.model
     outputs = model.output_topics()
     late, orphan = (outputs.get(name, f"{model.name}-{name}") for name in ("late", "orphan"))
@@ -42,7 +42,7 @@ def config_of(job: Job) -> EngineConfig:
 
 
 class _Outbox(list[Sent]):
-    """What a join partition sends with its next commit."""
+    """The records that a join partition sends with its next commit."""
 
     def add(self, topic: str, _: int, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         """Appends one record."""
@@ -50,23 +50,23 @@ class _Outbox(list[Sent]):
 
 
 class Counts(Counter[Any]):
-    """The engine's meters. A name without labels stands for itself."""
+    """The engine's meters. The key is (name, *labels), or the name alone without labels."""
 
     def add(self, name: str, labels: tuple[str, ...], by: float = 1) -> None:
         self[(name, *labels) if labels else name] += int(by)
 
     def set(self, name: str, labels: tuple[str, ...], value: float) -> None:
-        """A gauge is of no interest here."""
+        """Ignores a gauge."""
 
     def observe(self, name: str, labels: tuple[str, ...], value: float) -> None:
-        """Nor is a histogram."""
+        """Ignores a histogram."""
 
 
 class MemoryTable(PartialSamples):
     """The partial-sample table, recovered from a changelog in memory."""
 
     def replay(self, changelog: list[bytes]) -> None:
-        """As `recover`, from what the store has reached to the changelog's end."""
+        """Replays the changelog as `recover` does, from the position of the store to the end."""
         self.replica.load()
         for commit in join_parts(list(enumerate(changelog))[self.replica.next_offset :]):
             self.replica.replay(commit)
@@ -76,18 +76,18 @@ class MemoryTable(PartialSamples):
 
 @dataclass
 class MemoryJoin:
-    """One join partition: its log and changelog in "Kafka", its store on "disk", and what a crash loses."""
+    """One join partition: its log and changelog in "Kafka", its store on "disk", and the state that a crash loses."""
 
     config: EngineConfig
     number: int
     emitter: Emitter
-    #: the repartition log: (value, append time); a record's place is its offset
+    #: the repartition log: (value, append time in ms); a record's index is its offset
     log: list[tuple[bytes, int]] = field(default_factory=list)
     changelog: list[bytes] = field(default_factory=list)
     store: MemoryStore = field(default_factory=MemoryStore)
     committed: list[Sent] = field(default_factory=list)
     windows: dict[str, int] = field(default_factory=dict)
-    #: ends with the first step or commit that fails; without it nothing is committed
+    #: False after a step or commit failed; then nothing is committed
     running: bool = False
 
     def __post_init__(self) -> None:
@@ -108,10 +108,10 @@ class MemoryJoin:
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
-        """What fails in here spoils the state, and no commit follows. Raises CommitFailed if something has failed."""
+        """Marks the state as invalid if its body fails, so that no commit follows. Raises CommitFailed if it is."""
         if not self.running:
             raise CommitFailed(
-                f"join partition {self.number} has failed before; after crash() it goes on from its last commit"
+                f"join partition {self.number} has failed before; call crash() to continue from its last commit"
             )
         try:
             yield
@@ -120,16 +120,16 @@ class MemoryJoin:
             raise
 
     def lose_disk(self) -> None:
-        """The changelog is all that is left."""
+        """Removes the store, so that only the changelog is left."""
         self.store = MemoryStore()
 
     def append(self, entry: Entry, append_ms: int) -> int:
-        """A clean or timer agent sends an entry; returns its offset in the log."""
+        """Appends an entry of a clean or timer agent. Returns its offset in the log."""
         self.log.append((pack_entry(entry), append_ms))
         return len(self.log) - 1
 
     def step(self) -> None:
-        """All of the log that was not stepped yet."""
+        """Applies all entries of the log that were not stepped yet."""
         while self.position < len(self.log):
             value, append_ms = self.log[self.position]
             out = Outcomes(emit=self._sample)
@@ -139,7 +139,7 @@ class MemoryJoin:
                 self._sweep(out)
 
     def commit(self) -> None:
-        """One commit: state and samples, as one step. Raises CommitFailed if a step or a commit has failed before."""
+        """Commits state and samples together. Raises CommitFailed if a step or a commit has failed before."""
         with self._whole():
             commit = self.table.commit_of(self.partition, self.position)
             parts = list(parts_of(commit))

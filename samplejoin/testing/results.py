@@ -1,4 +1,4 @@
-"""What a test gets of a job's output topics: samples and dead letters, as their readers get them."""
+"""The records of a job's output topics as a test sees them: samples and dead letters."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class FinishedSample:
     sample_id: str
     revision: int
     weight: float
-    #: of the revision that this one replaces; None for a first one
+    #: weight of the revision that this one replaces; None for revision 0
     previous_weight: float | None
-    #: False if `max_wait` had left out streams when the window closed: `missing`
+    #: False if `max_wait` had left out the streams in `missing` when the window closed
     complete: bool
     missing: tuple[str, ...]
     truncated: bool
-    #: start of the window, event time
+    #: start of the window in event time, epoch ms
     window_ms: int
     value: bytes
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A record or a sample that could not be used. `source` is `topic/partition/offset` for records."""
+    """A record or a sample that could not be used. For records, `source` is `topic/partition/offset`."""
 
     reason: str
     function: str
@@ -58,7 +58,7 @@ class DeadLetter:
 
 
 def sample_of(sent: Sent, windows: Mapping[str, int]) -> FinishedSample:
-    """A record of the samples topic; `windows` has the start of each sample's window, by its id."""
+    """Reads a record of the samples topic. `windows` has the start of each sample's window, by sample id."""
     said = read_headers((name, text.encode()) for name, text in sent.headers.items())
     return FinishedSample(
         body=_body(sent.value),
@@ -84,14 +84,14 @@ def _body(value: bytes) -> Any:
 
 
 def letter_of(sent: Sent) -> DeadLetter:
-    """A record of the dead-letter topic that was a sample."""
+    """Reads a record of the dead-letter topic that was a sample."""
     said = {name.removeprefix("samplejoin."): text for name, text in sent.headers.items()}
     parts = {name: said.get(name, "") for name in ("reason", "function", "error", "traceback", "stream", "source")}
     return DeadLetter(**parts, value=sent.value)
 
 
 def record_letter_of(letter: DeadRecord) -> DeadLetter:
-    """What the clean agent would send of a record to the dead-letter topic."""
+    """Returns the dead letter that the clean agent would send for a record."""
     source = f"{letter.topic}/{letter.partition}/{letter.offset}"
     value = original(letter.record)
     return DeadLetter(letter.reason, letter.function, letter.error, letter.traceback, letter.stream, source, value)

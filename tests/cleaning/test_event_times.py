@@ -142,8 +142,8 @@ def test_times_decades_from_their_records_are_told(folder, value):
         assert out.far == {"click": (NOW // 1000, NOW)}
         assert cleaned(one, click(ts=NOW - 10**11)).far == {}
     assert too_far("click", NOW // 1000, NOW, "ms") == (
-        "the times of click lie 54 years before their records': 1970-01-21T02:08:09.600Z, record "
-        "2025-01-01T00:00:00.000Z; is time_unit: s meant, not ms?"
+        "event times of click are 54 years before their records: 1970-01-21T02:08:09.600Z, record "
+        "2025-01-01T00:00:00.000Z; did you mean time_unit: s, not ms?"
     )
 
 

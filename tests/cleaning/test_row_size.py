@@ -24,7 +24,7 @@ def test_many_small_elements_are_a_large_row(folder, agg, value):
     dense = cleaner(folder, sample__x={"from": "click.x", "agg": agg})
     do = f"{{**record, 'x': {value!r} if {agg == 'functions:Pairs'} else {value}}}"
     letter = lands_as(cleaned(dense, click(do=do), GOOD), "dead_row")
-    assert "over limits.row (524288 bytes); an element of a list or object counts 64 bytes" in letter.error
+    assert "over limits.row (524288 bytes); each element of a list or object counts at least 64 bytes" in letter.error
 
 
 @pytest.mark.rule(12)

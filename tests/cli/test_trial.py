@@ -213,7 +213,7 @@ def test_a_stream_whose_records_are_all_filtered_is_named(tmp_path):
     job = job_data(streams__click__clean=CLEAN)
     code, output = checked(tmp_path, job, line("impression", row()), *[line("click", row(do="none"))] * 3)
     assert code == 0
-    assert f"warning: each record of click is filtered (3 in all): {CLEAN} returns None or no rows for it." in output
+    assert f"warning: all records of click (3) are filtered: {CLEAN} returns None or no rows for them." in output
     _, output = checked(tmp_path, job, line("click", row(do="none")), line("click", row()))
     assert "is filtered" not in output
 
@@ -255,8 +255,8 @@ def test_times_in_another_unit_are_a_problem(tmp_path, record):
     job = job_data(streams__impression__clean=CLEAN)
     code, output = checked(tmp_path, job, line("impression", record, timestamp=NOW))
     assert code == 1
-    assert "streams.impression.time_unit: the times of impression lie 54 years before their records': 1970" in output
-    assert "is time_unit: s meant, not ms?" in output
+    assert "streams.impression.time_unit: event times of impression are 54 years before their records: 1970" in output
+    assert "did you mean time_unit: s, not ms?" in output
 
 
 @pytest.mark.rule(9)
@@ -264,7 +264,7 @@ def test_times_decades_off_that_no_unit_explains_are_a_warning(tmp_path):
     records = line("impression", row(ts=NOW // 3), timestamp=NOW)
     code, output = checked(tmp_path, job_data(), records)
     assert code == 0
-    assert "warning: the times of impression lie 36 years before their records': 1988-05-" in output
+    assert "warning: event times of impression are 36 years before their records: 1988-05-" in output
     code, output = checked(tmp_path, job_data(), records, strict=True)
     assert code == 1
     assert output.endswith("job.yaml: 1 problem\n")
@@ -300,7 +300,7 @@ def test_a_field_with_the_name_of_the_records_own_time_is_told(tmp_path):
     job = job_data(streams__impression__time="@timestamp")
     _, output = checked(tmp_path, job, line("impression", row(**{"@timestamp": "2025-01-01"}), timestamp=NOW))
     assert (
-        "streams.impression.time: is the Kafka record's own time; the rows of impression have a field @timestamp"
+        "streams.impression.time: is the Kafka record's timestamp; the rows of impression have a field @timestamp"
         in output
     )
 
@@ -349,9 +349,9 @@ def test_errors_with_control_characters_neither_move_the_cursor_nor_fake_a_line(
 @pytest.mark.parametrize(
     ("more", "error"),
     [
-        ({"headers": [1]}, "headers are the Kafka record's own"), ({"key": 5}, "key is the Kafka record's own"),
-        ({"timestamp": 2**70}, "timestamp is the Kafka record's own"), ({"timestamp": "now"}, "timestamp is"),
-        ({"heders": {}}, "unknown: heders; a line may have stream, topic, record, key, headers, timestamp"),
+        ({"headers": [1]}, "headers must be the Kafka record's"), ({"key": 5}, "key must be the Kafka record's"),
+        ({"timestamp": 2**70}, "timestamp must be the Kafka record's"), ({"timestamp": "now"}, "timestamp must be"),
+        ({"heders": {}}, "unknown keys: heders; a line may have stream, topic, record, key, headers, timestamp"),
     ],
 )  # fmt: skip
 def test_what_a_line_has_besides_its_record_must_be_right(tmp_path, more, error):

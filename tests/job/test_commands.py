@@ -139,7 +139,7 @@ def test_records(tmp_path, job):
         ({"stream": "impression", "record": "{"}, "decode impression: ValueError: not JSON: unexpected end"),
         (
             impression() | {"timestamp": "1"},
-            "timestamp is the Kafka record's own, a whole number of ms since 1970, not '1'",
+            "timestamp must be the Kafka record's, whole ms since 1970, not '1'",
         ),
         ({"stream": "click", "topic": "imp", "record": {}}, "stream click does not read topic 'imp'"),
         ({"stream": "clik", "record": {}}, "no stream reads 'clik'"),

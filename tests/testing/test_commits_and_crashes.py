@@ -59,7 +59,7 @@ def test_nothing_is_committed_after_a_failure(failpoint, place):
     with pytest.raises(failpoints.FailpointError):
         job.commit()
     for _ in range(2):
-        with pytest.raises(CommitFailed, match=r"has failed before; after crash\(\)"):
+        with pytest.raises(CommitFailed, match=r"has failed before; call crash\(\)"):
             job.commit()
     job.crash()
     assert len(job.finish()) == 20
