@@ -31,7 +31,7 @@ chaos: setup kafka-jars ## hours of faults on a real Kafka: SEED=1 ROUNDS=48 EVE
 		$(if $(RATE),--rate $(RATE)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) --out $(or $(OUT),build/chaos-$(or $(SEED),1))
 
-bench: .venv/bench kafka-jars build/bench/flink/flink-join-1.jar $(PEERS:%=build/bench/venvs/%/installed) ## cost beside Flink and others: ROUNDS=3 SYSTEMS=ours,floor LONG=1
+bench: .venv/bench kafka-jars build/bench/flink/flink-join-1.jar $(PEERS:%=build/bench/venvs/%/installed) ## cost next to Flink and others: ROUNDS=3 SYSTEMS=ours,floor LONG=1
 	SAMPLEJOIN_KAFKA_JARS="$(KAFKA_JARS)" $(BIN)/python -m bench --rounds $(or $(ROUNDS),3) \
 		$(if $(SYSTEMS),--systems $(SYSTEMS)) $(if $(LONG),--long) $(if $(OUT),--out $(OUT))
 
@@ -41,7 +41,7 @@ lint: setup ## ruff, mypy, import directions
 	$(BIN)/mypy samplejoin tests bench
 	$(BIN)/lint-imports --no-logo
 
-docs: setup ## write the generated pages of docs/ anew
+docs: setup ## write the generated pages of docs/
 	$(BIN)/python scripts/gen_docs.py
 
 kafka-jars: ## the jars of the tests' Kafka (Java, Maven): KAFKA_VERSION=3.9.1

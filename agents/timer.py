@@ -43,7 +43,7 @@ class Ticking:
         self.record_fetches = record_fetches
         self._monotonic = monotonic
         self._on_its_way: set[int] = set()
-        #: join partition -> when its last tick was sent, the slice the sources had reached then, whether that was new
+        #: join partition -> when its last tick was sent, the slice that the sources had reached, whether it had changed
         self._last: dict[int, tuple[float, int | None, bool]] = {}
         #: join partition -> when its next tick may be sent
         self._free: dict[int, float] = {}

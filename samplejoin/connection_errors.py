@@ -117,7 +117,7 @@ async def _reason(broker: str, error: BaseException, options: dict[str, object],
             "security.password, or the user's rights to log in"
         )
     if isinstance(error, UnsupportedSaslMechanismError):
-        return Refused(f"broker {broker} takes no login by {mechanism}: correct security.mechanism ({error})")
+        return Refused(f"broker {broker} does not accept logins by {mechanism}: correct security.mechanism ({error})")
     if refusal := _tls_refusal(broker, error):
         return refusal
     if used_up := out_of_files(error):

@@ -19,7 +19,7 @@ NEVER = -(1 << 62)
 """The value of the clock before all sources have a watermark."""
 
 STEP_MS = 2000
-"""The most silence or waiting that is counted per tick. A gap between ticks of the log proves no silence."""
+"""The most silence or waiting that is counted per tick. A longer gap between ticks proves no silence."""
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class Clock:
         return tuple(s.name for s in self.spec.streams if topics & set(s.topics))
 
     def _follow(self, entry: TickEntry, state: SourceClock, topic: str, covered: int) -> None:
-        """Raises the watermark of a source that was at its end at its last tick to its siblings' there (rule 8)."""
+        """Raises a source, proven to be at its end at its previous tick, to its siblings' watermark there (rule 8)."""
         at_covered = entry.upto == covered
         if at_covered and state.quiet_since is None:
             state.quiet_since = self.now
@@ -169,7 +169,7 @@ class Clock:
         return max(marks, default=None)
 
     def _advance_through_silence(self, topic: str) -> None:
-        """Adds to the watermarks of a topic group what its proven silence exceeds `idle_after` (`idle: advance`)."""
+        """Raises a topic group's watermarks by its proven silence beyond `idle_after` (`idle: advance`)."""
         silence = self._proven_silence(topic)
         if silence is None or silence[1] - silence[0] < self.spec.idle_after_ms:
             return

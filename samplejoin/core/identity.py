@@ -17,13 +17,13 @@ def source_id(topic: str, partition: int) -> str:
 def place(source: str, offset: int) -> str:
     """Returns source id and offset as `topic/partition/offset`, the form that people and dead letters use."""
     topic, _, partition = source.rpartition(" ")
-    if not (partition.isascii() and partition.isdigit() and topic):  # none of a worker's
+    if not (partition.isascii() and partition.isdigit() and topic):  # not a source id that a worker wrote
         return f"{source}/{offset}"
     return f"{topic}/{int(partition)}/{offset}"
 
 
 def sample_id(job: str, key: bytes, slice_: int, stream: str, anchor: list[Any]) -> str:
-    """32 hex digits from job name, key, slice and stream of the window's first anchor, and its id, else its source.
+    """Returns 32 hex digits, a hash of job, key, and the first anchor's slice, stream and id, or source without one.
 
     `anchor` is the first partial `[order, payload, id]`.
     """

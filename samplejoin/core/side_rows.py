@@ -23,10 +23,10 @@ Known = Large | KeyState | None
 def accept_late(
     partition: Partition, key: bytes, cell: Cell, known: Known, source: list[object], out: Outcomes
 ) -> bool:
-    """Whether a late cell is still taken into the key's state; else it has gone aside.
+    """Returns whether a late cell is accepted into the key's state. If not, it has been sent to its side topic.
 
-    A label goes by rule 3 to one of the windows still known. With none it waits for an anchor, while one that holds it
-    can still come in time.
+    By rule 3 a label joins one of the windows that are still known. If none holds it, it waits as long as an
+    anchor that would hold it can still arrive in time.
     """
     spec, clock, slice_ = partition.spec, partition.clock.slice, cell[SLICE]
     if spec.plans[cell[STREAM]].anchor:
@@ -46,8 +46,8 @@ def accept_late(
 
 
 def add_to_large(partition: Partition, large: Large, cell: Cell, late: bool, out: Outcomes) -> None:
-    """Adds a cell to a large key, if there is room. A late label corrects the windows that hold it and have gone out,
-    unless all there is to say is that they are truncated, and they were."""
+    """Adds a cell to a large key, if there is room. A late label triggers a revision of the sent windows that hold it,
+    unless it was dropped and they were already marked as truncated."""
     spec, rows, sent = partition.spec, cell[ROWS], None
     if late and not spec.plans[cell[STREAM]].anchor:
         start = large.holder(cell[SLICE])
@@ -104,7 +104,7 @@ def _in_open_window(spec: Spec, known: Known, slice_: int, clock: int) -> bool:
 
 
 def _in_known_window(partition: Partition, key: bytes, known: Known, cell: Cell, out: Outcomes) -> bool:
-    """Whether a window holds a label; if it has gone out it is to be corrected, of a large key once the label is in."""
+    """Returns whether a window holds a label; marks a sent one for a revision. For large keys `add_to_large` marks."""
     spec, slice_ = partition.spec, cell[SLICE]
     if isinstance(known, Large):
         return known.holder(slice_) is not None

@@ -100,7 +100,7 @@ class Emitter:
 
 
 def _key_of(key: bytes) -> object:
-    """Its values; of a key that no worker made the text."""
+    """Returns the key's values, or the key as text if no worker made it."""
     try:
         return decode_key(key)
     except (ValueError, TypeError, IndexError, StopIteration, RecursionError):

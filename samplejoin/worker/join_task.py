@@ -125,7 +125,7 @@ class JoinTask:
     def _refuse_lost_state(self, floor: int) -> None:
         if self.table.position < floor:
             changelog = self.config.topics.changelog
-            if not self.config.exactly_once:  # a paused owner's commits can be in the group and not in the state
+            if not self.config.exactly_once:  # the replay leaves a paused owner's commits out
                 log.warning(
                     "join partition %d goes back to position %d of its log from position %d: samples since then are "
                     "sent again, with the same ids",
@@ -137,7 +137,7 @@ class JoinTask:
             raise WorkerError(
                 f"topic {changelog} partition {self.number} holds the state up to position {self.table.position} of "
                 f"the repartition log, but the join has committed {floor}: the topic was deleted, recreated, or has "
-                "lost its end. Going on would send samples again. If that is right, or the topic cannot be restored, "
+                "lost its end. Going on would send samples again. If it was deleted on purpose, or cannot be restored, "
                 "start over: samplejoin reset"
             )
 

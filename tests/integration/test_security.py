@@ -139,7 +139,12 @@ def test_refusals_are_told_apart(secured, certificates):
         ),
         ("LOGIN", "SASL_PLAINTEXT", login(user="nobody"), "refuses the login of user nobody by SCRAM-SHA-256: correct"),
         ("TLSLOGIN", "SASL_SSL", good | login("worker", "wrong", "PLAIN"), "refuses the login of user worker by PLAIN"),
-        ("LOGIN", "SASL_PLAINTEXT", login(mechanism="SCRAM-SHA-512"), "takes no login by SCRAM-SHA-512: correct"),
+        (
+            "LOGIN",
+            "SASL_PLAINTEXT",
+            login(mechanism="SCRAM-SHA-512"),
+            "does not accept logins by SCRAM-SHA-512: correct",
+        ),
         ("EXPIRED", "SSL", good, "its certificate has expired: renew it"),
         ("OTHERHOST", "SSL", good, "its certificate is for another host"),
         ("TLS", "SSL", tls(certificates, "no.pem"), "its certificate comes from an authority that is not trusted"),
