@@ -37,7 +37,7 @@ class Secrets:
         return self._references.get(value) or self.masked(value)
 
     def masked(self, text: str, path: _Path | None = None) -> str:
-        """Returns the text with references in place of values. A value whose own place it is about is masked word by word."""
+        """Returns the text with references in place of values; a value at its own place is masked word by word."""
         given = [value for place, values in self._places.items() if _near(place, path) for value in values]
         for value in sorted(self._references, key=len, reverse=True):
             if len(value) >= _IN_ANY_SENTENCE or any(value in whole for whole in given):
