@@ -90,7 +90,7 @@ def test_access_rights_have_the_jobs_names(world):
     calls = [line for line in lines if not line.startswith("#")]
     assert all(line.startswith(f"kafka-acls.sh --bootstrap-server {world.kafka.bootstrap} --add ") for line in calls)
     of = {line[2:].split(",")[0] for line in lines if line.startswith("#")}
-    assert of == {"worker", "verify", "reset", "migrate"}
+    assert of == {"worker", "verify and status", "reset", "migrate"}
     said = done.stdout
     assert f"--operation Write --transactional-id {world.name}-g3-join- --resource-pattern-type prefixed" in said
     assert f"--operation Read --group {world.name}-g3\n" in said
