@@ -8,8 +8,10 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from samplejoin.admin.kafka_status import KafkaStatus, kafka_status
 from samplejoin.core.user_errors import counted, said
@@ -141,6 +143,30 @@ async def _asked(name: str, web: str, job: str) -> WorkerStatus:
         return WorkerStatus(name, web, None, said(cause) if isinstance(cause, BaseException) else str(cause))
 
 
+class _Source(msgspec.Struct):
+    topic: str
+    partition: int
+    lag: int
+    read_time_ms: int | None
+
+
+class _Join(msgspec.Struct):
+    partition: int
+
+
+class _Page(msgspec.Struct):
+    """The fields of `/status.json` that are read here."""
+
+    job: str
+    problems: list[str]
+    warnings: list[str]
+    sources: list[_Source]
+    joins: list[_Join]
+    lag: int
+    open_keys: int
+    clock: str
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A worker never redirects, so an address that does is not a worker's."""
 
@@ -156,6 +182,8 @@ def _page(web: str) -> Fields:
         raise ValueError("not an address of the form HOST:PORT")
     with _open(f"http://{web}/status.json", timeout=WEB_TIMEOUT_S) as answer:
         page: Fields = json.loads(answer.read(MOST_BYTES))
-    if not isinstance(page, Mapping) or not {"job", "problems", "warnings", "sources", "joins"} <= page.keys():
-        raise ValueError("no worker of samplejoin answers there")
+    try:
+        msgspec.convert(page, _Page)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"no worker of samplejoin answers there ({error})") from error
     return page

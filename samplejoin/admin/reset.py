@@ -75,7 +75,7 @@ async def reset_job(config: EngineConfig, plan: ResetPlan, to: To | None) -> Non
         shutil.rmtree(plan.state_dir)
 
 
-async def _offsets(config: EngineConfig, start: Start) -> dict[object, OffsetAndMetadata]:
+async def _offsets(config: EngineConfig, start: Start) -> dict[TopicPartition, OffsetAndMetadata]:
     known = await existing(config)
     tps = {TopicPartition(topic, p) for topic in config.spec.topics() for p in range(known.get(topic, 0))}
     return {tp: OffsetAndMetadata(offset, "") for tp, offset in (await start_offsets(config, tps, start)).items()}

@@ -346,13 +346,13 @@ def event_time(each: Input, decoded: Fields, record: KafkaRecord) -> int:
 
 
 def _filtered(each: Input, out: Cleaned) -> int:
-    """Counts a record that gives no rows. Returns -1, which is no event time."""
+    """Counts a record that gives no rows. Returns -1, which is not an event time."""
     out.count(each.plan.stream.name, "filtered")
     return -1
 
 
 def _dead(one: OneRecord, reason: str, function: str, error: BaseException) -> int:
-    """Keeps the record as a dead letter. Returns -1, which is no event time."""
+    """Keeps the record as a dead letter. Returns -1, which is not an event time."""
     each, record, source, _, out = one
     topic, partition = source.split(" ")
     stream = each.plan.stream.name

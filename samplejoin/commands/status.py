@@ -103,4 +103,7 @@ def _worker(name: str, web: str, page: Fields | None, why_not: str) -> list[str]
 def _moment(time_ms: int | None) -> str:
     if not time_ms:
         return "not known"
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time_ms / 1000))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time_ms / 1000))
+    except (OverflowError, ValueError, OSError):  # of a record with a time in another unit
+        return f"{time_ms} ms"

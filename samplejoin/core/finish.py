@@ -41,8 +41,7 @@ class Finisher:
         spec = self.spec
         self._windows += not revision
         counter = "revisions" if revision else "samples"
-        slice_ms = window.slice * spec.resolution_ms
-        anchor = window.anchor
+        slice_ms, anchor = window.slice * spec.resolution_ms, window.anchor
         id_ = sample_id(spec.name, key, anchor[SLICE], spec.streams[anchor[STREAM]].name, window.first)
         values: Fields = {}
         function = "aggregate"
@@ -53,15 +52,12 @@ class Finisher:
             values = self.readers[tuple(merged) if len(merged) == 1 else tuple(sorted(merged))](key, merged)
             function = "label"
             label = self._label(values, joined)
-            weight = 1.0
-            if not label and spec.keep_negatives < 1.0:
-                if not keep(id_, spec.keep_negatives):
+            values["label"], weight = label, 1.0
+            if spec.keep_negatives < 1.0:
+                if not label and not keep(id_, spec.keep_negatives):
                     out.count(counter, "down-sampled")
                     return 0.0
-                weight = 1.0 / spec.keep_negatives
-            values["label"] = label
-            if spec.keep_negatives < 1.0:
-                values["weight"] = weight
+                values["weight"] = weight = 1.0 if label else 1.0 / spec.keep_negatives
             function = "format"
             payload = spec.format(values)
         except mistakes() as error:  # the user's code: an error costs this sample only
@@ -69,12 +65,9 @@ class Finisher:
             out.count(counter, "dead")
             out.dead.append(DeadSample(key, id_, slice_ms, function, said(error), trace_of(error), values))
             return 0.0
-        if payload is None:
-            out.count(counter, "filtered")
-            return 0.0
-        if len(payload) > spec.max_sample_bytes:
-            out.count(counter, "dead")
-            out.dead.append(_too_large(spec, key, id_, slice_ms, values, payload))
+        if payload is None or len(payload) > spec.max_sample_bytes:
+            out.count(counter, "filtered" if payload is None else "dead")
+            out.dead += [] if payload is None else [_too_large(spec, key, id_, slice_ms, values, payload)]
             return 0.0
         sample = Sample(key, id_, slice_ms, payload, revision, weight, previous_weight, truncated, missing)
         (out.emit or out.samples.append)(sample)

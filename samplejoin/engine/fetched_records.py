@@ -56,15 +56,17 @@ class Reading:
         #: bytes that may still be expanded before the fetch under way returns
         self.room = self._fetched_bytes = fetched_bytes
         #: partitions of which some is fetched, but not expanded yet
-        self.unfinished: set[object] = set()
+        self.unfinished: set[TopicPartition] = set()
 
     async def fetch(
         self, consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition], timeout_ms: int, most: int
-    ) -> dict[object, list[KafkaRecord]]:
+    ) -> dict[TopicPartition, list[KafkaRecord]]:
         """The consumer's next records, by partition: `most` at the most, and not much over `fetched_bytes`."""
         wait_ms = 0 if self.unfinished.intersection(tps) else timeout_ms  # nobody wakes who waits for what is here
         self.begin(tps)
-        fetched: dict[object, list[KafkaRecord]] = await consumer.getmany(*tps, timeout_ms=wait_ms, max_records=most)
+        fetched: dict[TopicPartition, list[KafkaRecord]] = await consumer.getmany(
+            *tps, timeout_ms=wait_ms, max_records=most
+        )
         waiting = fetched_partitions(consumer)
         for tp in self.unfinished.intersection(waiting):
             waiting.move_to_end(tp)  # other partitions come first

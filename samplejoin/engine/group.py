@@ -207,7 +207,9 @@ class Group(Service):
             return
         generation = self.generation
 
-        async def look() -> tuple[dict[object, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]]:
+        async def look() -> tuple[
+            dict[TopicPartition, tuple[int, str]], dict[TopicPartition, int], dict[TopicPartition, int]
+        ]:
             consumer = self.consumer
             # of all input topics: one that was created again has no offsets, and a new owner would begin at its start
             self.sources.learn_topic_ids(await topic_ids(network_client(consumer), self.config.spec.topics()))

@@ -29,8 +29,8 @@ class OutsideLog:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        #: partition -> since when its leader has reported bounds that exclude the position
-        self._since: dict[TopicPartition, float] = {}
+        #: partition -> since when its leader has reported bounds that exclude the position, and when it last did
+        self._outside: dict[TopicPartition, tuple[float, float]] = {}
 
     async def refuse(self, consumer: AIOKafkaConsumer, error: OffsetOutOfRangeError) -> None:
         """Raises WorkerError if a position is outside its log for good; if it returns, the caller fetches again."""
@@ -47,7 +47,7 @@ class OutsideLog:
         for tp, offset in positions.items():
             bounds = f"[{begins[tp]}, {ends[tp]}]"
             if begins[tp] <= offset <= ends[tp]:
-                self._since.pop(tp, None)
+                self._outside.pop(tp, None)
                 log.warning(
                     "%s partition %d: a broker that no longer leads it did not have offset %d; its log is %s, reading "
                     "goes on",
@@ -56,10 +56,18 @@ class OutsideLog:
                     offset,
                     bounds,
                 )
-            elif now - self._since.setdefault(tp, now) >= OUTSIDE_S:
+            elif self._lasts(tp, now):
                 raise WorkerError(
                     f"topic {tp.topic} partition {tp.partition}: offset {offset}, which is to be read next, lies "
                     f"outside its log {bounds}. Its records were deleted by retention before they were read, or the "
                     "topic was created again. Start the job under a new name, or from the beginning by `samplejoin "
                     "reset`"
                 )
+
+    def _lasts(self, tp: TopicPartition, now_s: float) -> bool:
+        """Whether the position has been outside for `OUTSIDE_S` without a pause; after a longer one it begins again."""
+        since, last = self._outside.get(tp, (now_s, now_s))
+        if now_s - last > OUTSIDE_S:
+            since = now_s
+        self._outside[tp] = since, now_s
+        return now_s - since >= OUTSIDE_S

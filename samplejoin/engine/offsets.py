@@ -146,7 +146,7 @@ async def _refuse_migrated(config: EngineConfig) -> None:
         )
 
 
-async def commit_offsets(config: EngineConfig, offsets: dict[object, object]) -> None:
+async def commit_offsets(config: EngineConfig, offsets: dict[TopicPartition, object]) -> None:
     """Commits next offsets for the group, which must have no members (CommitFailedError else)."""
     async with running(AIOKafkaConsumer(**config.connection, group_id=config.group, enable_auto_commit=False)) as group:
         group.assign(set(offsets))

@@ -59,7 +59,7 @@ class TopicReader:
             await consumer.stop()
 
     def read_inputs(
-        self, begins: Mapping[object, int], ends: Mapping[object, int]
+        self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> AsyncIterator[tuple[Any, list[Any]]]:
         """Reads like `read`, but as workers do: leaves out skipped records, and yields too large ones as `Refused`."""
 
@@ -126,7 +126,7 @@ class TopicReader:
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
 
     async def read(
-        self, begins: Mapping[object, int], ends: Mapping[object, int], reading: Reading | None = None
+        self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], reading: Reading | None = None
     ) -> AsyncIterator[tuple[object, list[Any]]]:
         """Yields (partition, records) from `begins` up to, not including, `ends`, each partition in offset order.
 
@@ -155,7 +155,7 @@ async def _poll(
     try:
         if reading is not None:
             return await reading.fetch(consumer, list(left), POLL_MS, POLL_RECORDS)
-        found: dict[object, list[object]] = await consumer.getmany(*left, timeout_ms=POLL_MS)
+        found: dict[TopicPartition, list[object]] = await consumer.getmany(*left, timeout_ms=POLL_MS)
         return found
     except OffsetOutOfRangeError as error:
         gone = ", ".join(sorted({str(tp.topic) for tp in left}))

@@ -108,10 +108,10 @@ class Drain:
     def _all_join(self) -> bool:
         return len(self.joins.running) == self.config.partitions
 
-    def _inputs(self) -> set[object]:
+    def _inputs(self) -> set[TopicPartition]:
         return {TopicPartition(t, p) for t, count in self.sources.partitions.items() for p in range(count)}
 
-    def _logs(self) -> set[object]:
+    def _logs(self) -> set[TopicPartition]:
         return {TopicPartition(self.config.topics.repartition, p) for p in range(self.config.partitions)}
 
     async def _until(self, condition: Callable[[], bool]) -> None:

@@ -97,7 +97,11 @@ def strange() -> Iterator[tuple[type[Strange], str]]:
         (200, b"<html>", "Expecting value"),
         (200, b"[1]", "no worker of samplejoin answers there"),
         (200, b"{}", "no worker of samplejoin answers there"),
-        (200, json.dumps({"job": "other", "problems": [], "warnings": [], "sources": [], "joins": []}).encode(),
+        (200, b'{"job": "job", "problems": [], "warnings": [], "sources": [1], "joins": []}',
+         "no worker of samplejoin answers there"),
+        (200, json.dumps({"job": "other", "problems": [],
+                     "warnings": [], "sources": [], "joins": [], "lag": 0, "open_keys": 0,
+                     "clock": ""}).encode(),
          "a worker of job other is there"),
     ],
 )  # fmt: skip
